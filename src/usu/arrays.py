@@ -1,0 +1,77 @@
+"""NumPy and torch at the border: everything inside computes on torch tensors.
+
+Public functions take either kind and give back the caller's kind, device and dtype.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]] | Tensor"
+
+_WORK = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+
+
+def as_tensor(value: Any, name: str) -> Tensor:
+    """Return `value` as a tensor that shares memory where it can.
+
+    Raises:
+        TypeError: `value` is neither an array, a tensor nor a nested sequence of real numbers.
+    """
+    if isinstance(value, Tensor):
+        if value.is_complex():
+            raise TypeError(f"{name} must be real, got dtype {value.dtype}")
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array or tensor of real numbers, got {_describe(value, array)}")
+    if array.dtype.kind == "f" and array.dtype not in (np.float16, np.float32, np.float64):
+        raise TypeError(f"{name} must be float16, float32 or float64, got {array.dtype}")
+    if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
+        array = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+    if not array.flags.writeable:
+        array = array.copy()
+    return torch.from_numpy(array)
+
+
+def _describe(value: Any, array: np.ndarray[Any, Any]) -> str:
+    return f"dtype {array.dtype}" if isinstance(value, np.ndarray) else f"{type(value).__name__}"
+
+
+def as_floats(value: Any, name: str) -> Tensor:
+    """Return `value` as a floating-point tensor; integers become the default float type."""
+    tensor = as_tensor(value, name)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+
+
+def as_labels(value: Any, name: str) -> Tensor:
+    """Return a label map as an int32 or int64 tensor.
+
+    Raises:
+        TypeError: the labels are not integers.
+    """
+    tensor = as_tensor(value, name)
+    if tensor.dtype in (torch.int64, torch.int32):
+        return tensor
+    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} must be integer labels 0..n-1, got dtype {tensor.dtype}")
+    return tensor.to(torch.int64)
+
+
+def working_dtype(*tensors: Tensor) -> torch.dtype:
+    """Return the dtype to compute in: the widest given, and float32 in place of the 16-bit ones."""
+    dtype = tensors[0].dtype
+    for tensor in tensors[1:]:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return _WORK.get(dtype, dtype)
+
+
+def like(result: Tensor, caller: Any, dtype: torch.dtype | None = None) -> Any:
+    """Return `result` as the caller's kind (NumPy or torch), cast to `dtype` if given."""
+    if dtype is not None and result.dtype != dtype:
+        result = result.to(dtype)
+    return result if isinstance(caller, Tensor) else result.detach().cpu().numpy()

@@ -1,0 +1,351 @@
+"""The operators: a coarse map's mass, shared among pixels in proportion to φ(score) (SPEC section 2).
+
+Works on arrays alone and knows neither models nor images, so that conservation can be checked by anyone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from usu.arrays import Array, as_floats, as_labels, like, working_dtype
+from usu.lattice import Neighbourhoods, Regions, grid, lattice_size
+from usu.potentials import Potential, check_potential, utility
+
+Mass: TypeAlias = Literal["density", "total"]
+Negative: TypeAlias = Literal["same", "opposite"]
+Prior: TypeAlias = Literal["area", "mass"]
+
+# Up to these spreads of log φ (in nats) one common reference serves all cells, else each cell takes its own
+# best score. Segments' weights are computed in float64, so that only the range of float32 limits them, with
+# masses up to 1e30; pixels' weights in the working dtype, where a wider spread would cost accuracy.
+_SEGMENT_SPREAD = 32.0
+_PIXEL_SPREAD = 10.0
+
+
+def redistribute(
+    coarse: Array,
+    scores: Array,
+    segments: Array | None = None,
+    *,
+    neighbourhoods: Array | None = None,
+    temperature: float = 0.1,
+    potential: Potential = "tensor",
+    mass: Mass = "density",
+    negative: Negative = "same",
+    ndim: int = 2,
+) -> Any:
+    """Universal Semantic-Aware Upsampling: share each cell's mass among its pixels (paper eq. 8-11).
+
+    Ã(x) = M_ν(x) · φ(s(σ(x))) / Σ_{y ∈ N_ν(x)} φ(s(σ(y))), differentiable in `coarse` and `scores`.
+
+    Args:
+        coarse: (..., gh, gw), or (..., K) with `neighbourhoods`. Signed, in any unit, never rescaled.
+        scores: with `segments` (..., P), one score per segment (those that label no pixel are ignored);
+            without, the dense score map (..., H, W). In [0, 1].
+        segments: (..., H, W) integer labels 0..P-1.
+        neighbourhoods: (H, W) integer labels 0..K-1; by default the grid of the coarse map, where a pixel
+            belongs to the cell that contains its centre.
+        temperature: ε > 0. Small values give all mass to the best segment of each cell, large ones give
+            nearest-neighbour upsampling.
+        potential: "tensor" exp((s-0.5)/ε), "power" s^(1/ε), "log-odds" (s/(1-s))^(1/ε), or a callable φ.
+        mass: "density": M_k = a_k·|N_k| (paper eq. 1); "total": M_k = a_k.
+        negative: "same": eq. 11 as it stands; "opposite": φ(1-s) where M_k < 0, so that a better score
+            never means a smaller value there either.
+        ndim: number of lattice dimensions; all axes before them are batch and broadcast.
+
+    Returns:
+        The pixel map (..., H, W) in the kind, device and dtype of `coarse` and the unit of a density: the
+        values of a cell sum to M_k.
+
+    Raises:
+        ValueError: shapes that do not fit, values that are not finite, scores outside [0, 1], labels outside
+            their range, a neighbourhood without a pixel, a temperature that is not positive.
+        TypeError: an argument of the wrong kind.
+
+    >>> redistribute([[8.0]], [[0.0, 0.0], [0.0, 1.0]], temperature=0.1, mass="total").round(3)
+    array([[0., 0.],
+           [0., 8.]], dtype=float32)
+    """
+    problem = _Problem(coarse, scores, segments, neighbourhoods, temperature, potential, mass, ndim)
+    if negative not in ("same", "opposite"):
+        raise ValueError(f"negative must be 'same' or 'opposite', got {negative!r}")
+    flipped = problem.masses < 0 if negative == "opposite" else None
+    return problem.share(problem.masses, flipped)
+
+
+def iwmr(
+    coarse: Array,
+    scores: Array,
+    segments: Array | None = None,
+    *,
+    neighbourhoods: Array | None = None,
+    temperature: float = 0.1,
+    importance_temperature: float | None = None,
+    prior: Prior = "area",
+    potential: Potential = "tensor",
+    mass: Mass = "density",
+    ndim: int = 2,
+) -> Any:
+    """Soft IWMR: reassign the total mass to cells by importance, then share it as USU does (eq. 13-14).
+
+    M̃_k = (Σ_j M_j) · Λ(λ_k)|N_k| / Σ_j Λ(λ_j)|N_j| with λ_k the best score in N_k and
+    Λ(λ) = exp((λ-0.5)/ε_Λ). The total is conserved, single cells are not.
+
+    Args:
+        coarse: as for `redistribute`.
+        scores: as for `redistribute`.
+        segments: as for `redistribute`.
+        neighbourhoods: as for `redistribute`.
+        temperature: ε > 0, within cells.
+        importance_temperature: ε_Λ > 0, between cells; `temperature` by default.
+        prior: "area" is the paper's, which keeps nothing of the coarse map but its total. "mass" puts M_k in
+            the place of |N_k| (the hybrid): it keeps the coarse map's evidence, and is USU when all
+            importances are equal. Where masses have both signs, the positive and the negative total are each
+            reassigned among the cells of that sign.
+        potential: as for `redistribute`.
+        mass: as for `redistribute`.
+        ndim: as for `redistribute`.
+
+    Returns:
+        The pixel map (..., H, W), as `redistribute` returns it.
+
+    Raises:
+        ValueError: as `redistribute`.
+        TypeError: as `redistribute`.
+
+    >>> iwmr([[3.0, 1.0]], [[0.5, 0.5]], mass="total")
+    array([[2., 2.]], dtype=float32)
+    >>> iwmr([[3.0, 1.0]], [[0.5, 0.5]], mass="total", prior="mass")
+    array([[3., 1.]], dtype=float32)
+    """
+    problem = _Problem(coarse, scores, segments, neighbourhoods, temperature, potential, mass, ndim)
+    if importance_temperature is None:
+        importance_temperature = temperature
+    check_temperature(importance_temperature, "importance_temperature")
+    importances = problem.neighbourhoods.amax(problem.pixel_scores()).to(torch.float64)
+    masses = problem.masses.to(torch.float64)
+    if prior == "area":
+        total = masses.sum(problem.cell_dims, keepdim=True)
+        areas = problem.neighbourhoods.areas(masses)
+        reassigned = total * _portions(areas, importances, importance_temperature, problem.cell_dims)
+    elif prior == "mass":
+        reassigned = torch.zeros_like(masses)
+        for part in (masses.clamp(min=0), masses.clamp(max=0)):
+            total = part.sum(problem.cell_dims, keepdim=True)
+            portions = _portions(part.abs(), importances, importance_temperature, problem.cell_dims)
+            reassigned = reassigned + total * portions
+    else:
+        raise ValueError(f"prior must be 'area' or 'mass', got {prior!r}")
+    return problem.share(reassigned)
+
+
+class _Problem:
+    """The checked arguments of one call, as tensors of the working dtype."""
+
+    def __init__(
+        self,
+        coarse: Array,
+        scores: Array,
+        segments: Array | None,
+        neighbourhoods: Array | None,
+        temperature: float,
+        potential: Potential,
+        mass: Mass,
+        ndim: int,
+    ) -> None:
+        if not isinstance(ndim, int) or ndim < 1:
+            raise ValueError(f"ndim must be a positive number of lattice dimensions, got {ndim!r}")
+        check_temperature(temperature, "temperature")
+        check_potential(potential)
+        self._caller, self._temperature, self._potential = coarse, temperature, potential
+        values = as_floats(coarse, "coarse")
+        raw_scores = _beside(as_floats(scores, "scores"), values, scores, "scores")
+        self._dtype = values.dtype
+        dtype = working_dtype(values, raw_scores)
+        self._scores = _check_scores(raw_scores.to(dtype))
+        self._segments = None
+        if segments is not None:
+            self._segments = _beside(as_labels(segments, "segments"), values, segments, "segments")
+            size = lattice_size(self._segments, ndim, "segments")
+        else:
+            size = lattice_size(self._scores, ndim, "scores")
+        values = check_finite(values.to(dtype), "coarse")
+        self.neighbourhoods = neighbourhoods_of(values, size, neighbourhoods)
+        self.cell_dims = tuple(range(-len(self.neighbourhoods.shape), 0))
+        _check_batches(values, self.neighbourhoods, self._scores, self._segments, ndim)
+        if mass == "density":
+            values = values * self.neighbourhoods.areas(values)
+        elif mass != "total":
+            raise ValueError(f"mass must be 'density' or 'total', got {mass!r}")
+        self.masses = values
+
+    def pixel_scores(self) -> Tensor:
+        """Return Φ(x) = s(σ(x)), shape (..., *size) (eq. 15)."""
+        return self._scores if self._segments is None else gather(self._scores, self._segments, self._ndim)
+
+    @property
+    def _ndim(self) -> int:
+        return len(self.neighbourhoods.size)
+
+    def share(self, masses: Tensor, flipped: Tensor | None = None) -> Any:
+        """Return M_ν(x) · w(x) as the caller's kind; cells in `flipped` take φ(1-s)."""
+        weights = self._weights(flipped)
+        totals = self.neighbourhoods.sum(weights)
+        result = self.neighbourhoods.scale(weights, masses.to(weights.dtype) / totals)
+        return like(result, self._caller, self._dtype)
+
+    def _weights(self, flipped: Tensor | None) -> Tensor:
+        """Return φ(s(σ(x))) (..., *size), up to a factor per cell that cancels."""
+        if flipped is not None and not bool(flipped.any()):
+            flipped = None
+        by_segment = self._segments is not None
+        if flipped is None:
+            # A pixel's weight depends on its segment alone: P exponentials, not H·W.
+            scores = self._scores.to(torch.float64) if by_segment else self._scores
+            levels, temperature = utility(self._potential, scores, self._temperature)
+            lowest, highest = (float(bound) for bound in levels.detach().aminmax())
+            if highest - lowest <= temperature * (_SEGMENT_SPREAD if by_segment else _PIXEL_SPREAD):
+                weights = (levels - (lowest + highest) / 2).div_(temperature).exp_().to(self._scores.dtype)
+                return weights if self._segments is None else gather(weights, self._segments, self._ndim)
+        scores = self.pixel_scores()
+        if flipped is not None:
+            scores = scores.to(torch.float64)
+            scores = torch.where(self.neighbourhoods.spread(flipped), 1 - scores, scores)
+        levels, temperature = utility(self._potential, scores, self._temperature)
+        levels = self.neighbourhoods.subtract(levels, self.neighbourhoods.amax(levels.detach()))
+        # The difference to the best score is exact where it matters, so that it is taken before the division.
+        return levels.div_(max(temperature, torch.finfo(levels.dtype).tiny)).exp_()
+
+
+def neighbourhoods_of(coarse: Tensor, size: tuple[int, ...], labels: Array | None) -> Neighbourhoods:
+    """Return the neighbourhood system of a coarse map over a lattice of `size` pixels.
+
+    Raises:
+        ValueError: the map or the labels do not fit the lattice.
+    """
+    if labels is None:
+        return grid(lattice_size(coarse, len(size), "coarse"), size)
+    regions = _beside(as_labels(labels, "neighbourhoods"), coarse, labels, "neighbourhoods")
+    if tuple(regions.shape) != size:
+        raise ValueError(
+            f"neighbourhoods must be one label map of the lattice's shape {size}, got {tuple(regions.shape)}"
+        )
+    return Regions(regions, *lattice_size(coarse, 1, "coarse"))
+
+
+def gather(values: Tensor, segments: Tensor, ndim: int) -> Tensor:
+    """Give every pixel its segment's value: (..., P) at labels (..., *size), giving (..., *size).
+
+    Raises:
+        ValueError: a label outside 0..P-1.
+    """
+    labels = segments.flatten(-ndim)
+    if labels.is_cuda:  # there an index out of range would end the process
+        _check_segments(labels, values)
+    try:
+        if labels.dim() == 1:
+            pixels = values.index_select(-1, labels)
+        else:
+            # Image by image: one index into a joint table would need a second map of labels.
+            batch = torch.broadcast_shapes(values.shape[:-1], labels.shape[:-1])
+            tables = values.expand(*batch, -1).flatten(0, -2)
+            maps = labels.expand(*batch, -1).flatten(0, -2)
+            rows = [table.index_select(0, row) for table, row in zip(tables, maps, strict=True)]
+            pixels = torch.stack(rows).unflatten(0, batch)
+    except (IndexError, RuntimeError):
+        _check_segments(labels, values)
+        raise
+    return pixels.unflatten(-1, segments.shape[-ndim:])
+
+
+def _portions(prior: Tensor, importances: Tensor, temperature: float, dims: tuple[int, ...]) -> Tensor:
+    """Return ρ_k ∝ Λ(λ_k)·prior_k (eq. 13); all zeros where the whole prior is zero."""
+    occupied = prior > 0
+    best = torch.where(occupied, importances, -math.inf).amax(dims, keepdim=True).clamp(min=0).detach()
+    weights = prior * ((importances - best).clamp(max=0) / max(temperature, _SMALLEST)).exp()
+    return weights / weights.sum(dims, keepdim=True).clamp(min=_SMALLEST)
+
+
+_SMALLEST = torch.finfo(torch.float64).tiny
+
+
+def check_temperature(value: float, name: str) -> None:
+    """Refuse a temperature that is not a positive, finite number.
+
+    Raises:
+        TypeError: not a real number.
+        ValueError: zero, negative, infinite or NaN.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a positive number, got {type(value).__name__}")
+    if not (0 < float(value) < math.inf):
+        raise ValueError(f"{name} must be positive and finite, got {value!r}; try 0.1")
+
+
+def check_finite(values: Tensor, name: str) -> Tensor:
+    """Return `values` if all are finite.
+
+    Raises:
+        ValueError: the array is empty, or has a NaN or an infinity.
+    """
+    if values.numel() == 0:
+        raise ValueError(f"{name} is empty: shape {tuple(values.shape)}")
+    # The sum is finite unless a value is not, or it overflows: one cheap look before the exact one.
+    if not math.isfinite(values.detach().sum()) and not bool(values.isfinite().all()):
+        broken = int((~values.isfinite()).sum())
+        raise ValueError(
+            f"{name} must be finite, but {broken} of {values.numel()} values are NaN or infinite"
+        )
+    return values
+
+
+def _check_scores(scores: Tensor) -> Tensor:
+    if scores.dim() == 0 or scores.numel() == 0:
+        raise ValueError(f"scores must have at least one value and one axis, got shape {tuple(scores.shape)}")
+    lowest, highest = (float(bound) for bound in scores.detach().aminmax())
+    if not (lowest >= 0 and highest <= 1):
+        check_finite(scores, "scores")
+        raise ValueError(
+            f"scores must lie in [0, 1], got [{lowest:g}, {highest:g}]; clip raw scores at 0 and divide "
+            "them by their maximum"
+        )
+    return scores
+
+
+def _check_segments(segments: Tensor, scores: Tensor) -> None:
+    lowest, highest = (int(bound) for bound in segments.aminmax())
+    if lowest < 0 or highest >= scores.shape[-1]:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(
+            f"segments has the label {wrong}, but scores are given for labels 0..{scores.shape[-1] - 1}"
+        )
+
+
+def _check_batches(
+    coarse: Tensor, neighbourhoods: Neighbourhoods, scores: Tensor, segments: Tensor | None, ndim: int
+) -> None:
+    if coarse.dim() == len(neighbourhoods.shape) and scores.dim() == (ndim if segments is None else 1):
+        if segments is None or segments.dim() == ndim:
+            return
+    shapes = {"coarse": tuple(coarse.shape[: coarse.dim() - len(neighbourhoods.shape)])}
+    shapes["scores"] = tuple(scores.shape[: -1 if segments is not None else -ndim])
+    if segments is not None:
+        shapes["segments"] = tuple(segments.shape[:-ndim])
+    try:
+        torch.broadcast_shapes(*shapes.values())
+    except RuntimeError:
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"batch dimensions do not broadcast: {found} (ndim={ndim})") from None
+
+
+def _beside(tensor: Tensor, coarse: Tensor, given: Any, name: str) -> Tensor:
+    """Return `tensor` on the device of `coarse`; only plain arrays are moved there unasked."""
+    if tensor.device == coarse.device:
+        return tensor
+    if isinstance(given, Tensor):
+        raise ValueError(f"{name} is on {tensor.device}, but coarse is on {coarse.device}; move one of them")
+    return tensor.to(coarse.device)
