@@ -25,9 +25,9 @@ def interpolate(coarse: Array, size: Sequence[int], mode: Mode) -> Any:
     Args:
         coarse: (..., *grid), finite; the last len(size) axes are the lattice, those before them batch.
         size: pixels along each lattice axis; one to three axes.
-        mode: "nearest" (a pixel takes the cell that contains its centre), "bilinear" (linear in 1-D, trilinear
-            in 3-D), "bicubic" (PyTorch's a = -0.75) or "lanczos" (a = 3, as Pillow's LANCZOS). Pixel centres
-            are at half-integers (`align_corners=False`).
+        mode: "nearest" (a pixel takes the cell that contains its centre), "bilinear" (linear in 1-D,
+            trilinear in 3-D), "bicubic" (PyTorch's a = -0.75) or "lanczos" (a = 3, as Pillow's LANCZOS).
+            Pixel centres are at half-integers (`align_corners=False`).
 
     Returns:
         (..., *size) in the kind, device and dtype of `coarse`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -51,7 +52,7 @@ def cell_lengths(size: int, cells: int) -> tuple[int, ...]:
     (2, 3, 2)
     """
     starts = [-((cells - 2 * size * cell) // (2 * cells)) for cell in range(cells + 1)]
-    return tuple(end - start for start, end in zip(starts, starts[1:], strict=False))
+    return tuple(end - start for start, end in pairwise(starts))
 
 
 @lru_cache(maxsize=64)
@@ -179,7 +180,7 @@ class Regions:
     """
 
     def __init__(self, labels: Tensor, count: int) -> None:
-        self.shape = (count,)
+        self.shape: tuple[int, ...] = (count,)
         self.size = tuple(labels.shape)
         self._labels = check_labels(labels, "neighbourhoods", count).flatten().to(torch.int64)
 
@@ -202,7 +203,7 @@ class Regions:
 
     def spread(self, values: Tensor) -> Tensor:
         """Give every pixel its region's value: (..., K) to (..., *size)."""
-        return values.index_select(-1, self._labels).unflatten(-1, self.size)
+        return values.index_select(-1, self._labels).reshape(*values.shape[:-1], *self.size)
 
     def scale(self, pixels: Tensor, values: Tensor) -> Tensor:
         """Multiply every pixel by its region's value."""

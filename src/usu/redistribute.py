@@ -255,11 +255,11 @@ def gather(values: Tensor, segments: Tensor, ndim: int) -> Tensor:
             tables = values.expand(*batch, -1).flatten(0, -2)
             maps = labels.expand(*batch, -1).flatten(0, -2)
             rows = [table.index_select(0, row) for table, row in zip(tables, maps, strict=True)]
-            pixels = torch.stack(rows).unflatten(0, batch)
+            pixels = torch.stack(rows).view(*batch, -1)
     except (IndexError, RuntimeError):
         _check_segments(labels, values)
         raise
-    return pixels.unflatten(-1, segments.shape[-ndim:])
+    return pixels.reshape(*pixels.shape[:-1], *segments.shape[-ndim:])
 
 
 def _portions(prior: Tensor, importances: Tensor, temperature: float, dims: tuple[int, ...]) -> Tensor:
@@ -328,9 +328,9 @@ def _check_segments(segments: Tensor, scores: Tensor) -> None:
 def _check_batches(
     coarse: Tensor, neighbourhoods: Neighbourhoods, scores: Tensor, segments: Tensor | None, ndim: int
 ) -> None:
-    if coarse.dim() == len(neighbourhoods.shape) and scores.dim() == (ndim if segments is None else 1):
-        if segments is None or segments.dim() == ndim:
-            return
+    lone = coarse.dim() == len(neighbourhoods.shape) and scores.dim() == (ndim if segments is None else 1)
+    if lone and (segments is None or segments.dim() == ndim):
+        return
     shapes = {"coarse": tuple(coarse.shape[: coarse.dim() - len(neighbourhoods.shape)])}
     shapes["scores"] = tuple(scores.shape[: -1 if segments is not None else -ndim])
     if segments is not None:
