@@ -5,6 +5,8 @@ Public functions take either kind and give back the caller's kind, device and dt
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]] | Tensor"
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WORK = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 
@@ -20,16 +23,24 @@ def as_tensor(value: Any, name: str) -> Tensor:
     """Return `value` as a tensor that shares memory where it can.
 
     Raises:
-        TypeError: `value` is neither an array, a tensor nor a nested sequence of real numbers.
+        TypeError: `value` is neither an array, a dense tensor nor a nested sequence of real numbers.
+        ValueError: a nested sequence whose rows differ in length.
     """
     if isinstance(value, Tensor):
         if value.is_complex():
             raise TypeError(f"{name} must be real, got dtype {value.dtype}")
+        if value.layout != torch.strided:
+            raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}; try .to_dense()")
+        if value.is_floating_point() and value.dtype not in _FLOATS:
+            raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {value.dtype}")
         return value
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} does not form one regular array: {error}") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be an array or tensor of real numbers, got {_describe(value, array)}")
-    if array.dtype.kind == "f" and array.dtype not in (np.float16, np.float32, np.float64):
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         raise TypeError(f"{name} must be float16, float32 or float64, got {array.dtype}")
     if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
         array = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
@@ -62,6 +73,16 @@ def as_labels(value: Any, name: str) -> Tensor:
     return tensor.to(torch.int64)
 
 
+def check_choice(value: Any, choices: Sequence[str], name: str) -> None:
+    """Refuse an option that is not one of `choices`.
+
+    Raises:
+        ValueError: anything else, of any type.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}")
+
+
 def working_dtype(*tensors: Tensor) -> torch.dtype:
     """Return the dtype to compute in: the widest given, and float32 in place of the 16-bit ones."""
     dtype = tensors[0].dtype
@@ -75,3 +96,20 @@ def like(result: Tensor, caller: Any, dtype: torch.dtype | None = None) -> Any:
     if dtype is not None and result.dtype != dtype:
         result = result.to(dtype)
     return result if isinstance(caller, Tensor) else result.detach().cpu().numpy()
+
+
+def check_finite(values: Tensor, name: str) -> Tensor:
+    """Return `values` if all are finite.
+
+    Raises:
+        ValueError: the array is empty, or has a NaN or an infinity.
+    """
+    if values.numel() == 0:
+        raise ValueError(f"{name} is empty: shape {tuple(values.shape)}")
+    # The sum is finite unless a value is not, or it overflows: one cheap look before the exact one.
+    if not math.isfinite(values.detach().sum()) and not bool(values.isfinite().all()):
+        broken = int((~values.isfinite()).sum())
+        raise ValueError(
+            f"{name} must be finite, but {broken} of {values.numel()} values are NaN or infinite"
+        )
+    return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
@@ -10,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from usu.arrays import Array, as_floats, like, working_dtype
-from usu.redistribute import check_finite
+from usu.arrays import Array, as_floats, check_choice, check_finite, like, working_dtype
+from usu.lattice import cell_lengths
 
 Mode: TypeAlias = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 MODES: tuple[Mode, ...] = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -34,28 +35,32 @@ def interpolate(coarse: Array, size: Sequence[int], mode: Mode) -> Any:
 
     Raises:
         ValueError: an unknown mode, a size that is not positive, too few axes, values that are not finite.
+        TypeError: a coarse map that is not of real numbers, a size that is not a sequence of integers.
 
     >>> interpolate([[0.0, 4.0]], (1, 4), "bilinear")
-    array([[0., 1., 3., 4.]], dtype=float32)
+    array([[0., 1., 3., 4.]])
     """
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
+    check_choice(mode, MODES, "mode")
     values = check_finite(as_floats(coarse, "coarse"), "coarse")
     shape = _check_size(size)
     if values.dim() < len(shape):
         raise ValueError(f"coarse must have the {len(shape)} axes of size {shape}, got {tuple(values.shape)}")
     batch = values.shape[: -len(shape)]
     planes = values.to(working_dtype(values)).reshape(-1, 1, *values.shape[-len(shape) :])
-    if mode == "nearest":
-        result = F.interpolate(planes, shape, mode="nearest-exact")
-    elif mode == "bilinear":
+    if mode == "bilinear":
         result = F.interpolate(planes, shape, mode=_LINEAR[len(shape)], align_corners=False)
     else:
-        resample = _bicubic if mode == "bicubic" else _lanczos
+        resample = _RESAMPLE[mode]
         result = planes
         for axis, length in enumerate(shape, start=-len(shape)):
             result = resample(result.movedim(axis, -1), length).movedim(-1, axis)
     return like(result.reshape(*batch, *shape), coarse, values.dtype)
+
+
+def _nearest(values: Tensor, length: int) -> Tensor:
+    # PyTorch's "nearest-exact" rounds in float32 and picks the wrong cell for 4 cells on 41 pixels, say.
+    lengths = torch.tensor(cell_lengths(length, values.shape[-1]), device=values.device)
+    return values.repeat_interleave(lengths, dim=-1, output_size=length)
 
 
 def _bicubic(values: Tensor, length: int) -> Tensor:
@@ -72,14 +77,21 @@ def _lanczos(values: Tensor, length: int) -> Tensor:
 def _lanczos_weights(cells: int, length: int) -> Tensor:
     """Return the (length, cells) kernel sinc(t)·sinc(t/3) for |t| < 3, each row normalised to 1."""
     stretch = max(cells / length, 1.0)
-    centres = (torch.arange(length, dtype=torch.float64) + 0.5) * (cells / length) - 0.5
-    offsets = (torch.arange(cells, dtype=torch.float64) - centres[:, None]) / stretch
-    kernel = torch.where(offsets.abs() < 3, torch.sinc(offsets) * torch.sinc(offsets / 3), 0.0)
-    return kernel / kernel.sum(1, keepdim=True)
+    with torch.inference_mode(False):  # the cached tensor must serve calls that record gradients, too
+        centres = (torch.arange(length, dtype=torch.float64) + 0.5) * (cells / length) - 0.5
+        offsets = (torch.arange(cells, dtype=torch.float64) - centres[:, None]) / stretch
+        kernel = torch.where(offsets.abs() < 3, torch.sinc(offsets) * torch.sinc(offsets / 3), 0.0)
+        return kernel / kernel.sum(1, keepdim=True)
+
+
+_RESAMPLE = {"nearest": _nearest, "bicubic": _bicubic, "lanczos": _lanczos}
 
 
 def _check_size(size: Sequence[int]) -> tuple[int, ...]:
-    shape = tuple(int(length) for length in size)
-    if not 1 <= len(shape) <= 3 or min(shape) < 1 or any(a != b for a, b in zip(shape, size, strict=True)):
-        raise ValueError(f"size must be one to three positive integers, got {tuple(size)}")
+    try:
+        shape = tuple(operator.index(length) for length in size)
+    except TypeError:
+        raise TypeError(f"size must be a sequence of one to three integers, got {size!r}") from None
+    if not 1 <= len(shape) <= 3 or min(shape) < 1:
+        raise ValueError(f"size must be one to three positive integers, got {shape}")
     return shape

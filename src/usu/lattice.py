@@ -57,10 +57,11 @@ def cell_lengths(size: int, cells: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def _grid_areas(lengths: tuple[tuple[int, ...], ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    areas = torch.ones((), dtype=dtype, device=device)
-    for axis in lengths:
-        areas = areas.unsqueeze(-1) * torch.tensor(axis, dtype=dtype, device=device)
-    return areas
+    with torch.inference_mode(False):  # the cached tensor must serve calls that record gradients, too
+        areas = torch.ones((), dtype=dtype, device=device)
+        for axis in lengths:
+            areas = areas.unsqueeze(-1) * torch.tensor(axis, dtype=dtype, device=device)
+        return areas
 
 
 class Grid:

@@ -73,10 +73,11 @@ def utility(potential: Potential, scores: Tensor, temperature: float) -> tuple[T
     if isinstance(potential, str):
         return _UTILITIES[potential](scores), temperature
     weights = potential(scores)
-    if not isinstance(weights, Tensor) or weights.shape != scores.shape:
+    if not isinstance(weights, Tensor) or weights.is_complex() or weights.shape != scores.shape:
+        tensor = isinstance(weights, Tensor)
+        found = f"{weights.dtype} of shape {tuple(weights.shape)}" if tensor else type(weights).__name__
         raise ValueError(
-            f"potential must return a tensor of the scores' shape {tuple(scores.shape)}, got "
-            f"{tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__}"
+            f"potential must return a real tensor of the scores' shape {tuple(scores.shape)}, got {found}"
         )
     if not bool((weights.isfinite() & (weights > 0)).all()):
         raise ValueError("potential must return positive, finite values for all scores in [0, 1]")

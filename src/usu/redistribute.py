@@ -6,12 +6,14 @@ Works on arrays alone and knows neither models nor images, so that conservation 
 from __future__ import annotations
 
 import math
+import sys
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from usu.arrays import Array, as_floats, as_labels, like, working_dtype
+from usu.arrays import Array, as_floats, as_labels, check_choice, check_finite, like, working_dtype
 from usu.lattice import Neighbourhoods, Regions, grid, lattice_size
 from usu.potentials import Potential, check_potential, utility
 
@@ -66,13 +68,12 @@ def redistribute(
             their range, a neighbourhood without a pixel, a temperature that is not positive.
         TypeError: an argument of the wrong kind.
 
-    >>> redistribute([[8.0]], [[0.0, 0.0], [0.0, 1.0]], temperature=0.1, mass="total").round(3)
+    >>> redistribute([[8.0]], [[0.0, 0.0], [0.0, 1.0]], temperature=0.1, mass="total").round(2)
     array([[0., 0.],
-           [0., 8.]], dtype=float32)
+           [0., 8.]])
     """
+    check_choice(negative, ("same", "opposite"), "negative")
     problem = _Problem(coarse, scores, segments, neighbourhoods, temperature, potential, mass, ndim)
-    if negative not in ("same", "opposite"):
-        raise ValueError(f"negative must be 'same' or 'opposite', got {negative!r}")
     flipped = problem.masses < 0 if negative == "opposite" else None
     return problem.share(problem.masses, flipped)
 
@@ -118,28 +119,27 @@ def iwmr(
         TypeError: as `redistribute`.
 
     >>> iwmr([[3.0, 1.0]], [[0.5, 0.5]], mass="total")
-    array([[2., 2.]], dtype=float32)
+    array([[2., 2.]])
     >>> iwmr([[3.0, 1.0]], [[0.5, 0.5]], mass="total", prior="mass")
-    array([[3., 1.]], dtype=float32)
+    array([[3., 1.]])
     """
-    problem = _Problem(coarse, scores, segments, neighbourhoods, temperature, potential, mass, ndim)
+    check_choice(prior, ("area", "mass"), "prior")
     if importance_temperature is None:
         importance_temperature = temperature
-    check_temperature(importance_temperature, "importance_temperature")
+    importance_temperature = check_temperature(importance_temperature, "importance_temperature")
+    problem = _Problem(coarse, scores, segments, neighbourhoods, temperature, potential, mass, ndim)
     importances = problem.neighbourhoods.amax(problem.pixel_scores()).to(torch.float64)
     masses = problem.masses.to(torch.float64)
     if prior == "area":
         total = masses.sum(problem.cell_dims, keepdim=True)
         areas = problem.neighbourhoods.areas(masses)
         reassigned = total * _portions(areas, importances, importance_temperature, problem.cell_dims)
-    elif prior == "mass":
+    else:
         reassigned = torch.zeros_like(masses)
         for part in (masses.clamp(min=0), masses.clamp(max=0)):
             total = part.sum(problem.cell_dims, keepdim=True)
             portions = _portions(part.abs(), importances, importance_temperature, problem.cell_dims)
             reassigned = reassigned + total * portions
-    else:
-        raise ValueError(f"prior must be 'area' or 'mass', got {prior!r}")
     return problem.share(reassigned)
 
 
@@ -157,11 +157,12 @@ class _Problem:
         mass: Mass,
         ndim: int,
     ) -> None:
-        if not isinstance(ndim, int) or ndim < 1:
+        if isinstance(ndim, bool) or not isinstance(ndim, int) or ndim < 1:
             raise ValueError(f"ndim must be a positive number of lattice dimensions, got {ndim!r}")
-        check_temperature(temperature, "temperature")
+        check_choice(mass, ("density", "total"), "mass")
         check_potential(potential)
-        self._caller, self._temperature, self._potential = coarse, temperature, potential
+        self._caller, self._potential = coarse, potential
+        self._temperature = check_temperature(temperature, "temperature")
         values = as_floats(coarse, "coarse")
         raw_scores = _beside(as_floats(scores, "scores"), values, scores, "scores")
         self._dtype = values.dtype
@@ -179,8 +180,6 @@ class _Problem:
         _check_batches(values, self.neighbourhoods, self._scores, self._segments, ndim)
         if mass == "density":
             values = values * self.neighbourhoods.areas(values)
-        elif mass != "total":
-            raise ValueError(f"mass must be 'density' or 'total', got {mass!r}")
         self.masses = values
 
     def pixel_scores(self) -> Tensor:
@@ -206,7 +205,7 @@ class _Problem:
         if flipped is None:
             # A pixel's weight depends on its segment alone: P exponentials, not H·W.
             scores = self._scores.to(torch.float64) if by_segment else self._scores
-            levels, temperature = utility(self._potential, scores, self._temperature)
+            levels, temperature = _utility(self._potential, scores, self._temperature)
             lowest, highest = (float(bound) for bound in levels.detach().aminmax())
             if highest - lowest <= temperature * (_SEGMENT_SPREAD if by_segment else _PIXEL_SPREAD):
                 weights = (levels - (lowest + highest) / 2).div_(temperature).exp_().to(self._scores.dtype)
@@ -215,10 +214,16 @@ class _Problem:
         if flipped is not None:
             scores = scores.to(torch.float64)
             scores = torch.where(self.neighbourhoods.spread(flipped), 1 - scores, scores)
-        levels, temperature = utility(self._potential, scores, self._temperature)
+        levels, temperature = _utility(self._potential, scores, self._temperature)
         levels = self.neighbourhoods.subtract(levels, self.neighbourhoods.amax(levels.detach()))
         # The difference to the best score is exact where it matters, so that it is taken before the division.
-        return levels.div_(max(temperature, torch.finfo(levels.dtype).tiny)).exp_()
+        return levels.div_(temperature).exp_()
+
+
+def _utility(potential: Potential, scores: Tensor, temperature: float) -> tuple[Tensor, float]:
+    """Return u(s) and a temperature that its dtype does not round to zero."""
+    levels, temperature = utility(potential, scores, temperature)
+    return levels, max(temperature, torch.finfo(levels.dtype).tiny)
 
 
 def neighbourhoods_of(coarse: Tensor, size: tuple[int, ...], labels: Array | None) -> Neighbourhoods:
@@ -266,41 +271,27 @@ def _portions(prior: Tensor, importances: Tensor, temperature: float, dims: tupl
     """Return ρ_k ∝ Λ(λ_k)·prior_k (eq. 13); all zeros where the whole prior is zero."""
     occupied = prior > 0
     best = torch.where(occupied, importances, -math.inf).amax(dims, keepdim=True).clamp(min=0).detach()
-    weights = prior * ((importances - best).clamp(max=0) / max(temperature, _SMALLEST)).exp()
+    # Not a clamp, whose gradient at the best cell itself differs between versions of PyTorch.
+    levels = torch.where(occupied, importances - best, 0.0)
+    weights = prior * (levels / max(temperature, _SMALLEST)).exp()
     return weights / weights.sum(dims, keepdim=True).clamp(min=_SMALLEST)
 
 
 _SMALLEST = torch.finfo(torch.float64).tiny
 
 
-def check_temperature(value: float, name: str) -> None:
-    """Refuse a temperature that is not a positive, finite number.
+def check_temperature(value: float, name: str) -> float:
+    """Return a temperature as a float if it is a positive, finite number.
 
     Raises:
         TypeError: not a real number.
         ValueError: zero, negative, infinite or NaN.
     """
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a positive number, got {type(value).__name__}")
-    if not (0 < float(value) < math.inf):
+    if not 0 < value <= sys.float_info.max:
         raise ValueError(f"{name} must be positive and finite, got {value!r}; try 0.1")
-
-
-def check_finite(values: Tensor, name: str) -> Tensor:
-    """Return `values` if all are finite.
-
-    Raises:
-        ValueError: the array is empty, or has a NaN or an infinity.
-    """
-    if values.numel() == 0:
-        raise ValueError(f"{name} is empty: shape {tuple(values.shape)}")
-    # The sum is finite unless a value is not, or it overflows: one cheap look before the exact one.
-    if not math.isfinite(values.detach().sum()) and not bool(values.isfinite().all()):
-        broken = int((~values.isfinite()).sum())
-        raise ValueError(
-            f"{name} must be finite, but {broken} of {values.numel()} values are NaN or infinite"
-        )
-    return values
+    return float(value)
 
 
 def _check_scores(scores: Tensor) -> Tensor:

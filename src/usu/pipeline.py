@@ -1,0 +1,264 @@
+"""From an image and a model to a pixel map: source, segments, scores, refinement, redistribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from usu.arrays import Array, as_floats, as_tensor, check_finite
+from usu.explanation import Explanation
+from usu.redistribute import Mass, Prior, iwmr, redistribute
+from usu.refinement import Refinement, h_map, refine_all
+from usu.scoring import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs, check_outputs
+from usu.segmentation import Hierarchy, check_image, segment
+from usu.settings import Settings
+from usu.sources import CoarseMap, Source, find_source
+
+
+def explain(
+    model: nn.Module,
+    inputs: Array,
+    target: int | Sequence[int] | Array | None = None,
+    *,
+    source: str | Source = "gradcam",
+    layer: str | nn.Module | None = None,
+    mode: str = "usu",
+    images: Array | None = None,
+    perturbations_per_eval: int = 16,
+    show_progress: bool = False,
+    **settings: Any,
+) -> Any:
+    """Explain a model's answer by a pixel map that conserves the source's mass.
+
+    Args:
+        model: a classifier in evaluation mode, from (B, C, H, W) to (B, classes); left as it was found.
+        inputs: (C, H, W), or a batch (B, C, H, W); what the network takes.
+        target: class index, or one per image; the predicted class if None.
+        source: name of an attribution source ("gradcam"), or a callable that returns a `CoarseMap`.
+        layer: name or module for sources that describe a layer; by default the last layer with a spatial or
+            token output before pooling. The result says which.
+        mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells.
+        images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
+        perturbations_per_eval: masked images per forward call.
+        show_progress: show a bar on standard error.
+        **settings: the fields of `usu.Settings`, such as temperature=0.1.
+
+    Returns:
+        An `Explanation`, or a list of them for a batch.
+
+    Raises:
+        ValueError: an argument that does not fit, a target out of range, a model in training mode.
+        TypeError: an argument of the wrong kind, an unknown setting.
+        ImportError: the library behind the source is missing.
+    """
+    options = Settings.of(**settings)
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a torch.nn.Module, got {type(model).__name__}; for others, usu.upsample"
+        )
+    check_evaluation_mode(model)
+    _check_mode(mode)
+    batch, batched = check_inputs(inputs)
+    predicted = 0
+    if target is None:
+        with torch.no_grad():
+            target = check_outputs(model(batch), len(batch), [0]).argmax(1).tolist()
+        target, predicted = (target if batched else target[0]), 1
+    perturbed = _perturbation(model, inputs, target, options, perturbations_per_eval, show_progress)
+    coarse = find_source(source)(model, batch, perturbed.targets, layer)
+    passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
+    return _run(replace(coarse, forward_passes=passes), perturbed, mode, images, options)
+
+
+def upsample(
+    coarse: Array,
+    inputs: Array,
+    forward_func: ForwardFunc,
+    target: int | Sequence[int] | Array,
+    *,
+    mode: str = "usu",
+    mass: Mass = "density",
+    neighbourhoods: Array | None = None,
+    images: Array | None = None,
+    perturbations_per_eval: int = 16,
+    show_progress: bool = False,
+    **settings: Any,
+) -> Any:
+    """Bring a coarse map from anywhere to pixels, by the scores of a model that need only be called.
+
+    Args:
+        coarse: (gh, gw), or (K,) with `neighbourhoods`; with a batch axis (B, ...) for a batch.
+        inputs: (C, H, W), or a batch (B, C, H, W).
+        forward_func: any callable from a batch to (B, classes) outputs, of the kind of `inputs`.
+        target: class index, or one per image.
+        mode: "usu", "iwmr" or "hybrid".
+        mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k.
+        neighbourhoods: (H, W) labels 0..K-1 of the coarse values; the grid of the map by default.
+        images: as for `explain`.
+        perturbations_per_eval: as for `explain`.
+        show_progress: as for `explain`.
+        **settings: the fields of `usu.Settings`.
+
+    Returns:
+        An `Explanation`, or a list of them for a batch.
+
+    Raises:
+        ValueError: as `explain`.
+        TypeError: as `explain`.
+    """
+    options = Settings.of(**settings)
+    _check_mode(mode)
+    values = check_finite(as_floats(coarse, "coarse"), "coarse")
+    perturbed = _perturbation(forward_func, inputs, target, options, perturbations_per_eval, show_progress)
+    rank = (1 if neighbourhoods is not None else 2) + perturbed.batched
+    if values.dim() != rank:
+        raise ValueError(f"coarse must have {rank} axes for these inputs, got shape {tuple(values.shape)}")
+    values = values.to(perturbed.inputs.device)
+    given = CoarseMap(values if perturbed.batched else values[None], mass, neighbourhoods=neighbourhoods)
+    return _run(given, perturbed, mode, images, options)
+
+
+def _run(
+    coarse: CoarseMap, perturbed: Perturbation, mode: str, images: Array | None, settings: Settings
+) -> Any:
+    """Segment, score, refine, redistribute: the picture of the pipeline, for a batch."""
+    if len(coarse.values) != len(perturbed.inputs):
+        raise ValueError(f"coarse has {len(coarse.values)} maps for {len(perturbed.inputs)} inputs")
+    pictures = _pictures(images, perturbed)
+    hierarchies = _hierarchies(settings, pictures)
+    tasks = [(image, hierarchy) for image, several in enumerate(hierarchies) for hierarchy in several]
+    with perturbed:
+        refinements = refine_all(perturbed, tasks, settings.method, settings.rules)
+    explanations = []
+    for image, picture in enumerate(pictures):
+        own = [refined for (number, _), refined in zip(tasks, refinements, strict=True) if number == image]
+        score_map = _mean_score_map(own, settings)
+        values = perturbed.give(as_tensor(coarse.values, "coarse")[image])
+        explanations.append(
+            Explanation(
+                attribution=_OPERATORS[mode](values, score_map, coarse, settings),
+                coarse=values,
+                image=perturbed.give(picture),
+                partitions=tuple(labels for refined in own for labels in refined.partitions),
+                raw_scores=tuple(raw for refined in own for raw in refined.raw_scores),
+                scores=tuple(scores for refined in own for scores in refined.scores),
+                h_map=h_map(score_map, settings.rules.kernel),
+                score_map=score_map,
+                target=perturbed.targets[image],
+                probability=float(perturbed.probabilities[image]),
+                mode=mode,
+                mass=coarse.mass,
+                settings=settings.plain(),
+                forward_passes=perturbed.passes[image] + (coarse.forward_passes or [0] * (image + 1))[image],
+                source=coarse.source,
+                layer=coarse.layer,
+                neighbourhoods=coarse.neighbourhoods,
+            )
+        )
+    return explanations if perturbed.batched else explanations[0]
+
+
+def _perturbation(
+    forward_func: ForwardFunc,
+    inputs: Array,
+    target: int | Sequence[int] | Array,
+    settings: Settings,
+    perturbations_per_eval: int,
+    show_progress: bool,
+) -> Perturbation:
+    return Perturbation(
+        forward_func,
+        inputs,
+        target,
+        baselines=settings.baselines,
+        output=settings.output,
+        perturbations_per_eval=perturbations_per_eval,
+        show_progress=show_progress,
+    )
+
+
+def _pictures(images: Array | None, perturbed: Perturbation) -> list[Tensor]:
+    """Return one picture (C, H, W) in [0, 1] per input; without `images`, the inputs stretched to [0, 1]."""
+    inputs = perturbed.inputs
+    if images is None:
+        lowest, highest = inputs.amin((1, 2, 3), keepdim=True), inputs.amax((1, 2, 3), keepdim=True)
+        stretched = (inputs - lowest) / (highest - lowest).clamp(min=torch.finfo(inputs.dtype).tiny)
+        return list(check_image(stretched, "inputs, taken as images,"))
+    pictures = check_image(images, "images")
+    pictures = pictures if pictures.dim() == 4 else pictures[None]
+    if len(pictures) != len(inputs) or pictures.shape[-2:] != inputs.shape[-2:]:
+        raise ValueError(
+            f"images must be one picture of the inputs' size each, got {tuple(pictures.shape)} for inputs "
+            f"{tuple(inputs.shape)}"
+        )
+    return list(pictures.to(inputs.device))
+
+
+def _hierarchies(settings: Settings, pictures: list[Tensor]) -> list[list[Hierarchy]]:
+    """Return the hierarchies of each picture."""
+    wanted = settings.segmentation
+    if isinstance(wanted, Mapping):
+        return [[segment(picture, counts, name) for name, counts in wanted.items()] for picture in pictures]
+    if isinstance(wanted, Hierarchy):
+        wanted = [wanted]
+    per_image = list(wanted) if len(pictures) > 1 else [list(wanted)]
+    if len(per_image) != len(pictures):
+        raise ValueError(f"segmentation has entries for {len(per_image)} images, inputs are {len(pictures)}")
+    nested = [[entry] if isinstance(entry, Hierarchy) else list(entry) for entry in per_image]
+    if not all(several and all(isinstance(one, Hierarchy) for one in several) for several in nested):
+        raise TypeError(
+            "segmentation must be made of usu.Hierarchy objects; wrap label maps in usu.Hierarchy"
+        )
+    return nested
+
+
+def _mean_score_map(refinements: list[Refinement], settings: Settings) -> Array:
+    """Average the score maps of an image's hierarchies; with mixing="mean" all depths count alike."""
+    alike = settings.rules.mixing != "mean"
+    weights = [1 if alike else len(refined.partitions) for refined in refinements]
+    weighted = [weight * refined.score_map for weight, refined in zip(weights, refinements, strict=True)]
+    mean: Any = sum(weighted) / sum(weights)
+    return mean.clip(0, 1)  # type: ignore[no-any-return]
+
+
+def _by_usu(values: Array, score_map: Array, coarse: CoarseMap, settings: Settings) -> Any:
+    return redistribute(
+        values,
+        score_map,
+        neighbourhoods=coarse.neighbourhoods,
+        temperature=settings.temperature,
+        potential=settings.potential,
+        mass=coarse.mass,
+        negative=settings.negative,
+    )
+
+
+def _by_iwmr(prior: Prior, values: Array, score_map: Array, coarse: CoarseMap, settings: Settings) -> Any:
+    return iwmr(
+        values,
+        score_map,
+        neighbourhoods=coarse.neighbourhoods,
+        temperature=settings.temperature,
+        importance_temperature=settings.importance_temperature,
+        prior=prior,
+        potential=settings.potential,
+        mass=coarse.mass,
+    )
+
+
+_OPERATORS: dict[str, Callable[[Array, Array, CoarseMap, Settings], Any]] = {
+    "usu": _by_usu,
+    "iwmr": partial(_by_iwmr, "area"),
+    "hybrid": partial(_by_iwmr, "mass"),
+}
+MODES = tuple(_OPERATORS)
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {MODES}, got {mode!r}")

@@ -1,0 +1,106 @@
+"""How a map is computed, as one frozen record; why each default is what it is stands in docs/defaults.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from usu.fill import Baselines
+from usu.potentials import Potential, check_potential
+from usu.redistribute import Negative, check_temperature
+from usu.refinement import Rules
+from usu.scoring import Output, find_method
+from usu.segmentation import SEGMENTERS, Hierarchy
+
+_RULES = tuple(item.name for item in fields(Rules))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `usu.upsample` and `usu.explain` can be told beside the model and its inputs.
+
+    Attributes:
+        temperature: ε > 0, within cells.
+        importance_temperature: ε_Λ > 0, between cells (modes "iwmr" and "hybrid"); `temperature` if None.
+        potential: φ, by name or a callable.
+        negative: "same" or "opposite", for cells of negative mass (mode "usu").
+        segmentation: numbers of segments by method, {"watershed": (16, 64)}: one hierarchy for each; the
+            score maps of several are averaged. Or a `Hierarchy` of one's own, or a list of them (for a batch:
+            one such entry per image).
+        method: how segments are scored: "mask", "keep" or "both".
+        baselines: what replaces masked pixels.
+        output: what is scored: "probability", "logit" or a callable.
+        rules: of refinement.
+
+    Raises:
+        ValueError: a value out of its range or an unknown name.
+        TypeError: a value of the wrong kind.
+    """
+
+    temperature: float = 0.1
+    importance_temperature: float | None = None
+    potential: Potential = "tensor"
+    negative: Negative = "same"
+    segmentation: Mapping[str, Sequence[int]] | Hierarchy | Sequence[Any] = field(
+        default_factory=lambda: {"watershed": (16, 64), "slic": (64,)}
+    )
+    method: str = "mask"
+    baselines: Baselines = "blur"
+    output: Output = "probability"
+    rules: Rules = field(default_factory=Rules)
+
+    @classmethod
+    def of(cls, **options: Any) -> Settings:
+        """Make settings from keyword arguments, the fields of `Rules` among them.
+
+        >>> Settings.of(temperature=0.2, mixing="segment").rules.mixing
+        'segment'
+        """
+        known = {item.name for item in fields(cls)} | set(_RULES)
+        unknown = sorted(options.keys() - known)
+        if unknown:
+            raise TypeError(f"unknown setting {unknown[0]!r}; settings are {', '.join(sorted(known))}")
+        rules = {name: options.pop(name) for name in _RULES if name in options}
+        if rules:
+            options["rules"] = Rules(**rules)
+        return cls(**options)
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature, "temperature")
+        if self.importance_temperature is not None:
+            check_temperature(self.importance_temperature, "importance_temperature")
+        check_potential(self.potential)
+        find_method(self.method)
+        if isinstance(self.segmentation, Mapping):
+            if not self.segmentation:
+                raise ValueError("segmentation must name at least one method")
+            for name in self.segmentation:
+                if name not in SEGMENTERS:
+                    raise ValueError(f"segmentation must name methods of {SEGMENTERS}, got {name!r}")
+        elif not isinstance(self.segmentation, Hierarchy | Sequence) or isinstance(self.segmentation, str):
+            kind = type(self.segmentation).__name__
+            raise TypeError(f"segmentation must be a mapping, a Hierarchy or a list of them, got {kind}")
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as values that JSON can hold."""
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "rules"}
+        values.update({name: getattr(self.rules, name) for name in _RULES})
+        return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if isinstance(value, Hierarchy):
+        return {value.method: list(value.counts)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if hasattr(value, "shape"):
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    return getattr(value, "__qualname__", type(value).__name__)
