@@ -232,9 +232,11 @@ def check_labels(labels: Tensor, name: str, count: int | None = None) -> Tensor:
         wrong = lowest if lowest < 0 else highest
         raise ValueError(f"{name} has the label {wrong}; labels must be 0..{expected - 1}")
     # A gap is certain beyond the number of pixels, and bincount must not be asked for a huge table.
-    areas = torch.bincount(labels.flatten(), minlength=expected) if expected <= labels.numel() else None
-    if areas is None or not bool(areas.all()):
-        missing = torch.nonzero(areas == 0).flatten()[:5].tolist() if areas is not None else "many"
+    gaps = expected > labels.numel() or not bool(torch.bincount(labels.flatten(), minlength=expected).all())
+    if gaps:
+        present = labels.unique()
+        unmatched = present != torch.arange(len(present), device=present.device)
+        missing = int(unmatched.nonzero()[0]) if bool(unmatched.any()) else len(present)
         raise ValueError(
             f"{name} has no pixel for label {missing}: every label in 0..{expected - 1} needs one, "
             "or its mass or score would be lost; renumber the labels without gaps"

@@ -17,8 +17,8 @@ _POOLING = (
     nn.FractionalMaxPool2d,
     nn.LPPool2d,
 )
-# Class, distillation and register tokens stand before the patches.
-_MOST_PREFIX_TOKENS = 16
+# What may stand before the patches: nothing, a class token, a distillation token too, four registers.
+_PREFIX_TOKENS = (0, 1, 2, 4, 5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +53,11 @@ def token_grid(tokens: int, size: Sequence[int]) -> tuple[int, int] | None:
     ((14, 14), (7, 14), None)
     """
     height, width = size
-    for prefix in range(min(tokens, _MOST_PREFIX_TOKENS + 1)):
-        rows = round(((tokens - prefix) * height / width) ** 0.5)
-        if rows > 0 and (tokens - prefix) % rows == 0:
-            columns = (tokens - prefix) // rows
-            if tokens - prefix > 1 and rows * width == columns * height:
-                return rows, columns
+    for patches in (tokens - prefix for prefix in _PREFIX_TOKENS if tokens - prefix > 1):
+        rows = round((patches * height / width) ** 0.5)
+        columns = round(patches / rows) if rows else 0
+        if rows * columns == patches and rows * width == columns * height:
+            return rows, columns
     return None
 
 

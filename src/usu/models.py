@@ -34,18 +34,18 @@ _SLIMMEST = 100  # beyond this ratio of the sides the resized picture would no l
 class Preparation:
     """Preprocessing of one network: shorter side to `resize`, centre crop to `crop`, normalise.
 
-    Called with a Pillow image it returns `(inputs, picture)`, both (3, crop, crop) float32: what the network
-    takes, and the same crop as RGB in [0, 1].
+    Called with a Pillow image it returns `(inputs, picture)`, both (3, h, w) float32: what the network takes,
+    and the same crop as RGB in [0, 1]. `resize` and `crop` are in pixels, `crop` is (h, w).
     """
 
     resize: int
-    crop: int
+    crop: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: InterpolationMode = InterpolationMode.BICUBIC
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor]:
-        """Return the inputs and the picture (3, crop, crop).
+        """Return the inputs and the picture, both (3, h, w).
 
         Raises:
             ValueError: one side of the image is more than 100 times the other.
@@ -53,7 +53,7 @@ class Preparation:
         if max(image.size) > _SLIMMEST * min(image.size):
             raise ValueError(f"an image of {image.width} × {image.height} pixels is too slim to be cropped")
         resized = transforms.resize(image.convert("RGB"), self.resize, self.interpolation, antialias=True)
-        picture = transforms.to_tensor(transforms.center_crop(resized, self.crop))
+        picture = transforms.to_tensor(transforms.center_crop(resized, list(self.crop)))
         return transforms.normalize(picture, self.mean, self.std), picture
 
 
@@ -176,7 +176,7 @@ def _load_lite(name: str, weights: Path | None) -> Classifier:
     model = network.from_name(name, num_classes=_class_count(state))
     size = _LITE_SIZES[name]
     # These networks were trained on (x - 127) / 128; ImageNet's mean and spread cost 9 points of accuracy.
-    prepare = Preparation(round(size * 256 / 224), size, (127 / 255,) * 3, (128 / 255,) * 3)
+    prepare = Preparation(round(size * 256 / 224), (size, size), (127 / 255,) * 3, (128 / 255,) * 3)
     return _assemble(name, model, state, prepare, weights)
 
 
@@ -202,13 +202,8 @@ def _load_torchvision(name: str, weights: Path | None) -> Classifier:
     options = _FAMILIES[family](state, entry) if family else {}
     model = zoo.get_model(name, weights=None, num_classes=_class_count(state), **options)
     recipe = entry.transforms()
-    prepare = Preparation(
-        recipe.resize_size[0],
-        recipe.crop_size[0],
-        tuple(recipe.mean),
-        tuple(recipe.std),
-        recipe.interpolation,
-    )
+    mean, std = tuple(recipe.mean), tuple(recipe.std)
+    prepare = Preparation(recipe.resize_size[0], (recipe.crop_size[0],) * 2, mean, std, recipe.interpolation)
     return _assemble(name, model, state, prepare, weights)
 
 

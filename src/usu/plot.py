@@ -7,8 +7,8 @@ colour-blind readers and in grey print.
 
 from __future__ import annotations
 
+import math
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +20,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
 from usu.arrays import Array
@@ -32,21 +33,24 @@ TITLES = {
     "bilinear": "Bilinear",
     "bicubic": "Bicubic",
     "lanczos": "Lanczos-3",
-    "usu": "USU\n(keeps each cell's mass)",
-    "iwmr": "IWMR\n(keeps the total mass)",
-    "hybrid": "Hybrid\n(keeps the total mass)",
+    "usu": "USU",
+    "iwmr": "IWMR",
+    "hybrid": "Hybrid",
 }
+QUANTILE = 0.98  # a few peaks must not turn all other pixels, and whole maps beside theirs, black
 
-QUANTILE = 0.998  # a few peaks must not decide the colours of all other pixels
+_UNITS = {"gradcam": "logits"}
 _SEQUENTIAL, _DIVERGING, _SCORES = "inferno", "RdBu_r", "cividis"
 _NEGLIGIBLE = 0.01  # negative values below this share of the limit are not worth half of the colours
 _COLUMNS = 4
+_SMALL, _LARGE = 9, 11
 
 
 def colour_limits(maps: Iterable[Array]) -> Normalize:
-    """Return one colour scale for all `maps`: their joint 99.8 % quantile, from 0 or symmetric about 0."""
+    """Return one colour scale for all `maps`: to their joint 98 % quantile, from 0 or symmetric about 0."""
     values = np.concatenate([_numpy(values).ravel() for values in maps])
-    limit = float(np.quantile(np.abs(values), QUANTILE)) or float(np.abs(values).max()) or 1.0
+    magnitudes = np.abs(values)
+    limit = float(np.quantile(magnitudes, QUANTILE)) or float(magnitudes.max()) or 1.0
     signed = float(values.min()) < -_NEGLIGIBLE * limit
     return Normalize(-limit if signed else 0.0, limit)
 
@@ -81,19 +85,19 @@ def overlay(
     values = _numpy(explanation.attribution if attribution is None else attribution)
     norm = norm or colour_limits([values])
     photograph(explanation, axis, grey=True)
-    opacity = 0.9 * np.sqrt(np.clip(np.abs(values) / _top(norm), 0, 1)) if alpha is None else alpha
+    opacity = np.clip(np.abs(values) / _top(norm), 0, 0.9) if alpha is None else alpha
     axis.imshow(values, cmap=_colours(norm), norm=norm, alpha=opacity)
     return ScalarMappable(norm, _colours(norm))
 
 
 def photograph(explanation: Explanation, axis: Axes, *, grey: bool = False) -> AxesImage:
-    """Draw the picture that was explained, in colour or in pale grey as a ground for something else."""
+    """Draw the picture that was explained, in colour or in dim grey as a ground for something else."""
     picture = _numpy(explanation.image).transpose(1, 2, 0).clip(0, 1)
     _bare(axis)
     if not grey:
         return axis.imshow(picture)
     luminance = picture @ np.array([0.299, 0.587, 0.114])
-    return axis.imshow(0.25 + 0.75 * luminance, cmap="gray", vmin=0, vmax=1)
+    return axis.imshow(0.1 + 0.6 * luminance, cmap="gray", vmin=0, vmax=1)
 
 
 def coarse_cells(explanation: Explanation, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
@@ -111,8 +115,8 @@ def segment_borders(explanation: Explanation, axis: Axes) -> int:
     """Draw the borders of the finest partition on the photograph; return its number of segments."""
     finest = max(map(_numpy, explanation.partitions), key=lambda labels: int(labels.max()))
     photograph(explanation, axis)
-    axis.add_collection(_borders(finest, color="black", linewidth=1.2))
-    axis.add_collection(_borders(finest, color="yellow", linewidth=0.5))
+    axis.add_collection(_borders(finest, color="black", linewidth=1.0))
+    axis.add_collection(_borders(finest, color="yellow", linewidth=0.4))
     return int(finest.max()) + 1
 
 
@@ -125,16 +129,21 @@ def score_map(explanation: Explanation, axis: Axes) -> AxesImage:
 def overlay_figure(
     explanation: Explanation, *, category: str | None = None, model: str | None = None
 ) -> Figure:
-    """Return the map over its photograph beside the photograph, with a colour bar."""
-    figure = Figure(figsize=(7.6, 4.0), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    photograph(explanation, left)
-    left.set_title("Input", fontsize=9)
+    """Return a figure of the photograph and of the map over it, with a colour bar.
+
+    Args:
+        explanation: what is drawn.
+        category: name of the explained class; its index by default.
+        model: name of the model, for the title.
+    """
+    figure, (panels,) = _panels(explanation, 1, 2, width=3.4)
+    photograph(explanation, panels[0])
+    panels[0].set_title("Input", fontsize=_SMALL)
     norm = colour_limits([explanation.attribution])
-    mappable = overlay(explanation, right, norm=norm)
-    right.set_title(f"Attribution to “{_category(explanation, category)}”, {explanation.mode}", fontsize=9)
-    _colour_bar(figure, mappable, [right], explanation, [explanation.attribution])
-    figure.suptitle(_headline(explanation, category, model), fontsize=10)
+    overlay(explanation, panels[1], norm=norm)
+    panels[1].set_title(f"{_title(explanation.mode)} map, opacity by magnitude", fontsize=_SMALL)
+    _colour_bar(figure, norm, panels, explanation, [explanation.attribution])
+    figure.suptitle(_headline(explanation, category, model), fontsize=_LARGE)
     return figure
 
 
@@ -159,96 +168,102 @@ def comparison(
     if not maps:
         raise ValueError("maps is empty: give at least one map to compare")
     norm = colour_limits(maps.values())
-    rows = 1 + -(-(len(maps) + 1) // _COLUMNS)
-    figure = Figure(figsize=(9.6, 2.45 * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, _COLUMNS)
-    score_image = _draw_stages(explanation, list(grid[0]), norm)
-    figure.colorbar(score_image, ax=list(grid[0]), label="segment score (1 = best)", aspect=12, pad=0.01)
-    panels = list(grid[1:].ravel())
+    # One panel more than there are maps, for the map over its photograph.
+    figure, (stages, *rows) = _panels(explanation, 2 + len(maps) // _COLUMNS, _COLUMNS, width=2.2)
+    scores = _draw_stages(explanation, stages, norm)
+    figure.colorbar(scores, ax=stages, label="segment score\n(1 = matters most)", aspect=10, pad=0.01)
+    panels = [axis for row in rows for axis in row]
     for axis, (name, values) in zip(panels, maps.items(), strict=False):
-        mappable: ScalarMappable = heat(values, axis, norm=norm)
-        axis.set_title(TITLES.get(name, name), fontsize=9)
+        heat(values, axis, norm=norm)
+        axis.set_title(_title(name), fontsize=_SMALL)
     last, *unused = panels[len(maps) :]
-    mappable = overlay(explanation, last, norm=norm)
-    last.set_title(f"{explanation.mode.upper()} over the photograph\n(opacity by magnitude)", fontsize=9)
+    overlay(explanation, last, norm=norm)
+    last.set_title(f"{_title(explanation.mode)} over the input", fontsize=_SMALL)
     for axis in unused:
         axis.set_axis_off()
-    _colour_bar(figure, mappable, panels, explanation, maps.values())
-    figure.suptitle(_headline(explanation, category, model), fontsize=11)
+    _colour_bar(figure, norm, panels, explanation, maps.values())
+    figure.suptitle(_headline(explanation, category, model), fontsize=_LARGE)
     return figure
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
-    """Write a figure in the format of the ending, whole or not at all.
+    """Write a figure in the format of the ending, whole or not at all: an old file is replaced at the end.
 
     Raises:
         ValueError: an ending that matplotlib cannot write.
         OSError: the folder does not exist or cannot be written.
     """
     target = Path(path)
-    handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".partial")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
-            figure.savefig(file, format=target.suffix.removeprefix(".") or "png", dpi=dpi)
-        os.chmod(partial, 0o666 & ~_umask())
+        kind = target.suffix.removeprefix(".") or "png"
+        figure.savefig(partial, format=kind, dpi=dpi, bbox_inches="tight", pad_inches=0.06)
         os.replace(partial, target)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _draw_stages(explanation: Explanation, axes: list[Axes], norm: Normalize) -> AxesImage:
-    picture, cells, segments, scores = axes
+def _panels(
+    explanation: Explanation, rows: int, columns: int, width: float
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure of panels with the picture's proportions, each `width` inches wide."""
+    height = width * explanation.attribution.shape[0] / explanation.attribution.shape[1]
+    size = columns * (width + 0.1) + 1.0, rows * (height + 0.4) + 0.4
+    figure = Figure(figsize=size, layout="compressed")
+    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
+
+
+def _draw_stages(explanation: Explanation, panels: list[Axes], norm: Normalize) -> AxesImage:
+    picture, cells, segments, scores = panels
     photograph(explanation, picture)
-    picture.set_title("Input", fontsize=9)
     coarse_cells(explanation, cells, norm=norm)
-    shape = " × ".join(map(str, explanation.coarse.shape))
-    cells.set_title(f"Coarse map\n({shape} cells)", fontsize=9)
     count = segment_borders(explanation, segments)
-    segments.set_title(f"Finest segments\n({count} of them)", fontsize=9)
     image = score_map(explanation, scores)
-    scores.set_title("Score map\n(what the mass follows)", fontsize=9)
+    shape = " × ".join(map(str, explanation.coarse.shape))
+    titles = ["Input", f"Coarse map, {shape} cells", f"Finest segments, {count}", "Score map"]
+    for axis, title in zip(panels, titles, strict=True):
+        axis.set_title(title, fontsize=_SMALL)
     return image
 
 
 def _colour_bar(
     figure: Figure,
-    mappable: ScalarMappable,
-    axes: list[Axes],
+    norm: Normalize,
+    panels: list[Axes],
     explanation: Explanation,
     maps: Iterable[Array],
 ) -> None:
-    norm = mappable.norm
-    assert isinstance(norm, Normalize)
-    extremes = [(float(_numpy(values).min()), float(_numpy(values).max())) for values in maps]
-    above = max(high for _, high in extremes) > _top(norm)
-    below = min(low for low, _ in extremes) < (norm.vmin or 0.0)
-    extend = {(False, False): "neither", (True, False): "max", (False, True): "min", (True, True): "both"}
-    label = f"attribution per pixel ({_unit(explanation)})"
+    """Draw the colour bar of `maps`, which says the unit and, where colours are clipped, how far values go."""
+    values = [_numpy(one) for one in maps]
+    lowest, highest = min(float(one.min()) for one in values), max(float(one.max()) for one in values)
+    above, below = highest > _top(norm), lowest < (norm.vmin or 0.0)
+    power = math.floor(math.log10(_top(norm)))
+    power = 0 if -2 <= power <= 2 else power
+    unit = _UNITS.get(explanation.source, "units of the coarse map")
+    label = f"attribution per pixel\nin {f'$10^{{{power}}}$ ' if power else ''}{unit}"
     if above or below:
-        label += f"\ncolours end at the {QUANTILE:.1%} quantile of magnitudes"
+        furthest = max(highest, -lowest) / 10**power
+        label += f" (clipped at\nthe {100 * QUANTILE:g} % quantile; largest: {furthest:.3g})"
+    ends = {(False, False): "neither", (True, False): "max", (False, True): "min", (True, True): "both"}
     figure.colorbar(
-        mappable,
-        ax=axes,
+        ScalarMappable(norm, _colours(norm)),
+        ax=panels,
         label=label,
-        extend=extend[above, below],
-        aspect=12 * len(axes) // _COLUMNS + 12,
+        extend=ends[above, below],
+        format=FuncFormatter(lambda value, _: f"{value / 10**power:.3g}"),
+        aspect=10 * -(-len(panels) // _COLUMNS),
         pad=0.01,
     )
 
 
-def _unit(explanation: Explanation) -> str:
-    return "in the unit of the coarse map" if explanation.source == "given" else f"{explanation.source} units"
-
-
 def _headline(explanation: Explanation, category: str | None, model: str | None) -> str:
-    parts = [f"{_category(explanation, category)}: probability {explanation.probability:.1%}", model]
-    parts += [explanation.source, f"{explanation.forward_passes} forward passes"]
-    return "   ·   ".join(part for part in parts if part)
+    name = f"class {explanation.target}" if category is None else category
+    parts = [f"{name}, probability {100 * explanation.probability:.1f} %", model, explanation.source]
+    return "  ·  ".join([*filter(None, parts), f"{explanation.forward_passes} forward passes"])
 
 
-def _category(explanation: Explanation, category: str | None) -> str:
-    return f"class {explanation.target}" if category is None else category
+def _title(upsampler: str) -> str:
+    return TITLES.get(upsampler, upsampler)
 
 
 def _cells(explanation: Explanation) -> Pixels:
@@ -286,9 +301,3 @@ def _bare(axis: Axes) -> None:
 
 def _numpy(values: Array) -> Pixels:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -6,7 +6,6 @@ Works on arrays alone and knows neither models nor images, so that conservation 
 from __future__ import annotations
 
 import math
-import sys
 from numbers import Real
 from typing import Any, Literal, TypeAlias
 
@@ -124,10 +123,10 @@ def iwmr(
     array([[3., 1.]])
     """
     check_choice(prior, ("area", "mass"), "prior")
+    problem = _Problem(coarse, scores, segments, neighbourhoods, temperature, potential, mass, ndim)
     if importance_temperature is None:
         importance_temperature = temperature
     importance_temperature = check_temperature(importance_temperature, "importance_temperature")
-    problem = _Problem(coarse, scores, segments, neighbourhoods, temperature, potential, mass, ndim)
     importances = problem.neighbourhoods.amax(problem.pixel_scores()).to(torch.float64)
     masses = problem.masses.to(torch.float64)
     if prior == "area":
@@ -289,9 +288,13 @@ def check_temperature(value: float, name: str) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a positive number, got {type(value).__name__}")
-    if not 0 < value <= sys.float_info.max:
+    try:
+        temperature = float(value)
+    except OverflowError:
+        temperature = math.inf
+    if not 0 < temperature < math.inf:
         raise ValueError(f"{name} must be positive and finite, got {value!r}; try 0.1")
-    return float(value)
+    return temperature
 
 
 def _check_scores(scores: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def h_map(scores: Array, kernel: str = "diagonal") -> Any:
 
     >>> h_map([[0.0, 0.0], [0.0, 1.0]])
     array([[-1., -1.],
-           [-1., -1.]], dtype=float32)
+           [-1., -1.]])
     """
     values = check_finite(as_floats(scores, "scores"), "scores")
     if values.dim() < 2:

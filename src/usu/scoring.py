@@ -73,12 +73,14 @@ def score_segments(
             outputs of the wrong shape or not finite.
         TypeError: an argument of the wrong kind.
 
-    >>> def brightness_left_of_centre(batch):
+    >>> def left_half(batch):  # class 0 counts the pixels of the left half, class 1 is always 0
     ...     return torch.stack([batch[:, 0, :, :2].sum((1, 2)), torch.zeros(len(batch))], dim=1)
-    >>> result = score_segments(brightness_left_of_centre, torch.ones(1, 4, 4), quarters, target=0,
-    ...     baselines="zeros", output="logit")
+    >>> rows = torch.tensor([[0, 0, 1, 1], [2, 2, 3, 3]])
+    >>> result = score_segments(
+    ...     left_half, torch.ones(1, 2, 4), rows, target=0, baselines="zeros", output="logit"
+    ... )
     >>> result.raw_scores, result.forward_passes
-    (tensor([4., 0., 4., 0.]), 5)
+    (tensor([2., 0., 2., 0.]), 5)
     """
     perturbed = Perturbation(
         forward_func,

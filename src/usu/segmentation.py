@@ -132,7 +132,7 @@ def _slic(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
 
     features = _features(picture)
     height, width = features.shape[:2]
-    superpixels = _superpixels(features, counts[-1])
+    superpixels = _superpixels(picture, counts[-1])
     areas = np.bincount(superpixels.ravel())
     graph = higra.get_4_adjacency_graph((height, width))
     regions = higra.make_region_adjacency_graph_from_labelisation(graph, superpixels)
@@ -144,14 +144,15 @@ def _slic(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     return [_cut(tree, count)[superpixels] for count in counts]
 
 
-def _superpixels(features: Picture, count: int) -> Labels:
+def _superpixels(picture: Picture, count: int) -> Labels:
     """Return at least `count` superpixels; SLIC itself only comes near the number that it is asked for."""
     from skimage.segmentation import slic
 
-    pixels = features.shape[0] * features.shape[1]
+    rgb = np.repeat(picture, 3, axis=-1) if picture.shape[-1] == 1 else picture
+    pixels = rgb.shape[0] * rgb.shape[1]
     wanted = min(_SUPERPIXELS_PER_SEGMENT * count, pixels)
     while True:
-        labels = slic(features, n_segments=wanted, compactness=10.0, convert2lab=False, start_label=0)
+        labels = slic(rgb, n_segments=wanted, compactness=10.0, start_label=0)
         if labels.max() + 1 >= count or wanted == pixels:
             return np.asarray(labels, dtype=np.int64)
         wanted = min(2 * wanted, pixels)
