@@ -88,10 +88,10 @@ def mass_errors(attribution: Array, truth: Array, neighbourhoods: Array | tuple[
     >>> mass_errors([[1.0, 1.0, 5.0, 0.0]], [[2.0, 1.0, 1.0, 1.0]], (1, 2))
     MassErrors(deficit=array([[1., 0.]]), excess=array([[0., 3.]]))
     """
-    is_grid = isinstance(neighbourhoods, tuple)
-    labels = None if is_grid else as_labels(neighbourhoods, "neighbourhoods")
-    given, wanted, dtype = _maps(attribution, truth, len(neighbourhoods) if labels is None else labels.dim())
-    cells = _cells(neighbourhoods, labels, given)
+    partition = _partition(neighbourhoods)
+    ndim = len(partition) if isinstance(partition, tuple) else partition.dim()
+    given, wanted, dtype = _maps(attribution, truth, ndim)
+    cells = _cells(partition, tuple(given.shape[-ndim:]), given.device)
     surplus = cells.sum(given) - cells.sum(wanted)
     dtype = torch.promote_types(dtype, torch.float32)
     return MassErrors(
@@ -123,25 +123,35 @@ def _maps(attribution: Array, truth: Array, ndim: int) -> tuple[Tensor, Tensor, 
     return given.to(dtype), wanted.to(dtype), given.dtype
 
 
-def _cells(neighbourhoods: Any, labels: Tensor | None, pixels: Tensor) -> Neighbourhoods:
-    if labels is None:
+def _partition(neighbourhoods: Any) -> tuple[int, ...] | Tensor:
+    """Return the shape of a grid, or a label map."""
+    if not isinstance(neighbourhoods, tuple):
+        labels = as_labels(neighbourhoods, "neighbourhoods")
+        if labels.dim() > 0:
+            return labels
+    else:
         try:
             shape = tuple(operator.index(length) for length in neighbourhoods)
         except TypeError:
-            raise TypeError(
-                f"neighbourhoods must be a label map or a tuple of integers, got {neighbourhoods!r}"
-            ) from None
-        size = tuple(pixels.shape[-len(shape) :])
-        if any(length < 1 or length > pixel for length, pixel in zip(shape, size, strict=True)):
+            shape = ()
+        if shape:
+            return shape
+    raise TypeError(f"neighbourhoods must be a label map or a tuple of integers, got {neighbourhoods!r}")
+
+
+def _cells(
+    partition: tuple[int, ...] | Tensor, size: tuple[int, ...], device: torch.device
+) -> Neighbourhoods:
+    if isinstance(partition, tuple):
+        if any(not 1 <= cells <= pixels for cells, pixels in zip(partition, size, strict=True)):
             raise ValueError(
-                f"neighbourhoods is a grid of {shape} cells, but the lattice has {size} pixels: every cell "
-                "needs at least one"
+                f"neighbourhoods is a grid of {partition} cells, but the lattice has {size} pixels: every "
+                "cell needs at least one"
             )
-        return grid(shape, size)
-    size = tuple(pixels.shape[-labels.dim() :])
-    if tuple(labels.shape) != size:
+        return grid(partition, size)
+    if tuple(partition.shape) != size:
         raise ValueError(
-            f"neighbourhoods must label the {size} pixels of attribution, got {tuple(labels.shape)}"
+            f"neighbourhoods must label the {size} pixels of attribution, got {tuple(partition.shape)}"
         )
-    labels = check_labels(labels, "neighbourhoods").to(pixels.device)
+    labels = check_labels(partition, "neighbourhoods").to(device)
     return Regions(labels, int(labels.max()) + 1)

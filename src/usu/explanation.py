@@ -124,7 +124,7 @@ class Explanation:
             OSError: the file cannot be read.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = dict(file)
             facts = json.loads(str(arrays.pop("facts")))
             found = facts.pop("format")

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights
 from torchvision.transforms import InterpolationMode
 
-Prepare: TypeAlias = "Callable[[Image.Image], tuple[Tensor, Tensor]]"
 State: TypeAlias = "dict[str, Tensor]"
 
 DEMO_MODEL = "efficientnet-lite0"
@@ -71,7 +70,7 @@ class Classifier:
 
     name: str
     model: nn.Module
-    prepare: Prepare
+    prepare: Preparation
     categories: tuple[str, ...] | None = None
 
 

@@ -40,6 +40,7 @@ TITLES = {
 QUANTILE = 0.98  # a few peaks must not turn all other pixels, and whole maps beside theirs, black
 
 _UNITS = {"gradcam": "logits"}
+_SOURCES = {"gradcam": "Grad-CAM", "given": "a given map"}
 _SEQUENTIAL, _DIVERGING, _SCORES = "inferno", "RdBu_r", "cividis"
 _NEGLIGIBLE = 0.01  # negative values below this share of the limit are not worth half of the colours
 _COLUMNS = 4
@@ -233,7 +234,7 @@ def _colour_bar(
     explanation: Explanation,
     maps: Iterable[Array],
 ) -> None:
-    """Draw the colour bar of `maps`, which says the unit and, where colours are clipped, how far values go."""
+    """Draw the colour bar of `maps`: it says the unit and, where colours are clipped, how far values go."""
     values = [_numpy(one) for one in maps]
     lowest, highest = min(float(one.min()) for one in values), max(float(one.max()) for one in values)
     above, below = highest > _top(norm), lowest < (norm.vmin or 0.0)
@@ -258,7 +259,8 @@ def _colour_bar(
 
 def _headline(explanation: Explanation, category: str | None, model: str | None) -> str:
     name = f"class {explanation.target}" if category is None else category
-    parts = [f"{name}, probability {100 * explanation.probability:.1f} %", model, explanation.source]
+    parts = [f"{name}, probability {100 * explanation.probability:.1f} %", model]
+    parts.append(_SOURCES.get(explanation.source, explanation.source))
     return "  ·  ".join([*filter(None, parts), f"{explanation.forward_passes} forward passes"])
 
 

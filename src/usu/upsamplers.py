@@ -19,10 +19,11 @@ from torch import Tensor
 from usu.arrays import Array, as_floats, check_choice, check_finite, like, working_dtype
 from usu.interpolate import Mode, interpolate
 from usu.lattice import lattice_size
-from usu.potentials import Potential
-from usu.redistribute import Mass, Prior, iwmr, neighbourhoods_of, redistribute
+from usu.potentials import Potential, check_potential
+from usu.redistribute import Mass, Prior, check_temperature, iwmr, neighbourhoods_of, redistribute
 
 Upsampler: TypeAlias = Callable[[Any, Any], Any]
+Budget: TypeAlias = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,13 @@ class Setting:
     importance_temperature: float | None = None
     potential: Potential = "tensor"
     mass: Mass = "density"
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature, "temperature")
+        if self.importance_temperature is not None:
+            check_temperature(self.importance_temperature, "importance_temperature")
+        check_potential(self.potential)
+        check_choice(self.mass, ("density", "total"), "mass")
 
     def densities(self, coarse: Array, scores: Array) -> Any:
         """Return the coarse map as densities, a_k / |N_k| where its values are totals."""
@@ -57,10 +65,10 @@ class BuiltIn:
     """
 
     upsample: Callable[[Array, Array, Setting], Any]
-    budget: Callable[[Tensor, Tensor, Tensor, float], Tensor] | None = None
+    budget: Budget | None = None
 
 
-def upsampler(
+def find_upsampler(
     method: str | Upsampler,
     *,
     neighbourhoods: Array | None = None,
@@ -81,13 +89,12 @@ def upsampler(
             totals are divided by |N_k| before it.
 
     Raises:
-        ValueError: an unknown name or mass.
-        TypeError: `method` is neither a name nor a callable.
+        ValueError: an unknown name or mass, a temperature that is not positive.
+        TypeError: `method` is neither a name nor a callable; a setting of the wrong kind.
 
-    >>> upsampler("bilinear", mass="total")([[0.0, 8.0]], [[0.5] * 4])
+    >>> find_upsampler("bilinear", mass="total")([[0.0, 8.0]], [[0.5] * 4])
     array([[0., 1., 3., 4.]])
     """
-    check_choice(mass, ("density", "total"), "mass")
     setting = Setting(
         neighbourhoods=neighbourhoods,
         temperature=temperature,

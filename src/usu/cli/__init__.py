@@ -1,0 +1,38 @@
+"""The command `usu`: a demo, and explanations of one's own photographs.
+
+Heavy libraries are imported by the commands that use them, so that `usu --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from usu.cli.commands import BAD_INPUT
+from usu.cli.parser import build_parser
+from usu.cli.report import complain
+
+INTERRUPTED, PIPE_CLOSED = 130, 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0, 2 for bad input, 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: after `--help`, `--version`, and arguments that cannot be parsed (code 2).
+    """
+    options = build_parser().parse_args(argv)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone; what is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except (ValueError, OSError, ImportError) as problem:
+        complain(problem)
+        return BAD_INPUT
+    return code

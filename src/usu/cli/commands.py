@@ -1,0 +1,150 @@
+"""What the commands do; each returns its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from usu.cli.report import complain, fact_table, mass_table
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from usu.arrays import Array
+    from usu.explanation import Explanation
+    from usu.models import Classifier
+    from usu.redistribute import Mass
+
+BAD_INPUT = 2
+
+_TO_EXPLAIN = ("layer", "mode", "source", "temperature", "importance_temperature", "perturbations_per_eval")
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Explain scikit-image's photograph of a cat."""
+    from PIL import Image
+    from skimage.data import chelsea
+
+    from usu.models import DEMO_MODEL, load_classifier
+
+    folder = _writable_folder(options.out)
+    classifier = load_classifier(DEMO_MODEL)
+    # Nearly the whole photograph rather than a square of it: with the background one sees what is left out.
+    prepare = replace(classifier.prepare, resize=224, crop=(224, 320))
+    photograph: Callable[[], Any] = chelsea
+    _explain_picture(Image.fromarray(photograph()), replace(classifier, prepare=prepare), folder)
+    return 0
+
+
+def explain_files(options: argparse.Namespace) -> int:
+    """Explain photographs from files; a bad one is reported and the rest go on."""
+    import torch
+    from tqdm import tqdm
+
+    from usu.images import read_image
+    from usu.layers import find_layer
+    from usu.models import find_class, load_classifier
+    from usu.sources import find_source
+
+    folder = _writable_folder(options.out)
+    find_source(options.source)
+    classifier = load_classifier(options.model, options.weights)
+    if options.layer is not None:
+        find_layer(classifier.model, torch.empty(0), options.layer)  # named, it is looked up, not run
+    keywords = {name: getattr(options, name) for name in _TO_EXPLAIN if getattr(options, name) is not None}
+    if options.target is not None:
+        keywords["target"] = find_class(classifier.categories, options.target)
+    failed = False
+    photographs = list(zip(options.images, output_names(options.images), strict=True))
+    silent = len(photographs) == 1 or not sys.stderr.isatty()
+    for path, name in tqdm(photographs, desc="photographs", unit="photograph", disable=silent):
+        try:
+            image = read_image(path)
+            own = folder / name
+            own.mkdir(exist_ok=True)
+            _explain_picture(image, classifier, own, **keywords)
+        except (ValueError, OSError) as problem:
+            failed = True
+            complain(problem, path)
+    return BAD_INPUT if failed else 0
+
+
+def _explain_picture(image: Image.Image, classifier: Classifier, folder: Path, **keywords: Any) -> None:
+    """Explain one picture, write the three files, print the tables."""
+    from tqdm import tqdm
+
+    from usu.pipeline import explain
+    from usu.plot import TITLES, comparison, overlay_figure, save_figure
+
+    inputs, picture = classifier.prepare(image)
+    start = time.perf_counter()
+    explanation = explain(
+        classifier.model, inputs, images=picture, show_progress=sys.stderr.isatty(), **keywords
+    )
+    seconds = time.perf_counter() - start
+    maps = {name: _upsample(explanation, name) for name in TITLES}
+    category = classifier.categories[explanation.target] if classifier.categories else None
+    names = {"category": category, "model": classifier.name}
+    explanation.save(folder / "explanation.npz")
+    save_figure(overlay_figure(explanation, **names), folder / "overlay.png")
+    save_figure(comparison(explanation, maps, **names), folder / "comparison.png")
+    lines = [
+        *fact_table(explanation, category, classifier.name, seconds),
+        f"{'written to':<16}{folder}: overlay.png, comparison.png, explanation.npz",
+        "",
+        *mass_table(explanation, maps),
+        "",
+    ]
+    tqdm.write("\n".join(lines))  # above the progress bar, if there is one
+
+
+def _upsample(explanation: Explanation, name: str) -> Array:
+    """Return the map (H, W) that another upsampler makes of an explanation's coarse map and scores."""
+    from usu.upsamplers import find_upsampler
+
+    settings = explanation.settings
+    method = find_upsampler(
+        name,
+        neighbourhoods=explanation.neighbourhoods,
+        temperature=settings["temperature"],
+        importance_temperature=settings["importance_temperature"],
+        mass=cast("Mass", explanation.mass),
+    )
+    pixels: Array = method(explanation.coarse, explanation.score_map)
+    return pixels
+
+
+def output_names(paths: Sequence[str]) -> list[str]:
+    """Return one folder name per photograph: its own without the ending, numbered where several share it.
+
+    Capitals do not tell folders apart on every system, so they do not here.
+
+    >>> output_names(["a/cat.jpg", "b/Cat.png", "cat-2.jpg"])
+    ['cat', 'Cat-2', 'cat-2-2']
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        stem = Path(path).stem
+        candidates = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        name = next(name for name in candidates if name.casefold() not in taken)
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _writable_folder(name: str) -> Path:
+    """Make the folder for the results, and see that it takes files before time is spent on them."""
+    folder = Path(name)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {name} is a file, not a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+    return folder

@@ -1,0 +1,172 @@
+"""The words of the command line: commands, their arguments and their help, as tables."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, NoReturn, TypeAlias
+
+from usu.cli.commands import BAD_INPUT, demo, explain_files
+
+Argument: TypeAlias = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def argument(*flags_and_help: str, **settings: Any) -> Argument:
+    """Return one row of a table: flags, and last the help; `settings` are `add_argument`'s."""
+    *flags, words = flags_and_help
+    return tuple(flags), {"help": words, **settings}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand; `details` and `examples` are laid out as the terminal shows them."""
+
+    name: str
+    run: Callable[[argparse.Namespace], int]
+    summary: str
+    details: str
+    examples: str
+    arguments: tuple[Argument, ...]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the tables below; its namespace has the command's function as `run`."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="usu", description=_ABOUT, epilog=_START, formatter_class=layout)
+    parser.add_argument("--version", action="version", version=f"usu {version('usu-xai')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        one = commands.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.details,
+            epilog=command.examples,
+            formatter_class=layout,
+        )
+        for flags, settings in command.arguments:
+            one.add_argument(*flags, **settings)
+        one.set_defaults(run=command.run)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number, got {text!r}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, got {text!r}")
+    return int(text)
+
+
+_ABOUT = """\
+Bring a coarse attribution map, such as Grad-CAM's, to pixels: each cell's mass is shared among its
+pixels by how much the model's answer depends on the segments they lie in, and none is lost or made up.
+"""
+
+_START = """\
+start here:
+  usu demo                  explain a photograph that comes along, with a small trained network
+  usu explain cat.jpg       explain your own photograph with the same network
+  usu explain --help        choose another network, class, layer or way of upsampling
+"""
+
+_FILES = """\
+Writes overlay.png (the map over the photograph), comparison.png (all stages, and all upsamplers side by
+side) and explanation.npz (every array; usu.Explanation.load reads it), and prints the class, the cost,
+and how well each upsampler keeps the mass of the coarse map's cells (the D1 error)."""
+
+_DEMO_DETAILS = f"""\
+Explain scikit-image's photograph of a cat with EfficientNet-Lite0 and Grad-CAM.
+
+{_FILES}
+"""
+
+_DEMO_EXAMPLES = """\
+examples:
+  usu demo                  write to usu-demo/
+  usu demo --out pictures   write to pictures/
+"""
+
+_EXPLAIN_DETAILS = f"""\
+Explain photographs: which pixels speak for a class, by a network of your choice.
+
+{_FILES}
+Each photograph gets a folder of its own inside DIR. Pictures may be of any kind that Pillow reads; one
+that cannot be read is reported, the others go on, and the exit code is 2 at the end.
+"""
+
+_EXPLAIN_EXAMPLES = """\
+examples:
+  usu explain cat.jpg dog.jpg
+      the predicted classes, by EfficientNet-Lite0, to usu-out/cat/ and usu-out/dog/
+  usu explain cat.jpg --target "Persian cat"
+      what speaks for another class; an index or a unique part of the name will do
+  usu explain cat.jpg --model resnet50 --weights resnet50-11ad3fa6.pth
+      any torchvision classifier; nothing is downloaded, so give the file of its weights
+  usu explain cat.jpg --model resnet50 --weights mine.pth --layer layer3
+      your own fine-tuned network, and the coarse map of an earlier layer
+  usu explain cat.jpg --mode hybrid --temperature 0.3
+      let mass move between cells, and share it less sharply within them
+"""
+
+_MODEL = "efficientnet-lite0, -lite1, -lite2, or any torchvision classifier (default: %(default)s)"
+_WEIGHTS = "the network's weights: a state dict, as torch.save writes it"
+_TARGET = "class to explain, by index or name (default: the predicted one)"
+_LAYER = "module whose map is taken, such as layer4 (default: the last one before pooling)"
+_MODE = """usu keeps the mass of each cell; iwmr and hybrid keep only the total and move it to the cells that
+matter, hybrid in proportion to the mass that is there (default: %(default)s)"""
+_SOURCE = "method that gives the coarse map (default: %(default)s)"
+_TEMPERATURE = "how evenly mass is shared within a cell: small is all to the best segment (default: 0.1)"
+_IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temperature)"
+_BATCH = "masked images per forward call; fewer need less memory (default: %(default)s)"
+_OUT = "folder for the results, made if needed (default: %(default)s)"
+
+COMMANDS = (
+    Command(
+        name="demo",
+        run=demo,
+        summary="explain a photograph that comes along",
+        details=_DEMO_DETAILS,
+        examples=_DEMO_EXAMPLES,
+        arguments=(argument("--out", _OUT, metavar="DIR", default="usu-demo"),),
+    ),
+    Command(
+        name="explain",
+        run=explain_files,
+        summary="explain your own photographs",
+        details=_EXPLAIN_DETAILS,
+        examples=_EXPLAIN_EXAMPLES,
+        arguments=(
+            argument("images", "photographs", metavar="IMAGE", nargs="+"),
+            argument("--model", _MODEL, metavar="NAME", default="efficientnet-lite0"),
+            argument("--weights", _WEIGHTS, metavar="FILE"),
+            argument("--target", _TARGET, metavar="CLASS"),
+            argument("--layer", _LAYER, metavar="NAME"),
+            argument("--mode", _MODE, choices=("usu", "iwmr", "hybrid"), default="usu"),
+            argument("--source", _SOURCE, metavar="NAME", default="gradcam"),
+            argument("--temperature", _TEMPERATURE, metavar="T", type=_positive),
+            argument("--importance-temperature", _IMPORTANCE, metavar="T", type=_positive),
+            argument(
+                "--perturbations-per-eval", "--batch-size", _BATCH, metavar="N", type=_count, default=16
+            ),
+            argument("--out", _OUT, metavar="DIR", default="usu-out"),
+        ),
+    ),
+)

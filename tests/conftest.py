@@ -1,0 +1,27 @@
+"""What all tests share: a deterministic Hypothesis profile and the devices to run on."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "usu",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("usu")
+torch.set_num_threads(1)  # small arrays: more threads only spin, and make a busy machine several times slower
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
+]
+
+
+@pytest.fixture(params=DEVICES, scope="session")
+def device(request):
+    """Give each device in turn; session scope lets Hypothesis tests use it."""
+    return torch.device(request.param)

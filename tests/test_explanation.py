@@ -1,0 +1,98 @@
+"""Saving and loading: one file, whole or not at all, without pickle."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+import torch
+from networks import small_cnn
+
+import usu
+
+
+@pytest.fixture(scope="module")
+def explanation():
+    inputs = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return usu.explain(small_cnn(), inputs, 2, segmentation={"quadtree": (4, 16)}, mode="hybrid")
+
+
+def test_round_trip_is_exact(explanation, tmp_path):
+    path = tmp_path / "explanation.npz"
+    explanation.save(path)
+    loaded = usu.Explanation.load(path)
+    for item in dataclasses.fields(explanation):
+        before, after = getattr(explanation, item.name), getattr(loaded, item.name)
+        if isinstance(before, torch.Tensor):
+            assert isinstance(after, np.ndarray), item.name
+            assert np.array_equal(after, before.numpy()), item.name
+            assert after.dtype == before.numpy().dtype, item.name
+        elif isinstance(before, tuple):
+            assert len(before) == len(after)
+            assert all(np.array_equal(a, b.numpy()) for a, b in zip(after, before, strict=True)), item.name
+        else:
+            assert after == before, item.name
+
+
+def test_loaded_explanation_can_be_saved_again(explanation, tmp_path):
+    explanation.save(tmp_path / "a.npz")
+    usu.Explanation.load(tmp_path / "a.npz").save(tmp_path / "b.npz")
+    assert np.array_equal(
+        usu.Explanation.load(tmp_path / "b.npz").attribution, explanation.attribution.numpy()
+    )
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(explanation, tmp_path, monkeypatch):
+    path = tmp_path / "explanation.npz"
+    explanation.save(path)
+    before = path.read_bytes()
+
+    def full_disk(file, **arrays):
+        file.write(b"half a file")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        explanation.save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["explanation.npz"]
+
+
+def test_other_suffix_and_missing_folder_are_refused(explanation, tmp_path):
+    with pytest.raises(ValueError, match=r"path must end in \.npz"):
+        explanation.save(tmp_path / "map.png")
+    with pytest.raises(OSError, match="missing"):
+        explanation.save(tmp_path / "missing" / "map.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 broken"])
+def test_damaged_files_are_refused(tmp_path, content):
+    path = tmp_path / "damaged.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not an explanation saved by usu"):
+        usu.Explanation.load(path)
+
+
+def test_truncated_and_foreign_files_are_refused(explanation, tmp_path):
+    path = tmp_path / "explanation.npz"
+    explanation.save(path)
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(ValueError, match="is not an explanation"):
+        usu.Explanation.load(path)
+    np.savez(path, arr=np.zeros(3))
+    with pytest.raises(ValueError, match="is not an explanation"):
+        usu.Explanation.load(path)
+    with pytest.raises(FileNotFoundError):
+        usu.Explanation.load(tmp_path / "nowhere.npz")
+
+
+def test_pickles_are_never_opened(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "opened"),))
+
+    path = tmp_path / "evil.npz"
+    np.savez(path, facts=np.array([Evil()], dtype=object))
+    with pytest.raises(ValueError, match="is not an explanation"):
+        usu.Explanation.load(path)
+    assert not (tmp_path / "opened").exists()

@@ -1,0 +1,266 @@
+"""The whole pipeline: every stage is kept, mass is conserved, and the model is left as it was found."""
+
+import numpy as np
+import pytest
+import torch
+from networks import SmallViT, fingerprint, small_cnn
+from torch import nn
+
+import usu
+from usu.layers import find_layer
+from usu.sources import find_source
+
+OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
+
+
+@pytest.fixture
+def model():
+    return small_cnn()
+
+
+@pytest.fixture
+def inputs():
+    return torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def test_explanation_keeps_every_stage(model, inputs):
+    found = usu.explain(model, inputs, 2, **OPTIONS)
+    assert found.attribution.shape == found.score_map.shape == found.h_map.shape == (16, 16)
+    assert found.coarse.shape == (4, 4)
+    assert found.image.shape == (3, 16, 16)
+    assert found.image.min() == 0
+    assert found.image.max() == 1
+    assert [len(scores) for scores in found.scores] == [4, 16]
+    assert len(found.partitions) == len(found.raw_scores) == 2
+    assert found.target == 2
+    assert found.probability == pytest.approx(model(inputs[None]).softmax(1)[0, 2].item())
+    assert (found.source, found.layer, found.mass, found.mode) == ("gradcam", "4", "total", "usu")
+    # One pass to find the layer, one for Grad-CAM, f(x), and 4 + 16 masked images.
+    assert found.forward_passes == 1 + 1 + 1 + 20
+    assert found.settings["temperature"] == 0.1
+    assert {"usu-xai", "torch", "numpy"} <= found.versions.keys()
+
+
+def test_forward_passes_are_what_the_model_saw(model, inputs):
+    seen = []
+    handle = model[0].register_forward_hook(lambda module, arguments, output: seen.append(len(output)))
+    found = usu.explain(model, inputs, **OPTIONS)
+    handle.remove()
+    assert found.forward_passes == sum(seen)
+
+
+def test_cells_sum_to_logit_less_bias_and_mass_is_conserved(model, inputs):
+    found = usu.explain(model, inputs, 1, **OPTIONS)
+    logit = model(inputs[None])[0, 1] - model[-1].bias[1]
+    assert found.coarse.sum().item() == pytest.approx(logit.item(), rel=1e-5)
+    cells = found.attribution.double().view(4, 4, 4, 4).sum((1, 3))
+    assert torch.allclose(cells, found.coarse.double(), rtol=1e-6, atol=1e-6 * float(found.coarse.abs().max()))
+
+
+@pytest.mark.parametrize("mode", ["iwmr", "hybrid"])
+def test_other_modes_conserve_the_total(model, inputs, mode):
+    strict, soft = usu.explain(model, inputs, 1, **OPTIONS), usu.explain(model, inputs, 1, mode=mode, **OPTIONS)
+    assert soft.mode == mode
+    assert torch.allclose(soft.attribution.sum(), strict.attribution.sum(), rtol=1e-4)
+    assert not torch.allclose(soft.attribution, strict.attribution)
+    assert torch.equal(soft.score_map, strict.score_map)
+
+
+def test_grad_cam_equals_the_library_before_its_scaling(model, inputs):
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.image import scale_cam_image
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    raw = find_source("gradcam")(model, inputs[None], [3], "4").values.numpy()
+    assert raw.min() < 0  # signed: the ReLU comes later
+    with GradCAM(model, [model[4]]) as cam:
+        expected = cam(inputs[None], [ClassifierOutputTarget(3)])
+    scaled = scale_cam_image(scale_cam_image(np.maximum(raw, 0), (16, 16)))
+    assert np.allclose(scaled, expected, atol=1e-5)
+
+
+def test_batch_with_different_targets_equals_one_by_one(model, inputs):
+    batch = torch.stack([inputs, inputs.flip(-1), inputs.roll(3, 1)])
+    together = usu.explain(model, batch, [0, 4, 2], **OPTIONS)
+    for image, target in enumerate([0, 4, 2]):
+        alone = usu.explain(model, batch[image], target, layer="4", **OPTIONS)
+        assert together[image].target == target
+        assert torch.allclose(together[image].attribution, alone.attribution, rtol=1e-4, atol=1e-5)
+
+
+def test_several_hierarchies_are_averaged_depth_by_depth(model, inputs):
+    image = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(2))
+    found = usu.explain(
+        model, inputs, 1, images=image, segmentation={"quadtree": (4, 16), "watershed": (9,)}, mixing="mean"
+    )
+    maps = [scores[labels] for scores, labels in zip(found.scores, found.partitions, strict=True)]
+    assert len(maps) == 3
+    assert torch.allclose(found.score_map, sum(maps) / 3, atol=1e-6)
+
+
+def test_own_hierarchy_and_own_source(model, inputs):
+    halves = torch.arange(16).ge(8).long().expand(16, 16).contiguous()
+
+    def constant(model, inputs, targets, layer):
+        return usu.CoarseMap(torch.ones(len(inputs), 2, 2), source="constant")
+
+    found = usu.explain(model, inputs, 1, source=constant, segmentation=usu.Hierarchy([halves]))
+    assert torch.equal(found.partitions[0], halves)
+    assert found.attribution.sum() == pytest.approx(256, rel=1e-5)  # densities: each of 4 cells has mass 64
+    assert (found.source, found.layer) == ("constant", None)
+    assert found.settings["segmentation"] == {"own": [2]}
+
+
+def test_superpixel_neighbourhoods(model, inputs):
+    superpixels = usu.segment(torch.zeros(3, 16, 16), (5,), "quadtree").levels[0]
+    values = torch.tensor([1.0, -2.0, 3.0, 0.0, 5.0])
+    found = usu.upsample(values, inputs, model, 1, neighbourhoods=superpixels, mass="total", **OPTIONS)
+    sums = torch.zeros(5).index_add(0, superpixels.flatten(), found.attribution.flatten())
+    assert torch.allclose(sums, values, atol=1e-5)
+
+
+def test_numpy_and_a_callable_that_is_no_model(model, inputs):
+    def session(batch):
+        assert isinstance(batch, np.ndarray)
+        with torch.no_grad():
+            return model(torch.from_numpy(batch)).numpy()
+
+    coarse = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    found = usu.upsample(coarse, inputs.numpy(), session, 1, **OPTIONS)
+    assert isinstance(found.attribution, np.ndarray)
+    assert isinstance(found.score_map, np.ndarray)
+    again = usu.upsample(torch.from_numpy(coarse), inputs, model, 1, **OPTIONS)
+    assert np.allclose(found.attribution, again.attribution.numpy(), atol=1e-6)
+
+
+def test_vision_transformer_and_non_square_inputs():
+    model = SmallViT().eval()
+    found = usu.explain(model, torch.randn(3, 16, 32, generator=torch.Generator().manual_seed(0)), 1, **OPTIONS)
+    assert found.coarse.shape == (4, 8)
+    # After the last attention only the class token counts: the last layer with cells comes before it.
+    assert found.layer == "blocks.1.norm1"
+    assert found.coarse.abs().min() > 0
+
+
+@pytest.mark.parametrize("name", ["vgg11", "resnet18", "vit_b_32", "mobilenet_v3_small", "swin_t", "densenet121"])
+def test_layer_of_torchvision_classifiers(name):
+    import torchvision
+
+    model = torchvision.models.get_model(name, weights=None).eval()
+    if name == "vit_b_32":  # starts with a head of zeros, on which no answer depends
+        nn.init.normal_(model.heads.head.weight)
+    layer, passes = find_layer(model, torch.randn(1, 3, 224, 224), None)
+    expected = {
+        "vgg11": "features",
+        "resnet18": "layer4",
+        "vit_b_32": "encoder.layers.encoder_layer_11.ln_1",
+        "mobilenet_v3_small": "features",
+        "swin_t": "permute",
+        "densenet121": "features",
+    }
+    assert (layer.name, passes) == (expected[name], 1)
+
+
+def test_model_is_left_as_it_was_found(model, inputs):
+    model[0].weight.requires_grad_(False)
+    model[2].weight.grad = torch.ones_like(model[2].weight)
+    before = fingerprint(model)
+    usu.explain(model, inputs, **OPTIONS)
+    assert fingerprint(model) == before
+    with torch.no_grad():
+        usu.explain(model, inputs, **OPTIONS)
+    assert fingerprint(model) == before
+
+
+@pytest.mark.parametrize("failing_call", [1, 2, 3, 4, 5])
+def test_model_is_left_as_it_was_found_after_an_exception(model, inputs, failing_call):
+    before = fingerprint(model)
+    calls = []
+
+    class Failing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = model
+
+        def forward(self, batch):
+            calls.append(len(batch))
+            outputs = self.inner(batch)
+            if len(calls) == failing_call:
+                raise RuntimeError("out of luck")
+            return outputs
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        usu.explain(Failing().eval(), inputs, perturbations_per_eval=4, **OPTIONS)
+    assert len(calls) == failing_call
+    assert fingerprint(model) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": 5}, "target must be below the model's 5 classes, got 5"),
+        ({"target": -1}, "target must be a class index"),
+        ({"mode": "best"}, "mode must be one of"),
+        ({"source": "tarot"}, "source must be one of"),
+        ({"layer": "17"}, "layer '17' is not in the model"),
+        ({"layer": nn.ReLU()}, "layer ReLU is not a module of the model"),
+        ({"layer": "6"}, "layer '6' gives an output of shape"),
+        ({"temperature": 0}, "temperature must be positive"),
+        ({"importance_temperature": -1}, "importance_temperature must be positive"),
+        ({"segmentation": {"voronoi": (4,)}}, "segmentation must name methods of"),
+        ({"segmentation": {}}, "segmentation must name at least one"),
+        ({"segmentation": usu.Hierarchy([[[0, 1]]])}, "hierarchy has label maps"),
+        ({"images": torch.rand(3, 8, 8)}, "images must be one picture of the inputs' size"),
+        ({"images": torch.full((3, 16, 16), 255.0)}, r"images must lie in \[0, 1\]"),
+        ({"inputs": torch.full((3, 16, 16), torch.nan)}, "inputs must be finite"),
+        ({"inputs": torch.rand(16, 16)}, r"inputs must be \(C, H, W\)"),
+        ({"negative": "flip"}, "negative must be"),
+        ({"potential": "log"}, "potential must be one of"),
+    ],
+)
+def test_bad_values(model, inputs, change, message):
+    arguments = {"model": model, "inputs": inputs, "target": 1, **OPTIONS, **change}
+    with pytest.raises(ValueError, match=message):
+        usu.explain(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"temprature": 1}, "unknown setting 'temprature'"),
+        ({"model": torch.sum}, "model must be a torch.nn.Module"),
+        ({"layer": 4}, "layer must be a module's name"),
+        ({"source": 4}, "source must be a name or a callable"),
+        ({"segmentation": "watershed"}, "segmentation must be a mapping"),
+        ({"segmentation": [np.zeros((16, 16))]}, "segmentation must be made of usu.Hierarchy"),
+    ],
+)
+def test_bad_types(model, inputs, change, message):
+    arguments = {"model": model, "inputs": inputs, "target": 1, **OPTIONS, **change}
+    with pytest.raises(TypeError, match=message):
+        usu.explain(**arguments)
+
+
+def test_training_mode_is_refused(model, inputs):
+    with pytest.raises(ValueError, match=r"training mode .* call model.eval\(\)"):
+        usu.explain(model.train(), inputs)
+    assert model.training
+
+
+def test_model_without_cells_names_the_way_out(inputs):
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(768, 4)).eval()
+    with pytest.raises(ValueError, match="layer=None found no layer"):
+        usu.explain(flat, inputs)
+
+
+@pytest.mark.parametrize(
+    ("coarse", "message"),
+    [
+        (torch.ones(1, 4, 4), "coarse must have 2 axes"),
+        (torch.full((4, 4), torch.inf), "coarse must be finite"),
+        (torch.ones(17, 4), "coarse has a grid of"),
+    ],
+)
+def test_bad_coarse_maps(model, inputs, coarse, message):
+    with pytest.raises(ValueError, match=message):
+        usu.upsample(coarse, inputs, model, 1, **OPTIONS)
