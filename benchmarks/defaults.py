@@ -4,9 +4,10 @@
 
 DATA is a folder of photographs. Each is explained by EfficientNet-Lite0 and Grad-CAM under every
 configuration below, and each map is judged by deletion and insertion curves (whole pixels, a blurred and a
-mean-colour fill). One JSON file per photograph is written whole as it is finished; a second run goes on where
-the first stopped. `--images 0` only prints the table of what is there. On Linux with glibc, forward passes run 2 to 3
-times as fast with MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_ and MALLOC_TOP_PAD_ set to a gigabyte.
+mean-colour fill). One JSON file per photograph is written whole as it is finished; a second run measures what
+is missing, questions added since then included. `--images 0` only prints the table of what is there. On Linux
+with glibc, forward passes run 2 to 3 times as fast with MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_ and
+MALLOC_TOP_PAD_ set to a gigabyte.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from curves import Curves, ranks
@@ -28,8 +29,10 @@ from usu.fill import make_fill
 from usu.models import Classifier, load_classifier
 from usu.sources import find_source
 
+Questions: TypeAlias = "dict[str, list[dict[str, Any]]]"
 MEASURES = ("deletion, blur", "insertion, blur", "deletion, mean", "insertion, mean")
 THREE_SCALES = {"watershed": (16, 64), "slic": (64,)}
+THREE_SEGMENTERS = dict.fromkeys(("watershed", "slic", "quadtree"), (16, 32))
 NESTED = {"watershed": (16, 64, 256)}
 
 
@@ -56,21 +59,20 @@ def _segmentations() -> list[Configuration]:
         "watershed 64, slic 16+64": {"watershed": (64,), "slic": (16, 64)},
         "slic 16+64, quadtree 64": {"slic": (16, 64), "quadtree": (64,)},
         "watershed 48, slic 48, quadtree 48": {"watershed": (48,), "slic": (48,), "quadtree": (48,)},
-        "watershed, slic, quadtree, 16+32 each": dict.fromkeys(("watershed", "slic", "quadtree"), (16, 32)),
+        "watershed, slic, quadtree, 16+32 each": THREE_SEGMENTERS,
     }
     return [Configuration(question, name, {"segmentation": layout}) for name, layout in layouts.items()]
 
 
 def _scorings() -> list[Configuration]:
     question = "Scoring: masked, keep-only, both, at 144 passes"
-    thirds = dict.fromkeys(("watershed", "slic", "quadtree"), (16, 32))
-    halves = dict.fromkeys(("watershed", "slic", "quadtree"), (24,))
+    halves = dict.fromkeys(THREE_SEGMENTERS, (24,))
     layouts: dict[str, tuple[dict[str, tuple[int, ...]], str]] = {
         "mask, watershed 16+64, slic 64": (THREE_SCALES, "mask"),
         "keep, watershed 16+64, slic 64": (THREE_SCALES, "keep"),
         "both, watershed 8+32, slic 32": ({"watershed": (8, 32), "slic": (32,)}, "both"),
-        "mask, three segmenters 16+32": (thirds, "mask"),
-        "keep, three segmenters 16+32": (thirds, "keep"),
+        "mask, three segmenters 16+32": (THREE_SEGMENTERS, "mask"),
+        "keep, three segmenters 16+32": (THREE_SEGMENTERS, "keep"),
         "both, three segmenters 24": (halves, "both"),
     }
     return [
@@ -101,9 +103,29 @@ def _refinements() -> list[Configuration]:
     ]
 
 
+def _refined_segmenters() -> list[Configuration]:
+    question = "Refinement of three segmenters (watershed, slic, quadtree)"
+    layouts: dict[str, dict[str, Any]] = {
+        "16+32, all split": {"counts": (16, 32)},
+        "16+48, diagonal, threshold 0.6": {"counts": (16, 48), "kernel": "diagonal", "threshold": 0.6},
+        "16+48, gradient, threshold 0.6": {"counts": (16, 48), "kernel": "gradient", "threshold": 0.6},
+        "16+64, diagonal, threshold 0.8": {"counts": (16, 64), "kernel": "diagonal", "threshold": 0.8},
+        "16+64, gradient, threshold 0.8": {"counts": (16, 64), "kernel": "gradient", "threshold": 0.8},
+        "8+16, all split, both": {"counts": (8, 16), "method": "both"},
+    }
+    return [
+        Configuration(
+            question,
+            name,
+            {"segmentation": dict.fromkeys(THREE_SEGMENTERS, settings.pop("counts")), **settings},
+        )
+        for name, settings in layouts.items()
+    ]
+
+
 def _temperatures() -> list[Configuration]:
-    question = "Temperatures (watershed 16+64, slic 64)"
-    settings = {"segmentation": THREE_SCALES}
+    question = "Temperatures (watershed, slic, quadtree, 16+32 each)"
+    settings = {"segmentation": THREE_SEGMENTERS}
     within = [
         Configuration(question, f"ε = {value:g}", {**settings, "temperature": value}, ("usu",))
         for value in (0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -120,70 +142,80 @@ def _temperatures() -> list[Configuration]:
     return within + between
 
 
-CONFIGURATIONS = [*_segmentations(), *_scorings(), *_fills(), *_refinements(), *_temperatures()]
+QUESTIONS = (_segmentations, _scorings, _fills, _refinements, _refined_segmenters, _temperatures)
+INTERPOLATION = "Interpolation"
 
 
-def measure(classifier: Classifier, photograph: Photograph) -> list[dict[str, Any]]:
-    """Return one row per map: question, configuration, map, forward passes and the four areas."""
+def measure(classifier: Classifier, photograph: Photograph, known: Questions) -> Questions:
+    """Return `known` with the questions that it lacks: rows of configuration, map, passes and four areas."""
     model = Remembering(classifier.model).eval()
     coarse = find_source("gradcam")(classifier.model, photograph.inputs[None], [photograph.target], None)
-    judges = [
-        Curves(
-            classifier.model,
-            photograph.inputs,
-            make_fill(photograph.inputs[None], fill)[0],
-            photograph.target,
-        )
-        for fill in ("blur", "mean")
-    ]
-    rows = []
+    fills = [make_fill(photograph.inputs[None], fill)[0] for fill in ("blur", "mean")]
+    judges = [Curves(model, photograph.inputs, fill, photograph.target) for fill in fills]
 
-    def judge(question: str, name: str, kind: str, passes: int, attribution: Any) -> None:
+    def judge(name: str, kind: str, passes: int, attribution: Any) -> dict[str, Any]:
         rank = ranks(np.asarray(attribution))
         areas = [area for curves in judges for area in curves.areas(rank)]
-        row = {"question": question, "configuration": name, "map": kind, "passes": passes}
-        rows.append(row | dict(zip(MEASURES, areas, strict=True)))
+        return {"configuration": name, "map": kind, "passes": passes} | dict(
+            zip(MEASURES, areas, strict=True)
+        )
 
-    size = tuple(photograph.inputs.shape[-2:])
-    for mode in ("nearest", "bilinear", "bicubic"):
-        judge("Interpolation", mode, mode, 1, usu.interpolate(coarse.values[0], size, mode))
-    for configuration in CONFIGURATIONS:
-        for mode in configuration.modes:
-            explanation = usu.upsample(
-                coarse.values[0],
-                photograph.inputs,
-                model,
-                photograph.target,
-                mode="usu" if mode == "scores" else mode,
-                mass=coarse.mass,
-                images=photograph.picture,
-                **configuration.settings,
-            )
-            attribution = explanation.score_map if mode == "scores" else explanation.attribution
-            passes = explanation.forward_passes
-            judge(configuration.question, configuration.name, mode, passes, attribution)
-    return rows
+    answers = dict(known)
+    if INTERPOLATION not in answers:
+        size = tuple(photograph.inputs.shape[-2:])
+        maps = {
+            mode: usu.interpolate(coarse.values[0], size, mode) for mode in ("nearest", "bilinear", "bicubic")
+        }
+        answers[INTERPOLATION] = [judge(mode, mode, 1, attribution) for mode, attribution in maps.items()]
+    for configurations in (question() for question in QUESTIONS):
+        question = configurations[0].question
+        if question in answers:
+            continue
+        answers[question] = [
+            judge(configuration.name, mode, explanation.forward_passes, attribution)
+            for configuration in configurations
+            for mode in configuration.modes
+            for explanation, attribution in [_map(model, photograph, coarse, mode, configuration.settings)]
+        ]
+    return answers
+
+
+def _map(
+    model: Remembering, photograph: Photograph, coarse: usu.CoarseMap, mode: str, settings: dict[str, Any]
+) -> tuple[usu.Explanation, Any]:
+    explanation = usu.upsample(
+        coarse.values[0],
+        photograph.inputs,
+        model,
+        photograph.target,
+        mode="usu" if mode == "scores" else mode,
+        mass=coarse.mass,
+        images=photograph.picture,
+        **settings,
+    )
+    return explanation, explanation.score_map if mode == "scores" else explanation.attribution
 
 
 def table(folder: Path) -> str:
     """Return the Markdown tables of all photographs measured so far: means and their standard errors."""
-    parts = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    if not parts:
-        return "no results yet"
-    lines = [f"{len(parts)} photographs; areas over the class probability, mean ± standard error.", ""]
-    keys = [(row["question"], row["configuration"], row["map"]) for row in parts[0]["rows"]]
-    question = None
-    for number, key in enumerate(keys):
-        if key[0] != question:
-            question = key[0]
-            lines += ["", f"### {question}", "", f"| configuration | map | passes | {' | '.join(MEASURES)} |"]
-            lines += ["|---" * (3 + len(MEASURES)) + "|"]
-        rows = [part["rows"][number] for part in parts]
-        passes = np.mean([row["passes"] for row in rows])
-        values = np.array([[row[measure] for measure in MEASURES] for row in rows])
-        errors = values.std(0, ddof=min(1, len(rows) - 1)) / len(rows) ** 0.5
-        cells = [f"{mean:.3f} ± {error:.3f}" for mean, error in zip(values.mean(0), errors, strict=True)]
-        lines.append(f"| {key[1]} | {key[2]} | {passes:.0f} | {' | '.join(cells)} |")
+    parts = [json.loads(path.read_text())["questions"] for path in sorted(folder.glob("*.json"))]
+    lines = ["Areas over the class probability, mean ± standard error over photographs."]
+    for question in dict.fromkeys(question for part in parts for question in part):
+        answered = [part[question] for part in parts if question in part]
+        lines += ["", f"### {question}", "", f"{len(answered)} photographs.", ""]
+        lines += [
+            f"| configuration | map | passes | {' | '.join(MEASURES)} |",
+            "|---" * (3 + len(MEASURES)) + "|",
+        ]
+        for rows in zip(*answered, strict=True):
+            passes = np.mean([row["passes"] for row in rows])
+            values = np.array([[row[measure] for measure in MEASURES] for row in rows])
+            errors = values.std(0, ddof=min(1, len(rows) - 1)) / len(rows) ** 0.5
+            cells = [f"{mean:.3f} ± {error:.3f}" for mean, error in zip(values.mean(0), errors, strict=True)]
+            first = rows[0]
+            lines.append(
+                f"| {first['configuration']} | {first['map']} | {passes:.0f} | {' | '.join(cells)} |"
+            )
     return "\n".join(lines)
 
 
@@ -204,13 +236,9 @@ def main() -> None:
     chosen = photographs(arguments.data, classifier, arguments.images)
     for photograph in tqdm(chosen, total=arguments.images, desc="photographs"):
         path = arguments.out / f"{Path(photograph.name).stem}.json"
-        if path.exists():
-            continue
-        record = {
-            "photograph": photograph.name,
-            "target": photograph.target,
-            "rows": measure(classifier, photograph),
-        }
+        known = json.loads(path.read_text())["questions"] if path.exists() else {}
+        answers = measure(classifier, photograph, known)
+        record = {"photograph": photograph.name, "target": photograph.target, "questions": answers}
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(record, indent=1))
         os.replace(partial, path)

@@ -311,3 +311,16 @@ def test_names_never_clash():
     )
     assert names == ["x", "X-2", "x-2-2", "x-3", "x-4", "y.tar", "x-5"]
     assert len({name.casefold() for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_bars_only_on_a_terminal(photograph, tmp_path, monkeypatch, capsys, terminal):
+    def see(*_, show_progress, **__):
+        raise ValueError(f"bars: {show_progress}")
+
+    monkeypatch.setattr(pipeline, "explain", see)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert run("explain", photograph, photograph, "--out", tmp_path) == 2
+    errors = capsys.readouterr().err
+    assert errors.count(f"bars: {terminal}") == 2
+    assert ("2/2" in errors) == terminal

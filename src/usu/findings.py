@@ -318,8 +318,8 @@ def _distorted_pair(subject: Subject, change: _Change) -> Witness:
     values = [float(run[index]) for index in (change.pixel, reference) for run in (before, after)]
     text = (
         f"when the {_NOUNS[change.data]} outside cell {subject.cell(change.cell)} change, its pixel "
-        f"{pixels[0]} goes from {values[0]:.6g} to {values[1]:.6g}, but pixel {pixels[1]} from {values[2]:.6g} "
-        f"to {values[3]:.6g}"
+        f"{pixels[0]} goes from {values[0]:.6g} to {values[1]:.6g}, but pixel {pixels[1]} "
+        f"from {values[2]:.6g} to {values[3]:.6g}"
     )
     names = ("before", "after", "reference_before", "reference_after")
     return Witness(text, subject.cell(change.cell), pixels, dict(zip(names, values, strict=True)))
