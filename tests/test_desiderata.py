@@ -293,6 +293,11 @@ def test_a_callable_that_writes_into_its_arguments_or_reuses_its_result_does_no_
     assert scores.any()
 
 
+def test_tensor_scores_beside_an_array_arrive_as_arrays():
+    report = check_desiderata("usu", np.ones((2, 2)), torch.rand(6, 6).to(torch.bfloat16))
+    assert report["D1"].verdict == SATISFIED
+
+
 def test_callables_always_get_densities():
     labels = np.array([[0, 1, 1, 1]])
     seen = []
@@ -388,6 +393,7 @@ COARSE, SCORES = np.ones((2, 2)), np.full((4, 4), 0.5)
         (("nearest", COARSE, SCORES), {"potential": "x"}, ValueError, "potential must be one of"),
         (("usu", COARSE, SCORES), {"mass": "sum"}, ValueError, "mass must be one of"),
         (("usu", COARSE, SCORES), {"seed": "x"}, TypeError, "seed must be an integer"),
+        (("usu", COARSE, SCORES), {"seed": 10**30}, ValueError, "seed must lie in"),
         (
             ("bilinear", [1.0], SCORES),
             {"neighbourhoods": np.zeros((4, 4), int)},

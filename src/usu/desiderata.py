@@ -150,7 +150,11 @@ def check_desiderata(
         size = tuple(as_labels(neighbourhoods, "neighbourhoods").shape)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an integer, got {type(seed).__name__}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must lie in 0..2**32-1, got {seed!r}")
     levels = _dense_scores(scores, segments, size, seed)
+    if not isinstance(coarse, Tensor) and levels.dtype == torch.bfloat16:
+        levels = levels.to(torch.float32)  # NumPy has no such type
     if isinstance(upsampler, str):
         name, budget = upsampler, UPSAMPLERS[upsampler].budget
     else:

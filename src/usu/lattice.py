@@ -17,7 +17,10 @@ from torch import Tensor
 
 
 class Neighbourhoods(Protocol):
-    """What the operators ask of a neighbourhood system with K members over `size` pixels."""
+    """What the operators ask of a neighbourhood system with K members over `size` pixels.
+
+    Maps of pixels are contiguous.
+    """
 
     shape: tuple[int, ...]
     size: tuple[int, ...]
@@ -79,12 +82,12 @@ class Grid:
             )
         self.shape = shape
         self.size = size
-        axes = enumerate(map(cell_lengths, size, shape), start=-len(shape))
-        self._axes = tuple(_Axis(axis, lengths) for axis, lengths in axes)
+        self._lengths = tuple(map(cell_lengths, size, shape))
+        self._axes = tuple(_Axis(axis, lengths) for axis, lengths in enumerate(self._lengths, -len(shape)))
 
     def areas(self, like: Tensor) -> Tensor:
         """Return |N_k|, shape `shape`, in the dtype and on the device of `like`."""
-        return _grid_areas(tuple(axis.lengths for axis in self._axes), like.dtype, like.device)
+        return _grid_areas(self._lengths, like.dtype, like.device)
 
     def sum(self, pixels: Tensor) -> Tensor:
         """Sum (..., *size) over each cell, giving (..., *shape)."""
@@ -111,10 +114,12 @@ class Grid:
 
         A fresh map of a few megabytes costs more in page faults than the multiplication itself.
         """
-        batch = values.shape[: -len(self.shape)]
-        reusable = not (pixels.requires_grad or values.requires_grad)
-        fits = not batch or batch == pixels.shape[: -len(self.size)]
-        return self._combine(Tensor.mul_ if reusable and fits else torch.mul, pixels, values)
+        ndim = len(self.size)
+        fits = values.dim() == ndim or values.shape[:-ndim] == pixels.shape[:-ndim]
+        if fits and not (pixels.requires_grad or values.requires_grad):
+            self._combine(Tensor.mul_, pixels, values)
+            return pixels
+        return self._combine(torch.mul, pixels, values)
 
     def subtract(self, pixels: Tensor, values: Tensor) -> Tensor:
         """Subtract its cell's value from every pixel."""
@@ -143,6 +148,7 @@ class _Axis:
         self.axis = axis
         self.lengths = lengths
         self._length = lengths[0] if len(set(lengths)) == 1 else None
+        self._block = torch.Size((len(lengths), lengths[0]))
 
     def reduce(self, operation: Callable[..., Tensor], pixels: Tensor) -> Tensor:
         """Reduce every run to one value."""
@@ -168,9 +174,8 @@ class _Axis:
         return result.flatten(self.axis - 1, self.axis)
 
     def _blocks(self, pixels: Tensor) -> Tensor:
-        shape = list(pixels.shape)
-        shape[self.axis : (self.axis + 1) or None] = [len(self.lengths), -1]
-        return pixels.reshape(shape)
+        after = pixels.shape[self.axis + 1 :] if self.axis < -1 else torch.Size()
+        return pixels.view(pixels.shape[: self.axis] + self._block + after)
 
 
 class Regions:

@@ -166,14 +166,15 @@ class _Problem:
         raw_scores = _beside(as_floats(scores, "scores"), values, scores, "scores")
         self._dtype = values.dtype
         dtype = working_dtype(values, raw_scores)
-        self._scores = _check_scores(raw_scores.to(dtype))
+        self._scores = _cast(raw_scores, dtype).contiguous()
+        self._bounds = _check_scores(self._scores)
         self._segments = None
         if segments is not None:
             self._segments = _beside(as_labels(segments, "segments"), values, segments, "segments")
             size = lattice_size(self._segments, ndim, "segments")
         else:
             size = lattice_size(self._scores, ndim, "scores")
-        values = check_finite(values.to(dtype), "coarse")
+        values = check_finite(_cast(values, dtype), "coarse")
         self.neighbourhoods = neighbourhoods_of(values, size, neighbourhoods)
         self.cell_dims = tuple(range(-len(self.neighbourhoods.shape), 0))
         _check_batches(values, self.neighbourhoods, self._scores, self._segments, ndim)
@@ -193,7 +194,7 @@ class _Problem:
         """Return M_ν(x) · w(x) as the caller's kind; cells in `flipped` take φ(1-s)."""
         weights = self._weights(flipped)
         totals = self.neighbourhoods.sum(weights)
-        result = self.neighbourhoods.scale(weights, masses.to(weights.dtype) / totals)
+        result = self.neighbourhoods.scale(weights, _cast(masses, weights.dtype) / totals)
         return like(result, self._caller, self._dtype)
 
     def _weights(self, flipped: Tensor | None) -> Tensor:
@@ -205,7 +206,7 @@ class _Problem:
             # A pixel's weight depends on its segment alone: P exponentials, not H·W.
             scores = self._scores.to(torch.float64) if by_segment else self._scores
             levels, temperature = _utility(self._potential, scores, self._temperature)
-            lowest, highest = (float(bound) for bound in levels.detach().aminmax())
+            lowest, highest = self._bounds if levels is scores else _bounds(levels)
             if highest - lowest <= temperature * (_SEGMENT_SPREAD if by_segment else _PIXEL_SPREAD):
                 weights = (levels - (lowest + highest) / 2).div_(temperature).exp_().to(self._scores.dtype)
                 return weights if self._segments is None else gather(weights, self._segments, self._ndim)
@@ -217,6 +218,10 @@ class _Problem:
         levels = self.neighbourhoods.subtract(levels, self.neighbourhoods.amax(levels.detach()))
         # The difference to the best score is exact where it matters, so that it is taken before the division.
         return levels.div_(temperature).exp_()
+
+
+def _cast(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return values if values.dtype == dtype else values.to(dtype)  # asking first saves a microsecond
 
 
 def _utility(potential: Potential, scores: Tensor, temperature: float) -> tuple[Tensor, float]:
@@ -251,19 +256,24 @@ def gather(values: Tensor, segments: Tensor, ndim: int) -> Tensor:
     if labels.is_cuda:  # there an index out of range would end the process
         _check_segments(labels, values)
     try:
-        if labels.dim() == 1:
-            pixels = values.index_select(-1, labels)
-        else:
-            # Image by image: one index into a joint table would need a second map of labels.
-            batch = torch.broadcast_shapes(values.shape[:-1], labels.shape[:-1])
-            tables = values.expand(*batch, -1).flatten(0, -2)
-            maps = labels.expand(*batch, -1).flatten(0, -2)
-            rows = [table.index_select(0, row) for table, row in zip(tables, maps, strict=True)]
-            pixels = torch.stack(rows).view(*batch, -1)
+        pixels = values.index_select(-1, labels) if labels.dim() == 1 else _gather_rows(values, labels)
     except (IndexError, RuntimeError):
         _check_segments(labels, values)
         raise
-    return pixels.reshape(*pixels.shape[:-1], *segments.shape[-ndim:])
+    return pixels.view(pixels.shape[:-1] + segments.shape[-ndim:])
+
+
+def _gather_rows(values: Tensor, labels: Tensor) -> Tensor:
+    """Gather image by image: one index into a joint table would need a second map of labels."""
+    batch = torch.broadcast_shapes(values.shape[:-1], labels.shape[:-1])
+    tables, maps = (part.expand(*batch, -1).flatten(0, -2) for part in (values, labels))
+    if values.requires_grad and torch.is_grad_enabled():
+        rows = [table.index_select(0, row) for table, row in zip(tables, maps, strict=True)]
+        return torch.stack(rows).view(*batch, -1)
+    pixels = values.new_empty(len(maps), labels.shape[-1])
+    for result, table, row in zip(pixels, tables, maps, strict=True):
+        torch.index_select(table, 0, row, out=result)
+    return pixels.view(*batch, -1)
 
 
 def _portions(prior: Tensor, importances: Tensor, temperature: float, dims: tuple[int, ...]) -> Tensor:
@@ -297,17 +307,23 @@ def check_temperature(value: float, name: str) -> float:
     return temperature
 
 
-def _check_scores(scores: Tensor) -> Tensor:
+def _bounds(values: Tensor) -> tuple[float, float]:
+    lowest, highest = values.detach().aminmax()
+    return float(lowest), float(highest)
+
+
+def _check_scores(scores: Tensor) -> tuple[float, float]:
+    """Return the lowest and the highest score, both in [0, 1]."""
     if scores.dim() == 0 or scores.numel() == 0:
         raise ValueError(f"scores must have at least one value and one axis, got shape {tuple(scores.shape)}")
-    lowest, highest = (float(bound) for bound in scores.detach().aminmax())
+    lowest, highest = _bounds(scores)
     if not (lowest >= 0 and highest <= 1):
         check_finite(scores, "scores")
         raise ValueError(
             f"scores must lie in [0, 1], got [{lowest:g}, {highest:g}]; clip raw scores at 0 and divide "
             "them by their maximum"
         )
-    return scores
+    return lowest, highest
 
 
 def _check_segments(segments: Tensor, scores: Tensor) -> None:
