@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,12 +11,15 @@ from torch import Tensor, nn
 
 from usu.arrays import Array, as_floats, as_tensor, check_finite
 from usu.explanation import Explanation
-from usu.redistribute import Mass, Prior, iwmr, redistribute
+from usu.redistribute import Mass
 from usu.refinement import Refinement, h_map, refine_all
 from usu.scoring import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs, check_outputs
 from usu.segmentation import Hierarchy, check_image, segment
 from usu.settings import Settings
 from usu.sources import CoarseMap, Source, find_source
+from usu.upsamplers import Upsampler, find_upsampler
+
+MODES = ("usu", "iwmr", "hybrid")
 
 
 def explain(
@@ -141,7 +143,7 @@ def _run(
         values = perturbed.give(as_tensor(coarse.values, "coarse")[image])
         explanations.append(
             Explanation(
-                attribution=_OPERATORS[mode](values, score_map, coarse, settings),
+                attribution=_operator(mode, coarse, settings)(values, score_map),
                 coarse=values,
                 image=perturbed.give(picture),
                 partitions=tuple(labels for refined in own for labels in refined.partitions),
@@ -226,37 +228,16 @@ def _mean_score_map(refinements: list[Refinement], settings: Settings) -> Array:
     return mean.clip(0, 1)  # type: ignore[no-any-return]
 
 
-def _by_usu(values: Array, score_map: Array, coarse: CoarseMap, settings: Settings) -> Any:
-    return redistribute(
-        values,
-        score_map,
+def _operator(mode: str, coarse: CoarseMap, settings: Settings) -> Upsampler:
+    return find_upsampler(
+        mode,
         neighbourhoods=coarse.neighbourhoods,
         temperature=settings.temperature,
+        importance_temperature=settings.importance_temperature,
         potential=settings.potential,
         mass=coarse.mass,
         negative=settings.negative,
     )
-
-
-def _by_iwmr(prior: Prior, values: Array, score_map: Array, coarse: CoarseMap, settings: Settings) -> Any:
-    return iwmr(
-        values,
-        score_map,
-        neighbourhoods=coarse.neighbourhoods,
-        temperature=settings.temperature,
-        importance_temperature=settings.importance_temperature,
-        prior=prior,
-        potential=settings.potential,
-        mass=coarse.mass,
-    )
-
-
-_OPERATORS: dict[str, Callable[[Array, Array, CoarseMap, Settings], Any]] = {
-    "usu": _by_usu,
-    "iwmr": partial(_by_iwmr, "area"),
-    "hybrid": partial(_by_iwmr, "mass"),
-}
-MODES = tuple(_OPERATORS)
 
 
 def _check_mode(mode: str) -> None:

@@ -20,7 +20,7 @@ from usu.arrays import Array, as_floats, check_choice, check_finite, like, worki
 from usu.interpolate import Mode, interpolate
 from usu.lattice import lattice_size
 from usu.potentials import Potential, check_potential
-from usu.redistribute import Mass, Prior, check_temperature, iwmr, neighbourhoods_of, redistribute
+from usu.redistribute import Mass, Negative, Prior, check_temperature, iwmr, neighbourhoods_of, redistribute
 
 Upsampler: TypeAlias = Callable[[Any, Any], Any]
 Budget: TypeAlias = Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -35,6 +35,7 @@ class Setting:
     importance_temperature: float | None = None
     potential: Potential = "tensor"
     mass: Mass = "density"
+    negative: Negative = "same"
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature, "temperature")
@@ -76,6 +77,7 @@ def find_upsampler(
     importance_temperature: float | None = None,
     potential: Potential = "tensor",
     mass: Mass = "density",
+    negative: Negative = "same",
 ) -> Upsampler:
     """Return a callable `(coarse, scores) -> pixels` for a built-in name or a callable of one's own.
 
@@ -87,6 +89,7 @@ def find_upsampler(
         potential: φ, for "usu", "iwmr" and "hybrid".
         mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k. Interpolation is defined on densities, so that
             totals are divided by |N_k| before it.
+        negative: "same" or "opposite", for "usu".
 
     Raises:
         ValueError: an unknown name or mass, a temperature that is not positive.
@@ -101,6 +104,7 @@ def find_upsampler(
         importance_temperature=importance_temperature,
         potential=potential,
         mass=mass,
+        negative=negative,
     )
     if isinstance(method, str):
         check_choice(method, tuple(UPSAMPLERS), "upsampler")
@@ -119,6 +123,7 @@ def _usu(coarse: Array, scores: Array, setting: Setting) -> Any:
         temperature=setting.temperature,
         potential=setting.potential,
         mass=setting.mass,
+        negative=setting.negative,
     )
 
 
