@@ -17,10 +17,12 @@ HEAVY = ("matplotlib", "skimage", "pytorch_grad_cam", "captum", "quantus", "ray"
 # The way data flows: each module may use those before it, and nothing else of the package.
 FLOW = (
     "arrays",
+    "files",
     "lattice",
     "potentials",
     "redistribute",
     "interpolate",
+    "upsamplers",
     "segmentation",
     "fill",
     "scoring",

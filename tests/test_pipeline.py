@@ -54,12 +54,14 @@ def test_cells_sum_to_logit_less_bias_and_mass_is_conserved(model, inputs):
     logit = model(inputs[None])[0, 1] - model[-1].bias[1]
     assert found.coarse.sum().item() == pytest.approx(logit.item(), rel=1e-5)
     cells = found.attribution.double().view(4, 4, 4, 4).sum((1, 3))
-    assert torch.allclose(cells, found.coarse.double(), rtol=1e-6, atol=1e-6 * float(found.coarse.abs().max()))
+    coarse = found.coarse.double()
+    assert torch.allclose(cells, coarse, rtol=1e-6, atol=1e-6 * float(coarse.abs().max()))
 
 
 @pytest.mark.parametrize("mode", ["iwmr", "hybrid"])
 def test_other_modes_conserve_the_total(model, inputs, mode):
-    strict, soft = usu.explain(model, inputs, 1, **OPTIONS), usu.explain(model, inputs, 1, mode=mode, **OPTIONS)
+    strict = usu.explain(model, inputs, 1, **OPTIONS)
+    soft = usu.explain(model, inputs, 1, mode=mode, **OPTIONS)
     assert soft.mode == mode
     assert torch.allclose(soft.attribution.sum(), strict.attribution.sum(), rtol=1e-4)
     assert not torch.allclose(soft.attribution, strict.attribution)
@@ -135,30 +137,33 @@ def test_numpy_and_a_callable_that_is_no_model(model, inputs):
 
 def test_vision_transformer_and_non_square_inputs():
     model = SmallViT().eval()
-    found = usu.explain(model, torch.randn(3, 16, 32, generator=torch.Generator().manual_seed(0)), 1, **OPTIONS)
+    wide = torch.randn(3, 16, 32, generator=torch.Generator().manual_seed(0))
+    found = usu.explain(model, wide, 1, **OPTIONS)
     assert found.coarse.shape == (4, 8)
     # After the last attention only the class token counts: the last layer with cells comes before it.
     assert found.layer == "blocks.1.norm1"
     assert found.coarse.abs().min() > 0
 
 
-@pytest.mark.parametrize("name", ["vgg11", "resnet18", "vit_b_32", "mobilenet_v3_small", "swin_t", "densenet121"])
-def test_layer_of_torchvision_classifiers(name):
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("vgg11", "features"),
+        ("resnet18", "layer4"),
+        ("vit_b_32", "encoder.layers.encoder_layer_11.ln_1"),
+        ("mobilenet_v3_small", "features"),
+        ("swin_t", "permute"),
+        ("densenet121", "features"),
+    ],
+)
+def test_layer_of_torchvision_classifiers(name, expected):
     import torchvision
 
     model = torchvision.models.get_model(name, weights=None).eval()
     if name == "vit_b_32":  # starts with a head of zeros, on which no answer depends
         nn.init.normal_(model.heads.head.weight)
     layer, passes = find_layer(model, torch.randn(1, 3, 224, 224), None)
-    expected = {
-        "vgg11": "features",
-        "resnet18": "layer4",
-        "vit_b_32": "encoder.layers.encoder_layer_11.ln_1",
-        "mobilenet_v3_small": "features",
-        "swin_t": "permute",
-        "densenet121": "features",
-    }
-    assert (layer.name, passes) == (expected[name], 1)
+    assert (layer.name, passes) == (expected, 1)
 
 
 def test_model_is_left_as_it_was_found(model, inputs):

@@ -250,7 +250,7 @@ def test_a_figure_is_written_whole_or_not_at_all(explanation, tmp_path, monkeypa
     figure = plot.overlay_figure(explanation)
 
     def fail(file, **_):
-        file.write_bytes(b"half a picture")
+        file.write(b"half a picture")
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:

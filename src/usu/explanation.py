@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from usu.arrays import Array
+from usu.files import written_whole
+from usu.redistribute import Mass
 
 _LIBRARIES = ("usu-xai", "torch", "numpy", "higra", "scikit-image", "grad-cam")
 _FORMAT = 1
@@ -73,7 +74,7 @@ class Explanation:
     target: int
     probability: float
     mode: str
-    mass: str
+    mass: Mass
     settings: dict[str, Any]
     forward_passes: int
     source: str = "given"
@@ -103,17 +104,8 @@ class Explanation:
             else:
                 facts[item.name] = value
         arrays["facts"] = np.array(json.dumps(facts))
-        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".partial")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(partial, 0o666 & ~_umask())
-            os.replace(partial, target)
-        except BaseException:
-            os.unlink(partial)
-            raise
+        with written_whole(target) as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Explanation:
@@ -150,9 +142,3 @@ class Explanation:
 
 def _numpy(value: Array) -> np.ndarray[Any, Any]:
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

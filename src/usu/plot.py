@@ -25,6 +25,7 @@ from torch import Tensor
 
 from usu.arrays import Array
 from usu.explanation import Explanation
+from usu.files import written_whole
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -194,14 +195,9 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
         ValueError: an ending that matplotlib cannot write.
         OSError: the folder does not exist or cannot be written.
     """
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        kind = target.suffix.removeprefix(".") or "png"
-        figure.savefig(partial, format=kind, dpi=dpi, bbox_inches="tight", pad_inches=0.06)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    kind = Path(path).suffix.removeprefix(".") or "png"
+    with written_whole(path) as file:
+        figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight", pad_inches=0.06)
 
 
 def _panels(

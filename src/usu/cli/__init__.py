@@ -1,4 +1,4 @@
-"""The command `usu`: a demo, and explanations of one's own photographs.
+"""The command `usu`: a demo, explanations of one's own photographs, and a check of every upsampler.
 
 Heavy libraries are imported by the commands that use them, so that `usu --help` answers at once.
 """
@@ -17,7 +17,7 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0, 2 for bad input, 130 after Ctrl-C.
+    """Run the command line; return the exit code: 0, 1 for a violated requirement, 2 for bad input, 130 after Ctrl-C.
 
     Raises:
         SystemExit: after `--help`, `--version`, and arguments that cannot be parsed (code 2).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -10,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from usu.cli.report import complain, fact_table, mass_table
+from usu.cli.report import check_record, complain, desiderata_table, fact_table, mass_table
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,27 +21,30 @@ if TYPE_CHECKING:
     from usu.arrays import Array
     from usu.explanation import Explanation
     from usu.models import Classifier
-    from usu.redistribute import Mass
 
-BAD_INPUT = 2
+VIOLATED, BAD_INPUT = 1, 2
 
 _TO_EXPLAIN = ("layer", "mode", "source", "temperature", "importance_temperature", "perturbations_per_eval")
 
 
 def demo(options: argparse.Namespace) -> int:
     """Explain scikit-image's photograph of a cat."""
+    folder = _writable_folder(options.out)
+    _explain_picture(*_demo_photograph(), folder)
+    return 0
+
+
+def _demo_photograph() -> tuple[Image.Image, Classifier]:
     from PIL import Image
     from skimage.data import chelsea
 
     from usu.models import DEMO_MODEL, load_classifier
 
-    folder = _writable_folder(options.out)
     classifier = load_classifier(DEMO_MODEL)
     # Nearly the whole photograph rather than a square of it: with the background one sees what is left out.
     prepare = replace(classifier.prepare, resize=224, crop=(224, 320))
     photograph: Callable[[], Any] = chelsea
-    _explain_picture(Image.fromarray(photograph()), replace(classifier, prepare=prepare), folder)
-    return 0
+    return Image.fromarray(photograph()), replace(classifier, prepare=prepare)
 
 
 def explain_files(options: argparse.Namespace) -> int:
@@ -115,10 +119,35 @@ def _upsample(explanation: Explanation, name: str) -> Array:
         neighbourhoods=explanation.neighbourhoods,
         temperature=settings["temperature"],
         importance_temperature=settings["importance_temperature"],
-        mass=cast("Mass", explanation.mass),
+        mass=explanation.mass,
     )
     pixels: Array = method(explanation.coarse, explanation.score_map)
     return pixels
+
+
+def check(options: argparse.Namespace) -> int:
+    """Measure the desiderata of upsamplers on one photograph; 1 where a required one violates D1 to D4."""
+    from usu.desiderata import check_desiderata
+    from usu.images import read_image
+    from usu.models import DEMO_MODEL, load_classifier
+    from usu.pipeline import explain
+    from usu.upsamplers import UPSAMPLERS
+
+    if options.image is None:
+        image, classifier = _demo_photograph()
+    else:
+        image, classifier = read_image(options.image), load_classifier(DEMO_MODEL)
+    inputs, picture = classifier.prepare(image)
+    explanation = explain(classifier.model, inputs, images=picture, show_progress=sys.stderr.isatty())
+    wanted = {*(options.upsampler or UPSAMPLERS), *options.require}
+    reports = [
+        check_desiderata(name, explanation.coarse, explanation.score_map, mass=explanation.mass)
+        for name in UPSAMPLERS
+        if name in wanted
+    ]
+    record = check_record(reports, explanation, options.image or "the demo's photograph", options.require)
+    print(json.dumps(record, indent=2) if options.json else "\n".join(desiderata_table(reports, record)))
+    return VIOLATED if record["violations"] else 0
 
 
 def output_names(paths: Sequence[str]) -> list[str]:

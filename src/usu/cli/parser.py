@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NoReturn, TypeAlias
 
-from usu.cli.commands import BAD_INPUT, demo, explain_files
+from usu.cli.commands import BAD_INPUT, check, demo, explain_files
+
+# The names of usu.UPSAMPLERS, without importing it.
+UPSAMPLERS = ("usu", "iwmr", "hybrid", "nearest", "bilinear", "bicubic", "lanczos")
 
 Argument: TypeAlias = tuple[tuple[str, ...], dict[str, Any]]
 
@@ -85,6 +88,7 @@ start here:
   usu demo                  explain a photograph that comes along, with a small trained network
   usu explain cat.jpg       explain your own photograph with the same network
   usu explain --help        choose another network, class, layer or way of upsampling
+  usu check                 see which guarantees each way of upsampling keeps
 """
 
 _FILES = """\
@@ -126,6 +130,29 @@ examples:
       let mass move between cells, and share it less sharply within them
 """
 
+_CHECK_DETAILS = """\
+Measure what each upsampler guarantees, on a photograph's real coarse map (Grad-CAM) and real scores:
+
+  D1      each cell's pixels sum to the cell's mass
+  D2      within a cell, a better score never means a smaller value
+  D3      a step of the score means the same ratio of values wherever on the scale it is taken
+  D4      a cell's values do not depend on data outside it
+  D1-G    each cell's pixels sum to the mass that the upsampler itself promises (soft IWMR)
+  D4'     data outside a cell change all its values by one common factor at most (soft IWMR)
+  global  all pixels sum to the whole map's mass
+
+Prints the measured table beside table 2 of the paper, and what shows each violation. The exit code is 1
+where an upsampler named with --require violates one of D1 to D4.
+"""
+
+_CHECK_EXAMPLES = """\
+examples:
+  usu check                                 all upsamplers, on the photograph of the demo
+  usu check cat.jpg --upsampler lanczos --upsampler usu
+                                            two of them, on your own photograph
+  usu check --require usu --json            for machines: exit code and one JSON document
+"""
+
 _MODEL = "efficientnet-lite0, -lite1, -lite2, or any torchvision classifier (default: %(default)s)"
 _WEIGHTS = "the network's weights: a state dict, as torch.save writes it"
 _TARGET = "class to explain, by index or name (default: the predicted one)"
@@ -135,6 +162,9 @@ matter, hybrid in proportion to the mass that is there (default: %(default)s)"""
 _SOURCE = "method that gives the coarse map (default: %(default)s)"
 _TEMPERATURE = "how evenly mass is shared within a cell: small is all to the best segment (default: 0.1)"
 _IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temperature)"
+_UPSAMPLER = "upsampler to check; may be repeated (default: all)"
+_REQUIRE = "upsampler that must violate none of D1 to D4; may be repeated"
+_JSON = "print one JSON document instead of the tables"
 _BATCH = "masked images per forward call; fewer need less memory (default: %(default)s)"
 _OUT = "folder for the results, made if needed (default: %(default)s)"
 
@@ -167,6 +197,19 @@ COMMANDS = (
                 "--perturbations-per-eval", "--batch-size", _BATCH, metavar="N", type=_count, default=16
             ),
             argument("--out", _OUT, metavar="DIR", default="usu-out"),
+        ),
+    ),
+    Command(
+        name="check",
+        run=check,
+        summary="measure which guarantees each upsampler keeps",
+        details=_CHECK_DETAILS,
+        examples=_CHECK_EXAMPLES,
+        arguments=(
+            argument("image", "photograph (default: that of the demo)", metavar="IMAGE", nargs="?"),
+            argument("--upsampler", _UPSAMPLER, action="append", choices=UPSAMPLERS, metavar="NAME"),
+            argument("--require", _REQUIRE, action="append", choices=UPSAMPLERS, metavar="NAME", default=[]),
+            argument("--json", _JSON, action="store_true"),
         ),
     ),
 )

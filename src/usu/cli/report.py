@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from usu.arrays import Array
+    from usu.desiderata import DesiderataReport
     from usu.explanation import Explanation
+
+_FOUR = ("D1", "D2", "D3", "D4")
+_MARKS = {"satisfied": "yes", "violated": "no", "not applicable": "-"}
+# Table 2 of the paper: verdicts on D1 to D4, and the D1 error; it has no row for nearest and the hybrid.
+_PAPER = {
+    "usu": (("yes", "yes", "yes", "yes"), 4.95e-7),
+    "iwmr": (("no", "yes", "yes", "yes"), 3.81e-4),
+    "bilinear": (("no", "no", "no", "no"), 1.23e-1),
+    "bicubic": (("no", "no", "no", "no"), 8.65e-1),
+    "lanczos": (("no", "no", "no", "no"), 2.14e-2),
+}
 
 
 def fact_table(explanation: Explanation, category: str | None, model: str, seconds: float) -> list[str]:
@@ -50,6 +63,80 @@ def mass_table(explanation: Explanation, maps: Mapping[str, Array]) -> list[str]
         *lines,
         "D1 error: mean over cells of |sum of pixels - mass of the cell|; relative to the mean |mass|",
     ]
+
+
+def check_record(
+    reports: Sequence[DesiderataReport], explanation: Explanation, image: str, required: Sequence[str]
+) -> dict[str, Any]:
+    """Return everything that `usu check` measured, as values that JSON can hold (infinity as text)."""
+    violations = {
+        report.upsampler: [name for name in _FOUR if report[name].verdict == "violated"]
+        for report in reports
+        if report.upsampler in required
+    }
+    record = {
+        "image": image,
+        "target": explanation.target,
+        "source": explanation.source,
+        "layer": explanation.layer,
+        "cells": list(explanation.coarse.shape),
+        "pixels": list(explanation.attribution.shape),
+        "upsamplers": {report.upsampler: report.plain() for report in reports},
+        "paper": {
+            name: {**dict(zip(_FOUR, marks, strict=True)), "d1_error": error}
+            for name, (marks, error) in _PAPER.items()
+        },
+        "required": list(required),
+        "violations": {name: broken for name, broken in violations.items() if broken},
+    }
+    finite: dict[str, Any] = _finite(record)
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def desiderata_table(reports: Sequence[DesiderataReport], record: Mapping[str, Any]) -> list[str]:
+    """Return table 2 as measured, beside the paper's, and a line for what shows each violation."""
+    cells, pixels = (" × ".join(map(str, record[name])) for name in ("cells", "pixels"))
+    names = list(reports[0])
+    widths = [max(5, len(name) + 1) for name in names]
+    title = "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
+    paper_title = "".join(f"{name:>5}" for name in _FOUR)
+    lines = [
+        f"{record['image']}: {record['source']}, {cells} cells to {pixels} pixels",
+        "",
+        f"{'':34}{'measured':<{sum(widths)}}    table 2 of the paper",
+        f"{'upsampler':<12}{'D1 error':>10}{'relative':>10}  {title}   |{paper_title}{'D1 error':>10}",
+    ]
+    for report in reports:
+        marks = [_MARKS[finding.verdict] for finding in report.values()]
+        row = "".join(f"{mark:>{width}}" for mark, width in zip(marks, widths, strict=True))
+        verdicts, error = _PAPER.get(report.upsampler, (("",) * 4, None))
+        paper = "".join(f"{mark:>5}" for mark in verdicts) + (f"{error:>10.2e}" if error else "")
+        errors = f"{report.d1_error:>10.2e}{report.d1_relative:>10.1e}"
+        lines.append(f"{report.upsampler:<12}{errors}  {row}   |{paper}".rstrip(" |"))
+    lines += [
+        "yes: satisfied, no: violated, -: does not apply",
+        "D1 error: mean over cells of |sum of pixels - mass of the cell|; relative to the mean |mass|",
+        "",
+    ]
+    for report in reports:
+        witnesses = {
+            name: finding.witness.text
+            for name, finding in report.items()
+            if finding.verdict == "violated" and finding.witness
+        }
+        if witnesses:
+            lines += [report.upsampler, *(f"  {name:<8}{text}" for name, text in witnesses.items())]
+    for name, broken in record["violations"].items():
+        lines += ["", f"{name} is required to keep D1 to D4, and violates {', '.join(broken)}"]
+    return lines
 
 
 def complain(problem: Exception, subject: str = "") -> None:
