@@ -142,7 +142,29 @@ def _temperatures() -> list[Configuration]:
     return within + between
 
 
-QUESTIONS = (_segmentations, _scorings, _fills, _refinements, _refined_segmenters, _temperatures)
+def _both_temperatures() -> list[Configuration]:
+    question = "Both temperatures (watershed, slic, quadtree, 16+32 each)"
+    return [
+        Configuration(
+            question,
+            f"ε = {within:g}, ε_Λ = {between:g}",
+            {"segmentation": THREE_SEGMENTERS, "temperature": within, "importance_temperature": between},
+            ("iwmr", "hybrid"),
+        )
+        for within in (0.2, 0.5)
+        for between in (0.05, 0.1, 0.2)
+    ]
+
+
+QUESTIONS = (
+    _segmentations,
+    _scorings,
+    _fills,
+    _refinements,
+    _refined_segmenters,
+    _temperatures,
+    _both_temperatures,
+)
 INTERPOLATION = "Interpolation"
 
 
@@ -219,6 +241,78 @@ def table(folder: Path) -> str:
     return "\n".join(lines)
 
 
+# What the choice of a default rests on: (question, configuration, map) against another.
+_SEGMENTERS, _REFINED, _WITHIN, _BOTH = (
+    question()[0].question
+    for question in (_segmentations, _refined_segmenters, _temperatures, _both_temperatures)
+)
+PAIRS = {
+    "three segmenters, not watershed and slic; scores": (
+        (_SEGMENTERS, "watershed, slic, quadtree, 16+32 each", "scores"),
+        (_SEGMENTERS, "watershed 16+64, slic 64", "scores"),
+    ),
+    "three segmenters, not one scale; scores": (
+        (_SEGMENTERS, "watershed, slic, quadtree, 16+32 each", "scores"),
+        (_SEGMENTERS, "watershed 144", "scores"),
+    ),
+    "16+32 all split, not 16+48 by the H-map; scores": (
+        (_REFINED, "16+32, all split", "scores"),
+        (_REFINED, "16+48, gradient, threshold 0.6", "scores"),
+    ),
+    "masked, not both; scores": (
+        (_REFINED, "16+32, all split", "scores"),
+        (_REFINED, "8+16, all split, both", "scores"),
+    ),
+    "masked, not both; usu": (
+        (_REFINED, "16+32, all split", "usu"),
+        (_REFINED, "8+16, all split, both", "usu"),
+    ),
+    "ε 0.5, not 0.1; usu": ((_WITHIN, "ε = 0.5", "usu"), (_WITHIN, "ε = 0.1", "usu")),
+    "usu at ε 0.1, not nearest": ((_WITHIN, "ε = 0.1", "usu"), (INTERPOLATION, "nearest", "nearest")),
+    "usu at ε 0.1, not bilinear": ((_WITHIN, "ε = 0.1", "usu"), (INTERPOLATION, "bilinear", "bilinear")),
+    "usu at ε 0.5, not nearest": ((_WITHIN, "ε = 0.5", "usu"), (INTERPOLATION, "nearest", "nearest")),
+    "usu at ε 0.5, not bilinear": ((_WITHIN, "ε = 0.5", "usu"), (INTERPOLATION, "bilinear", "bilinear")),
+    "hybrid at ε 0.1, ε_Λ 0.1, not bilinear": (
+        (_WITHIN, "ε = 0.1, ε_Λ = 0.1", "hybrid"),
+        (INTERPOLATION, "bilinear", "bilinear"),
+    ),
+    "hybrid at ε 0.5, ε_Λ 0.1, not bilinear": (
+        (_BOTH, "ε = 0.5, ε_Λ = 0.1", "hybrid"),
+        (INTERPOLATION, "bilinear", "bilinear"),
+    ),
+    "hybrid at ε 0.5, ε_Λ 0.1, not scores alone": (
+        (_BOTH, "ε = 0.5, ε_Λ = 0.1", "hybrid"),
+        (_REFINED, "16+32, all split", "scores"),
+    ),
+}
+
+
+def paired(folder: Path) -> str:
+    """Return the Markdown table of paired differences: the first map's area less the second's."""
+    parts = [json.loads(path.read_text())["questions"] for path in sorted(folder.glob("*.json"))]
+    lines = [
+        "### Paired differences",
+        "",
+        "Mean ± standard error over photographs; below 0 is better for deletion, above 0 for insertion.",
+        "",
+    ]
+    lines += [f"| the first, not the second | photographs | {' | '.join(MEASURES)} |"]
+    lines += ["|---" * (2 + len(MEASURES)) + "|"]
+    for name, pair in PAIRS.items():
+        answered = [part for part in parts if all(question in part for question, _, _ in pair)]
+        first, second = (np.array([_areas(part, *key) for part in answered]) for key in pair)
+        difference = first - second
+        errors = difference.std(0, ddof=1) / len(difference) ** 0.5
+        cells = [f"{mean:+.3f} ± {error:.3f}" for mean, error in zip(difference.mean(0), errors, strict=True)]
+        lines.append(f"| {name} | {len(difference)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _areas(answers: Questions, question: str, configuration: str, kind: str) -> list[float]:
+    (row,) = [r for r in answers[question] if (r["configuration"], r["map"]) == (configuration, kind)]
+    return [row[measure] for measure in MEASURES]
+
+
 def main() -> None:
     """Measure what is missing, then print the table."""
     parser = argparse.ArgumentParser(
@@ -242,7 +336,7 @@ def main() -> None:
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(record, indent=1))
         os.replace(partial, path)
-    text = table(arguments.out)
+    text = f"{table(arguments.out)}\n\n{paired(arguments.out)}"
     print(text)
     if arguments.table:
         arguments.table.write_text(text + "\n")
