@@ -5,6 +5,7 @@
 One thread, float32, 64 segments with int64 labels; in a batch every image has segments and scores of its own.
 Each round runs every method in turn, so that a drift of the machine meets all alike; a method that takes
 microseconds runs 20 times in its turn, since a single call would measure the caches that the others left.
+Python's garbage collector rests meanwhile, as it does under timeit.
 
 * µs: the median time of one call over the rounds, from arrays in memory to the pixel map.
 * / copy, / bilinear, / bicubic: the median over the rounds of the ratio within a round. "copy" clones the
@@ -17,6 +18,7 @@ microseconds runs 20 times in its turn, since a single call would measure the ca
 """
 
 import argparse
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -103,6 +105,8 @@ class Case:
 def rounds(methods: dict[str, Method], repeat: int) -> dict[str, list[float]]:
     """Time every method once per round, in microseconds."""
     times: dict[str, list[float]] = {name: [] for name in methods}
+    gc.collect()
+    gc.disable()
     calls = 20 if methods["copy"]().numel() <= SMALL else 1
     for turn in range(repeat + 5):
         for name, method in methods.items():
@@ -112,6 +116,7 @@ def rounds(methods: dict[str, Method], repeat: int) -> dict[str, list[float]]:
             elapsed = time.perf_counter() - start
             if turn >= 5:  # the first ones warm up
                 times[name].append(elapsed / calls * 1e6)
+    gc.enable()
     return times
 
 

@@ -37,7 +37,7 @@ def test_explanation_keeps_every_stage(model, inputs):
     assert (found.source, found.layer, found.mass, found.mode) == ("gradcam", "4", "total", "usu")
     # One pass to find the layer, one for Grad-CAM, f(x), and 4 + 16 masked images.
     assert found.forward_passes == 1 + 1 + 1 + 20
-    assert found.settings["temperature"] == 0.1
+    assert found.settings["temperature"] == 0.2
     assert {"usu-xai", "torch", "numpy"} <= found.versions.keys()
 
 

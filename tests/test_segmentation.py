@@ -84,7 +84,7 @@ def test_kind_device_and_batch_are_the_callers(photograph):
         (np.zeros((3, 4, 5)), {"counts": (4, 4)}, "counts must be increasing"),
         (np.zeros((3, 4, 5)), {"counts": ()}, "counts must be increasing"),
         (np.zeros((3, 4, 5)), {"counts": (0, 3)}, "counts must be increasing"),
-        (np.zeros((3, 4, 5)), {"counts": (2.5,)}, "counts must be increasing"),
+        (np.zeros((3, 4, 5)), {"counts": (3, 2)}, "counts must be increasing"),
         (np.zeros((3, 4, 5)), {"counts": (2,), "method": "voronoi"}, "method must be one of"),
     ],
 )

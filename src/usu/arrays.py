@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -83,6 +84,24 @@ def check_choice(value: Any, choices: Sequence[str], name: str) -> None:
         raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}")
 
 
+def check_number(value: Any, name: str) -> float:
+    """Return a finite real number as a float.
+
+    Raises:
+        TypeError: not a real number.
+        ValueError: infinite or NaN.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return number
+
+
 def working_dtype(*tensors: Tensor) -> torch.dtype:
     """Return the dtype to compute in: the widest given, and float32 in place of the 16-bit ones."""
     dtype = tensors[0].dtype
@@ -113,3 +132,17 @@ def check_finite(values: Tensor, name: str) -> Tensor:
             f"{name} must be finite, but {broken} of {values.numel()} values are NaN or infinite"
         )
     return values
+
+
+def check_range(result: Tensor, name: str) -> Tensor:
+    """Return `result` if it is finite; `name` is the finite argument that must be too large where it is not.
+
+    Raises:
+        ValueError: a value overflowed.
+    """
+    if not math.isfinite(result.detach().sum()) and not bool(result.isfinite().all()):
+        dtype = str(result.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{name} has values too large for a result in {dtype}: rescale it, or widen its dtype"
+        )
+    return result

@@ -43,6 +43,7 @@ from usu.findings import (
     mass_gap,
     monotonicity,
 )
+from usu.lattice import lattice_size
 from usu.potentials import Potential
 from usu.probes import Subject
 from usu.redistribute import Mass, gather
@@ -196,7 +197,9 @@ def _dense_scores(
     if segments is not None:
         if levels.dim() != 1:
             raise ValueError(f"scores must be (P,) with segments, got shape {tuple(levels.shape)}")
-        levels = gather(levels, as_labels(segments, "segments").cpu(), 2)
+        labels = as_labels(segments, "segments").cpu()
+        lattice_size(labels, 2, "segments")
+        levels = gather(levels, labels, 2)
     if levels.dim() != 2 or size not in (None, tuple(levels.shape)):
         wanted = "one map (H, W)" if size is None else f"one map over {size} pixels"
         raise ValueError(f"scores must give {wanted}, got {tuple(levels.shape)}; check one map at a time")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from usu.arrays import Array, as_floats, as_labels, check_finite, like, working_dtype
+from usu.arrays import Array, as_floats, as_labels, check_finite, check_range, like, working_dtype
 from usu.lattice import Neighbourhoods, Regions, check_labels, grid, lattice_size
 
 
@@ -92,7 +92,7 @@ def mass_errors(attribution: Array, truth: Array, neighbourhoods: Array | tuple[
     ndim = len(partition) if isinstance(partition, tuple) else partition.dim()
     given, wanted, dtype = _maps(attribution, truth, ndim)
     cells = _cells(partition, tuple(given.shape[-ndim:]), given.device)
-    surplus = cells.sum(given) - cells.sum(wanted)
+    surplus = check_range(cells.sum(given) - cells.sum(wanted), "attribution or truth")
     dtype = torch.promote_types(dtype, torch.float32)
     return MassErrors(
         deficit=like((-surplus).clamp(min=0), attribution, dtype),

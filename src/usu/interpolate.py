@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from usu.arrays import Array, as_floats, check_choice, check_finite, like, working_dtype
+from usu.arrays import Array, as_floats, check_choice, check_finite, check_range, like, working_dtype
 from usu.lattice import cell_lengths
 
 Mode: TypeAlias = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -54,7 +54,7 @@ def interpolate(coarse: Array, size: Sequence[int], mode: Mode) -> Any:
         result = planes
         for axis, length in enumerate(shape, start=-len(shape)):
             result = resample(result.movedim(axis, -1), length).movedim(-1, axis)
-    return like(result.reshape(*batch, *shape), coarse, values.dtype)
+    return like(check_range(result.reshape(*batch, *shape).to(values.dtype), "coarse"), coarse)
 
 
 def _nearest(values: Tensor, length: int) -> Tensor:

@@ -83,7 +83,7 @@ class Grid:
         self.shape = shape
         self.size = size
         self._lengths = tuple(map(cell_lengths, size, shape))
-        self._axes = tuple(_Axis(axis, lengths) for axis, lengths in enumerate(self._lengths, -len(shape)))
+        self._axes = tuple(_Axis(axis, self._lengths) for axis in range(-len(shape), 0))
 
     def areas(self, like: Tensor) -> Tensor:
         """Return |N_k|, shape `shape`, in the dtype and on the device of `like`."""
@@ -142,13 +142,19 @@ def grid(shape: tuple[int, ...], size: tuple[int, ...]) -> Grid:
 
 
 class _Axis:
-    """One lattice axis (counted from the end) cut into runs of `lengths` pixels, one run per cell."""
+    """One lattice axis, counted from the end and cut into runs of pixels, one run per cell.
 
-    def __init__(self, axis: int, lengths: tuple[int, ...]) -> None:
+    It meets pixels whose earlier axes are cells already; `all_lengths` are the runs of all axes.
+    """
+
+    def __init__(self, axis: int, all_lengths: tuple[tuple[int, ...], ...]) -> None:
         self.axis = axis
-        self.lengths = lengths
-        self._length = lengths[0] if len(set(lengths)) == 1 else None
-        self._block = torch.Size((len(lengths), lengths[0]))
+        self.lengths = all_lengths[axis]
+        self._length = self.lengths[0] if len(set(self.lengths)) == 1 else None
+        self._ndim = len(all_lengths)
+        before = [len(lengths) for lengths in all_lengths[:axis]]
+        after = [sum(lengths) for lengths in all_lengths[axis + 1 :]] if axis < -1 else []
+        self._blocked = torch.Size([*before, len(self.lengths), self.lengths[0], *after])
 
     def reduce(self, operation: Callable[..., Tensor], pixels: Tensor) -> Tensor:
         """Reduce every run to one value."""
@@ -174,8 +180,7 @@ class _Axis:
         return result.flatten(self.axis - 1, self.axis)
 
     def _blocks(self, pixels: Tensor) -> Tensor:
-        after = pixels.shape[self.axis + 1 :] if self.axis < -1 else torch.Size()
-        return pixels.view(pixels.shape[: self.axis] + self._block + after)
+        return pixels.view(pixels.shape[: -self._ndim] + self._blocked)
 
 
 class Regions:

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from usu.arrays import Array, as_floats, as_tensor, check_finite
+from usu.arrays import Array, as_floats, as_tensor, check_choice, check_finite
 from usu.explanation import Explanation
 from usu.redistribute import Mass
 from usu.refinement import Refinement, h_map, refine_all
 from usu.scoring import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs, check_outputs
 from usu.segmentation import Hierarchy, check_image, segment
 from usu.settings import Settings
-from usu.sources import CoarseMap, Source, find_source
+from usu.sources import CoarseMap, Source, check_coarse_map, find_source
 from usu.upsamplers import Upsampler, find_upsampler
 
 MODES = ("usu", "iwmr", "hybrid")
@@ -63,7 +63,7 @@ def explain(
         raise TypeError(
             f"model must be a torch.nn.Module, got {type(model).__name__}; for others, usu.upsample"
         )
-    check_evaluation_mode(model)
+    check_evaluation_mode(model, "model")
     _check_mode(mode)
     batch, batched = check_inputs(inputs)
     predicted = 0
@@ -72,7 +72,8 @@ def explain(
             target = check_outputs(model(batch), len(batch), [0]).argmax(1).tolist()
         target, predicted = (target if batched else target[0]), 1
     perturbed = _perturbation(model, inputs, target, options, perturbations_per_eval, show_progress)
-    coarse = find_source(source)(model, batch, perturbed.targets, layer)
+    found = find_source(source)(model, batch, perturbed.targets, layer)
+    coarse = check_coarse_map(found, len(batch))
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
     return _run(replace(coarse, forward_passes=passes), perturbed, mode, images, options)
 
@@ -205,7 +206,7 @@ def _hierarchies(settings: Settings, pictures: list[Tensor]) -> list[list[Hierar
     """Return the hierarchies of each picture."""
     wanted = settings.segmentation
     if isinstance(wanted, Mapping):
-        return [[segment(picture, counts, name) for name, counts in wanted.items()] for picture in pictures]
+        return [[_segment(picture, *entry) for entry in wanted.items()] for picture in pictures]
     if isinstance(wanted, Hierarchy):
         wanted = [wanted]
     per_image = list(wanted) if len(pictures) > 1 else [list(wanted)]
@@ -217,6 +218,14 @@ def _hierarchies(settings: Settings, pictures: list[Tensor]) -> list[list[Hierar
             "segmentation must be made of usu.Hierarchy objects; wrap label maps in usu.Hierarchy"
         )
     return nested
+
+
+def _segment(picture: Tensor, name: str, counts: Sequence[int]) -> Hierarchy:
+    try:
+        hierarchy: Hierarchy = segment(picture, counts, name)
+    except (TypeError, ValueError) as problem:
+        raise type(problem)(f"segmentation by {name!r}: {problem}") from None
+    return hierarchy
 
 
 def _mean_score_map(refinements: list[Refinement], settings: Settings) -> Array:
@@ -241,5 +250,4 @@ def _operator(mode: str, coarse: CoarseMap, settings: Settings) -> Upsampler:
 
 
 def _check_mode(mode: str) -> None:
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
+    check_choice(mode, MODES, "mode")

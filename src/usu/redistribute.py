@@ -12,7 +12,16 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from usu.arrays import Array, as_floats, as_labels, check_choice, check_finite, like, working_dtype
+from usu.arrays import (
+    Array,
+    as_floats,
+    as_labels,
+    check_choice,
+    check_finite,
+    check_range,
+    like,
+    working_dtype,
+)
 from usu.lattice import Neighbourhoods, Regions, grid, lattice_size
 from usu.potentials import Potential, check_potential, utility
 
@@ -21,8 +30,8 @@ Negative: TypeAlias = Literal["same", "opposite"]
 Prior: TypeAlias = Literal["area", "mass"]
 
 # Up to these spreads of log φ (in nats) one common reference serves all cells, else each cell takes its own
-# best score. Segments' weights are computed in float64, so that only the range of float32 limits them, with
-# masses up to 1e30; pixels' weights in the working dtype, where a wider spread would cost accuracy.
+# best score. In the working dtype a wider spread would cost accuracy; the few weights of segments are then
+# computed in float64, so that only the range of float32 limits them, with masses up to 1e30.
 _SEGMENT_SPREAD = 32.0
 _PIXEL_SPREAD = 10.0
 
@@ -174,7 +183,7 @@ class _Problem:
             size = lattice_size(self._segments, ndim, "segments")
         else:
             size = lattice_size(self._scores, ndim, "scores")
-        values = check_finite(_cast(values, dtype), "coarse")
+        self._coarse = values = _cast(values, dtype)
         self.neighbourhoods = neighbourhoods_of(values, size, neighbourhoods)
         self.cell_dims = tuple(range(-len(self.neighbourhoods.shape), 0))
         _check_batches(values, self.neighbourhoods, self._scores, self._segments, ndim)
@@ -194,8 +203,13 @@ class _Problem:
         """Return M_ν(x) · w(x) as the caller's kind; cells in `flipped` take φ(1-s)."""
         weights = self._weights(flipped)
         totals = self.neighbourhoods.sum(weights)
-        result = self.neighbourhoods.scale(weights, _cast(masses, weights.dtype) / totals)
-        return like(result, self._caller, self._dtype)
+        factors = _cast(masses, weights.dtype) / totals
+        if factors.numel() == 0 or not math.isfinite(factors.detach().sum()):  # few, where pixels are many
+            check_finite(self._coarse, "coarse")
+            check_range(factors, "coarse")
+        wide = self.neighbourhoods.scale(weights, factors)
+        result = wide if wide.dtype == self._dtype else check_range(wide.to(self._dtype), "coarse")
+        return like(result, self._caller)
 
     def _weights(self, flipped: Tensor | None) -> Tensor:
         """Return φ(s(σ(x))) (..., *size), up to a factor per cell that cancels."""
@@ -204,11 +218,13 @@ class _Problem:
         by_segment = self._segments is not None
         if flipped is None:
             # A pixel's weight depends on its segment alone: P exponentials, not H·W.
-            scores = self._scores.to(torch.float64) if by_segment else self._scores
-            levels, temperature = _utility(self._potential, scores, self._temperature)
-            lowest, highest = self._bounds if levels is scores else _bounds(levels)
-            if highest - lowest <= temperature * (_SEGMENT_SPREAD if by_segment else _PIXEL_SPREAD):
-                weights = (levels - (lowest + highest) / 2).div_(temperature).exp_().to(self._scores.dtype)
+            levels, temperature = _utility(self._potential, self._scores, self._temperature)
+            lowest, highest = self._bounds if levels is self._scores else _bounds(levels)
+            spread = (highest - lowest) / temperature
+            if spread <= (_SEGMENT_SPREAD if by_segment else _PIXEL_SPREAD):
+                levels = levels if spread <= _PIXEL_SPREAD else levels.to(torch.float64)
+                weights = (levels - (lowest + highest) / 2).div_(temperature).exp_()
+                weights = _cast(weights, self._scores.dtype)
                 return weights if self._segments is None else gather(weights, self._segments, self._ndim)
         scores = self.pixel_scores()
         if flipped is not None:
@@ -260,7 +276,7 @@ def gather(values: Tensor, segments: Tensor, ndim: int) -> Tensor:
     except (IndexError, RuntimeError):
         _check_segments(labels, values)
         raise
-    return pixels.view(pixels.shape[:-1] + segments.shape[-ndim:])
+    return pixels.view(segments.shape if pixels.dim() == 1 else pixels.shape[:-1] + segments.shape[-ndim:])
 
 
 def _gather_rows(values: Tensor, labels: Tensor) -> Tensor:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from usu.arrays import Array, as_floats, as_labels, check_finite, like
+from usu.arrays import (
+    Array,
+    as_floats,
+    as_labels,
+    check_choice,
+    check_finite,
+    check_number,
+    check_range,
+    like,
+)
 from usu.fill import Baselines
 from usu.scoring import ForwardFunc, Output, Perturbation, Request, find_method, normalise
 from usu.segmentation import Hierarchy
@@ -38,11 +47,10 @@ def h_map(scores: Array, kernel: str = "diagonal") -> Any:
     values = check_finite(as_floats(scores, "scores"), "scores")
     if values.dim() < 2:
         raise ValueError(f"scores must be a score matrix (..., H, W), got {tuple(values.shape)}")
-    if kernel not in _KERNELS:
-        raise ValueError(f"kernel must be one of {KERNELS}, got {kernel!r}")
+    check_choice(kernel, KERNELS, "kernel")
     planes = values.reshape(-1, 1, *values.shape[-2:])
     padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
-    return like(_KERNELS[kernel](padded).reshape(values.shape), scores)
+    return like(check_range(_KERNELS[kernel](padded).reshape(values.shape), "scores"), scores)
 
 
 def _diagonal(padded: Tensor) -> Tensor:
@@ -122,9 +130,10 @@ class Rules:
 
     Raises:
         ValueError: one of them is out of its range.
+        TypeError: one of them is of the wrong kind.
     """
 
-    kernel: str = "gradient"
+    kernel: str = "diagonal"
     threshold: float | None = None
     tolerance: float = 1e-6
     mixing: str = "mean"
@@ -132,17 +141,14 @@ class Rules:
     sharpness: float = 0.02
 
     def __post_init__(self) -> None:
-        if self.kernel not in KERNELS:
-            raise ValueError(f"kernel must be one of {KERNELS}, got {self.kernel!r}")
-        if self.mixing not in MIXINGS:
-            raise ValueError(f"mixing must be one of {MIXINGS}, got {self.mixing!r}")
-        if self.threshold is not None and not self.threshold > 0:
+        check_choice(self.kernel, KERNELS, "kernel")
+        check_choice(self.mixing, MIXINGS, "mixing")
+        if self.threshold is not None and check_number(self.threshold, "threshold") <= 0:
             raise ValueError(f"threshold must be positive or None, got {self.threshold!r}")
         for name in ("tolerance", "sharpness"):
-            if not getattr(self, name) > 0:
+            if check_number(getattr(self, name), name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
-        if not abs(self.centre) < float("inf"):
-            raise ValueError(f"centre must be finite, got {self.centre!r}")
+        check_number(self.centre, "centre")
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +211,14 @@ def refine(
         ValueError: as `score_segments`; a rule out of its range; a hierarchy of another size.
         TypeError: an unknown rule.
     """
+    names = [item.name for item in fields(Rules)]
+    unknown = sorted(rules.keys() - names)
+    if unknown:
+        raise TypeError(f"unknown rule {unknown[0]!r}; rules are {', '.join(names)}")
     settled = Rules(**rules)
+    given = [hierarchy] if isinstance(hierarchy, Hierarchy) else hierarchy
+    if not isinstance(given, Sequence) or not all(isinstance(one, Hierarchy) for one in given):
+        raise TypeError("hierarchy must be a usu.Hierarchy, or a list of them for a batch")
     perturbed = Perturbation(
         forward_func,
         inputs,
@@ -215,7 +228,6 @@ def refine(
         perturbations_per_eval=perturbations_per_eval,
         show_progress=show_progress,
     )
-    given = [hierarchy] if isinstance(hierarchy, Hierarchy) else list(hierarchy)
     if len(given) != len(perturbed.inputs):
         raise ValueError(f"hierarchy must be one per input: {len(given)} for {len(perturbed.inputs)}")
     with perturbed:

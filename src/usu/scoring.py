@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from usu.arrays import Array, as_floats, as_labels, check_finite, like
+from usu.arrays import Array, as_floats, as_labels, check_choice, check_finite, like
 from usu.fill import Baselines, make_fill
 from usu.lattice import check_labels
 
@@ -221,6 +221,8 @@ class Perturbation:
         linked = self._link(outputs)
         if not isinstance(linked, Tensor) or linked.shape != outputs.shape:
             raise ValueError(f"output must keep the shape {tuple(outputs.shape)} of the model's outputs")
+        if linked.is_complex() or not bool(linked.isfinite().all()):
+            raise ValueError("output must make finite real numbers of the model's outputs")
         rows = torch.arange(len(images), device=linked.device)
         return linked[rows, torch.tensor([self.targets[image] for image in images], device=linked.device)]
 
@@ -253,8 +255,7 @@ def find_method(name: str) -> Method:
     Raises:
         ValueError: there is none.
     """
-    if name not in _METHODS:
-        raise ValueError(f"method must be one of {METHODS}, got {name!r}")
+    check_choice(name, METHODS, "method")
     return _METHODS[name]
 
 
@@ -267,12 +268,12 @@ _LINKS: dict[str, Callable[[Tensor], Tensor]] = {
 def _find_link(output: Output) -> Callable[[Tensor], Tensor]:
     if callable(output):
         return output
-    if output not in _LINKS:
+    if not isinstance(output, str) or output not in _LINKS:
         raise ValueError(f"output must be one of {tuple(_LINKS)} or a callable, got {output!r}")
     return _LINKS[output]
 
 
-def check_evaluation_mode(forward_func: Any) -> None:
+def check_evaluation_mode(forward_func: Any, name: str = "forward_func") -> None:
     """Refuse what cannot be called, and a model with a part in training mode.
 
     Raises:
@@ -280,14 +281,14 @@ def check_evaluation_mode(forward_func: Any) -> None:
         ValueError: dropout or batch statistics would make every score noise.
     """
     if not callable(forward_func):
-        raise TypeError(f"forward_func must be callable, got {type(forward_func).__name__}")
+        raise TypeError(f"{name} must be callable, got {type(forward_func).__name__}")
     if isinstance(forward_func, nn.Module):
         training = [
-            name or "the model itself" for name, part in forward_func.named_modules() if part.training
+            path or "the model itself" for path, part in forward_func.named_modules() if part.training
         ]
         if training:
             raise ValueError(
-                f"the model is in training mode ({len(training)} modules, the first is {training[0]}); "
+                f"{name} is in training mode ({len(training)} modules, the first is {training[0]}); "
                 "call model.eval() first"
             )
 
@@ -343,6 +344,8 @@ def check_outputs(outputs: Any, count: int, targets: Sequence[int]) -> Tensor:
 def _label_maps(segments: Array | Sequence[Array], inputs: Tensor) -> list[Tensor]:
     given = list(segments) if isinstance(segments, list | tuple) else as_labels(segments, "segments")
     if isinstance(given, Tensor):
+        if given.dim() not in (2, 3):
+            raise ValueError(f"segments must be (H, W) or (B, H, W), got {tuple(given.shape)}")
         given = [given] * len(inputs) if given.dim() == 2 else list(given)
     maps = [as_labels(labels, "segments").to(inputs.device) for labels in given]
     if len(maps) != len(inputs):

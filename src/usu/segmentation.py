@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usu.arrays import Array, as_floats, as_labels, check_finite, like
+from usu.arrays import Array, as_floats, as_labels, check_choice, check_finite, like
 from usu.lattice import check_labels
 
 Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
@@ -29,6 +30,7 @@ class Hierarchy:
 
     Raises:
         ValueError: labels with gaps or below 0, sizes that differ, or maps that are not nested.
+        TypeError: `levels` is no sequence of maps of integers.
 
     >>> Hierarchy([[[0, 0, 1, 1]], [[0, 1, 2, 2]]]).counts
     (2, 3)
@@ -38,10 +40,12 @@ class Hierarchy:
     method: str = "own"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.levels, Sequence | np.ndarray | Tensor) or isinstance(self.levels, str):
+            raise TypeError(f"levels must be a list of label maps, got {type(self.levels).__name__}")
         if len(self.levels) == 0:
             raise ValueError("levels must hold at least one label map")
+        maps = [as_labels(level, f"levels[{depth}]") for depth, level in enumerate(self.levels)]
         given = [np.asarray(level) if isinstance(level, list | tuple) else level for level in self.levels]
-        maps = [as_labels(level, f"levels[{depth}]") for depth, level in enumerate(given)]
         for depth, labels in enumerate(maps):
             if labels.dim() != 2 or labels.shape != maps[0].shape:
                 raise ValueError(
@@ -75,6 +79,7 @@ def segment(image: Array, counts: Sequence[int] = (16, 64), method: str = "water
     Raises:
         ValueError: an image of the wrong shape or outside [0, 1], counts that do not increase or that exceed
             the number of pixels, an unknown method.
+        TypeError: an image that is not of real numbers, counts that are not integers.
 
     >>> segment(np.zeros((1, 4, 4)), counts=(2, 4), method="quadtree").levels[1]
     array([[0, 0, 1, 1],
@@ -83,8 +88,7 @@ def segment(image: Array, counts: Sequence[int] = (16, 64), method: str = "water
            [2, 2, 3, 3]])
     """
     pixels = check_image(image, "image")
-    if method not in _SEGMENTERS:
-        raise ValueError(f"method must be one of {tuple(_SEGMENTERS)}, got {method!r}")
+    check_choice(method, SEGMENTERS, "method")
     wanted = _check_counts(counts, pixels.shape[-2] * pixels.shape[-1])
     if pixels.dim() == 4:
         return [segment(like(picture, image), counts, method) for picture in pixels]
@@ -211,10 +215,12 @@ def _cut(tree: Any, count: int) -> Labels:
 
 
 def _check_counts(counts: Sequence[int], pixels: int) -> tuple[int, ...]:
-    given = tuple(counts)
-    whole = tuple(int(count) for count in given)
-    if not whole or whole != given or whole[0] < 1 or list(whole) != sorted(set(whole)):
-        raise ValueError(f"counts must be increasing positive integers, got {given}")
+    try:
+        whole = tuple(operator.index(count) for count in counts)
+    except TypeError:
+        raise TypeError(f"counts must be increasing positive integers, got {counts!r}") from None
+    if not whole or whole[0] < 1 or list(whole) != sorted(set(whole)):
+        raise ValueError(f"counts must be increasing positive integers, got {whole}")
     if whole[-1] > pixels:
         raise ValueError(f"counts asks for {whole[-1]} segments, but the image has {pixels} pixels")
     return whole

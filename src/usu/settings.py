@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from usu.arrays import check_choice
 from usu.fill import Baselines
 from usu.potentials import Potential, check_potential
 from usu.redistribute import Negative, check_temperature
@@ -39,12 +40,12 @@ class Settings:
         TypeError: a value of the wrong kind.
     """
 
-    temperature: float = 0.1
+    temperature: float = 0.2
     importance_temperature: float | None = None
     potential: Potential = "tensor"
     negative: Negative = "same"
     segmentation: Mapping[str, Sequence[int]] | Hierarchy | Sequence[Any] = field(
-        default_factory=lambda: {"watershed": (16, 64), "slic": (64,)}
+        default_factory=lambda: {"watershed": (16, 32), "slic": (16, 32), "quadtree": (16, 32)}
     )
     method: str = "mask"
     baselines: Baselines = "blur"
@@ -63,6 +64,8 @@ class Settings:
         if unknown:
             raise TypeError(f"unknown setting {unknown[0]!r}; settings are {', '.join(sorted(known))}")
         rules = {name: options.pop(name) for name in _RULES if name in options}
+        if rules and "rules" in options:
+            raise TypeError(f"rules and {next(iter(rules))} exclude each other: give one or the other")
         if rules:
             options["rules"] = Rules(**rules)
         return cls(**options)
@@ -72,7 +75,10 @@ class Settings:
         if self.importance_temperature is not None:
             check_temperature(self.importance_temperature, "importance_temperature")
         check_potential(self.potential)
+        check_choice(self.negative, ("same", "opposite"), "negative")
         find_method(self.method)
+        if not isinstance(self.rules, Rules):
+            raise TypeError(f"rules must be usu.Rules, got {type(self.rules).__name__}")
         if isinstance(self.segmentation, Mapping):
             if not self.segmentation:
                 raise ValueError("segmentation must name at least one method")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from usu.arrays import Array
+from usu.arrays import Array, as_floats, check_choice, check_finite
 from usu.redistribute import Mass
 
 
@@ -59,4 +59,26 @@ def find_source(source: str | Source) -> Source:
         raise ValueError(f"source must be one of {SOURCES} or a callable, got {source!r}")
     module, name = _SOURCES[source].split(":")
     found: Source = getattr(import_module(module), name)
+    return found
+
+
+def check_coarse_map(found: Any, count: int) -> CoarseMap:
+    """Return what a source gave, if it is a coarse map for each of `count` images.
+
+    Raises:
+        ValueError: values that are not finite or not one map per image, an unknown mass.
+        TypeError: anything but a `CoarseMap` of arrays.
+    """
+    if not isinstance(found, CoarseMap):
+        raise TypeError(f"source must return a usu.CoarseMap, got {type(found).__name__}")
+    values = check_finite(as_floats(found.values, "source's values"), "source's values")
+    rank = 3 if found.neighbourhoods is None else 2
+    if values.dim() != rank or len(values) != count:
+        raise ValueError(
+            f"source must return {rank} axes of values for {count} images, got {tuple(values.shape)}"
+        )
+    check_choice(found.mass, ("density", "total"), "source's mass")
+    passes = found.forward_passes
+    if not isinstance(passes, tuple) or len(passes) not in (0, count):
+        raise ValueError(f"source must count forward_passes for {count} images or none, got {passes!r}")
     return found

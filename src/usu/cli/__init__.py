@@ -17,7 +17,9 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0, 1 for a violated requirement, 2 for bad input, 130 after Ctrl-C.
+    """Run the command line; return the exit code.
+
+    0; 1 where `usu check --require` finds a violation; 2 for bad input; 130 after Ctrl-C.
 
     Raises:
         SystemExit: after `--help`, `--version`, and arguments that cannot be parsed (code 2).

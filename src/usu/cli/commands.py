@@ -140,8 +140,9 @@ def check(options: argparse.Namespace) -> int:
     inputs, picture = classifier.prepare(image)
     explanation = explain(classifier.model, inputs, images=picture, show_progress=sys.stderr.isatty())
     wanted = {*(options.upsampler or UPSAMPLERS), *options.require}
+    setting = {name: explanation.settings[name] for name in ("temperature", "importance_temperature")}
     reports = [
-        check_desiderata(name, explanation.coarse, explanation.score_map, mass=explanation.mass)
+        check_desiderata(name, explanation.coarse, explanation.score_map, mass=explanation.mass, **setting)
         for name in UPSAMPLERS
         if name in wanted
     ]

@@ -160,7 +160,7 @@ _LAYER = "module whose map is taken, such as layer4 (default: the last one befor
 _MODE = """usu keeps the mass of each cell; iwmr and hybrid keep only the total and move it to the cells that
 matter, hybrid in proportion to the mass that is there (default: %(default)s)"""
 _SOURCE = "method that gives the coarse map (default: %(default)s)"
-_TEMPERATURE = "how evenly mass is shared within a cell: small is all to the best segment (default: 0.1)"
+_TEMPERATURE = "how evenly mass is shared within a cell: small is all to the best segment (default: 0.2)"
 _IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temperature)"
 _UPSAMPLER = "upsampler to check; may be repeated (default: all)"
 _REQUIRE = "upsampler that must violate none of D1 to D4; may be repeated"

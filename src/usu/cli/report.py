@@ -124,6 +124,7 @@ def desiderata_table(reports: Sequence[DesiderataReport], record: Mapping[str, A
     lines += [
         "yes: satisfied, no: violated, -: does not apply",
         "D1 error: mean over cells of |sum of pixels - mass of the cell|; relative to the mean |mass|",
+        "(the paper does not say in what unit its maps are; the relative error has none)",
         "",
     ]
     for report in reports:
