@@ -1,10 +1,10 @@
 """Time and memory of the operators beside bilinear and bicubic interpolation.
 
-    python benchmarks/operators.py [--repeat 300] [--temperature 0.1]
+    python benchmarks/operators.py [--repeat 100] [--temperature 0.1]
 
 One thread, float32, 64 segments with int64 labels; in a batch every image has segments and scores of its own.
 Each round runs every method in turn, so that a drift of the machine meets all alike; a method that takes
-microseconds runs 20 times in its turn, since a single call would measure the caches that the others left.
+microseconds runs 100 times in its turn, since a single call would measure the caches that the others left.
 Python's garbage collector rests meanwhile, as it does under timeit.
 
 * µs: the median time of one call over the rounds, from arrays in memory to the pixel map.
@@ -33,7 +33,7 @@ from torch.profiler import ProfilerActivity, profile
 import usu
 
 SEGMENTS = 64
-SMALL = 2**17  # pixels, up to which a method runs 20 times in its turn
+SMALL = 2**17  # pixels, up to which a method runs 100 times in its turn
 CASES = [(1, 7, 224), (1, 14, 224), (1, 32, 1024), (32, 7, 224)]
 TARGETS = {
     "usu, segments": {"bilinear": 1.0, "bicubic": 0.3},
@@ -107,7 +107,7 @@ def rounds(methods: dict[str, Method], repeat: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in methods}
     gc.collect()
     gc.disable()
-    calls = 20 if methods["copy"]().numel() <= SMALL else 1
+    calls = 100 if methods["copy"]().numel() <= SMALL else 1
     for turn in range(repeat + 5):
         for name, method in methods.items():
             start = time.perf_counter()
@@ -152,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeat", type=int, default=300, metavar="N", help="rounds per case (default 300)")
+    parser.add_argument("--repeat", type=int, default=100, metavar="N", help="rounds per case (default 300)")
     parser.add_argument("--temperature", type=float, default=0.1, help="of both operators (default 0.1)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
