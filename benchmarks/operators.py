@@ -1,10 +1,10 @@
 """Time and memory of the operators beside bilinear and bicubic interpolation.
 
-    python benchmarks/operators.py [--repeat 100] [--temperature 0.1]
+    python benchmarks/operators.py [--repeat 100] [--calls 100] [--temperature 0.1]
 
 One thread, float32, 64 segments with int64 labels; in a batch every image has segments and scores of its own.
 Each round runs every method in turn, so that a drift of the machine meets all alike; a method that takes
-microseconds runs 100 times in its turn, since a single call would measure the caches that the others left.
+microseconds runs `--calls` times in its turn, since a single call measures the caches that the others left.
 Python's garbage collector rests meanwhile, as it does under timeit.
 
 * µs: the median time of one call over the rounds, from arrays in memory to the pixel map.
@@ -33,7 +33,7 @@ from torch.profiler import ProfilerActivity, profile
 import usu
 
 SEGMENTS = 64
-SMALL = 2**17  # pixels, up to which a method runs 100 times in its turn
+SMALL = 2**17  # pixels, up to which a method runs several times in its turn
 CASES = [(1, 7, 224), (1, 14, 224), (1, 32, 1024), (32, 7, 224)]
 TARGETS = {
     "usu, segments": {"bilinear": 1.0, "bicubic": 0.3},
@@ -102,12 +102,12 @@ class Case:
         return (owners * SEGMENTS + self.segments).flatten(), None, cells * SEGMENTS
 
 
-def rounds(methods: dict[str, Method], repeat: int) -> dict[str, list[float]]:
+def rounds(methods: dict[str, Method], repeat: int, calls: int) -> dict[str, list[float]]:
     """Time every method once per round, in microseconds."""
     times: dict[str, list[float]] = {name: [] for name in methods}
     gc.collect()
     gc.disable()
-    calls = 100 if methods["copy"]().numel() <= SMALL else 1
+    calls = calls if methods["copy"]().numel() <= SMALL else 1
     for turn in range(repeat + 5):
         for name, method in methods.items():
             start = time.perf_counter()
@@ -152,7 +152,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeat", type=int, default=100, metavar="N", help="rounds per case (default 300)")
+    parser.add_argument("--repeat", type=int, default=100, metavar="N", help="rounds per case (default 100)")
+    parser.add_argument("--calls", type=int, default=100, help="per turn in the small cases (default 100)")
     parser.add_argument("--temperature", type=float, default=0.1, help="of both operators (default 0.1)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -163,7 +164,7 @@ def main() -> None:
     memory = ["| case | method | peak memory / output | target |\n|---|---|--:|---|"]
     for case in (Case.draw(*sizes) for sizes in CASES):
         methods = case.methods(arguments.temperature)
-        times = rounds(methods, arguments.repeat)
+        times = rounds(methods, arguments.repeat, arguments.calls)
         for name in methods:
             ratios = [f"{ratio(times, name, base):.2f}" for base in ("copy", "bilinear", "bicubic")]
             cells = [case.name, name, f"{statistics.median(times[name]):.0f}", *ratios, verdict(times, name)]

@@ -23,8 +23,8 @@ from malformed import SUBJECTS, malformed_calls
 from torch import Tensor
 
 import usu
+from usu.operators import neighbourhoods_of
 from usu.probes import TOLERANCES
-from usu.redistribute import neighbourhoods_of
 
 DTYPES = tuple(TOLERANCES)
 TEMPERATURES = tuple(10.0**power for power in range(-6, 7))

@@ -1,8 +1,8 @@
 """The paper's theorems, corollaries and propositions, each under its own number.
 
-Those on refinement (propositions 3 to 10, theorem 8) are in test_refinement_propositions.py. Where the paper's
-statement needs a condition that it does not name, the test takes the condition and says so; docs/paper-notes.md
-has the counter-examples.
+Those on refinement (propositions 3 to 10, theorem 8) are in test_refinement_propositions.py. Where the
+paper's statement needs a condition that it does not name, the test takes the condition and says so;
+docs/paper-notes.md has the counter-examples.
 """
 
 import numpy as np

@@ -4,9 +4,9 @@ from usu.desiderata import DesiderataReport, check_desiderata
 from usu.errors import ErrorMaps, MassErrors, error_maps, mass_errors
 from usu.explanation import Explanation
 from usu.findings import Finding, Witness
-from usu.interpolate import interpolate
+from usu.interpolation import interpolate
+from usu.operators import iwmr, redistribute
 from usu.pipeline import explain, upsample
-from usu.redistribute import iwmr, redistribute
 from usu.refinement import Refinement, Rules, h_map, refine
 from usu.scoring import SegmentScores, score_segments
 from usu.segmentation import Hierarchy, segment

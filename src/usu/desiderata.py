@@ -44,9 +44,9 @@ from usu.findings import (
     monotonicity,
 )
 from usu.lattice import lattice_size
+from usu.operators import Mass, gather
 from usu.potentials import Potential
 from usu.probes import Subject
-from usu.redistribute import Mass, gather
 from usu.upsamplers import UPSAMPLERS, Upsampler, find_upsampler
 
 DESIDERATA = ("D1", "D2", "D3", "D4", "D1-G", "D4'", "global")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from usu.arrays import Array
 from usu.files import written_whole
-from usu.redistribute import Mass
+from usu.operators import Mass
 
 _LIBRARIES = ("usu-xai", "torch", "numpy", "higra", "scikit-image", "grad-cam")
 _FORMAT = 1

@@ -1,4 +1,4 @@
-"""What stands in for a masked segment: the baselines of masked perturbation (SPEC section 4)."""
+"""What stands in for a masked segment: the baselines of masked perturbation."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from usu.arrays import Array, as_floats, as_tensor, check_choice, check_finite
 from usu.explanation import Explanation
-from usu.redistribute import Mass
+from usu.operators import Mass
 from usu.refinement import Refinement, h_map, refine_all
 from usu.scoring import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs, check_outputs
 from usu.segmentation import Hierarchy, check_image, segment

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from usu.arrays import Array, as_floats, as_labels, check_finite, like
 from usu.lattice import Neighbourhoods
-from usu.redistribute import Mass, neighbourhoods_of
+from usu.operators import Mass, neighbourhoods_of
 from usu.upsamplers import Budget, Upsampler
 
 Data: TypeAlias = Literal["coarse", "scores"]

@@ -1,4 +1,4 @@
-"""Segment scores: how much the model's answer depends on each segment, by masked perturbation (SPEC 4)."""
+"""Segment scores: how much the model's answer depends on each segment, by masked perturbation."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from usu.arrays import check_choice
 from usu.fill import Baselines
+from usu.operators import Negative, check_temperature
 from usu.potentials import Potential, check_potential
-from usu.redistribute import Negative, check_temperature
 from usu.refinement import Rules
 from usu.scoring import Output, find_method
 from usu.segmentation import SEGMENTERS, Hierarchy

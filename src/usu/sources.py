@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from usu.arrays import Array, as_floats, check_choice, check_finite
-from usu.redistribute import Mass
+from usu.operators import Mass
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from usu.arrays import Array, as_floats, check_choice, check_finite, like, working_dtype
-from usu.interpolate import Mode, interpolate
+from usu.interpolation import Mode, interpolate
 from usu.lattice import lattice_size
+from usu.operators import Mass, Negative, Prior, check_temperature, iwmr, neighbourhoods_of, redistribute
 from usu.potentials import Potential, check_potential
-from usu.redistribute import Mass, Negative, Prior, check_temperature, iwmr, neighbourhoods_of, redistribute
 
 Upsampler: TypeAlias = Callable[[Any, Any], Any]
 Budget: TypeAlias = Callable[[Tensor, Tensor, Tensor, float], Tensor]

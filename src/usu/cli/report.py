@@ -46,7 +46,7 @@ def mass_table(explanation: Explanation, maps: Mapping[str, Array]) -> list[str]
     """
     import torch
 
-    from usu.redistribute import neighbourhoods_of
+    from usu.operators import neighbourhoods_of
 
     masses = torch.as_tensor(explanation.coarse).to(torch.float64)
     cells = neighbourhoods_of(masses, tuple(explanation.attribution.shape), explanation.neighbourhoods)

@@ -1,4 +1,4 @@
-"""The operators: a coarse map's mass, shared among pixels in proportion to φ(score) (SPEC section 2).
+"""The operators: a coarse map's mass, shared among pixels in proportion to φ(score) (paper, section 3.4).
 
 Works on arrays alone and knows neither models nor images, so that conservation can be checked by anyone.
 """
