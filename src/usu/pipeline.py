@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from usu.scoring import ForwardFunc, Perturbation, check_evaluation_mode, check_
 from usu.segmentation import Hierarchy, check_image, segment
 from usu.settings import Settings
 from usu.sources import CoarseMap, Source, check_coarse_map, find_source
-from usu.upsamplers import Upsampler, find_upsampler
+from usu.upsamplers import find_upsampler
 
 MODES = ("usu", "iwmr", "hybrid")
 
@@ -129,41 +130,61 @@ def upsample(
 def _run(
     coarse: CoarseMap, perturbed: Perturbation, mode: str, images: Array | None, settings: Settings
 ) -> Any:
-    """Segment, score, refine, redistribute: the picture of the pipeline, for a batch."""
+    """Segment, score and refine, redistribute: the whole pipeline, for a batch."""
     if len(coarse.values) != len(perturbed.inputs):
         raise ValueError(f"coarse has {len(coarse.values)} maps for {len(perturbed.inputs)} inputs")
     pictures = _pictures(images, perturbed)
     hierarchies = _hierarchies(settings, pictures)
     tasks = [(image, hierarchy) for image, several in enumerate(hierarchies) for hierarchy in several]
     with perturbed:
-        refinements = refine_all(perturbed, tasks, settings.method, settings.rules)
+        refinements = iter(refine_all(perturbed, tasks, settings.method, settings.rules))
+    redistribute = find_upsampler(
+        mode,
+        neighbourhoods=coarse.neighbourhoods,
+        temperature=settings.temperature,
+        importance_temperature=settings.importance_temperature,
+        potential=settings.potential,
+        mass=coarse.mass,
+        negative=settings.negative,
+    )
     explanations = []
-    for image, picture in enumerate(pictures):
-        own = [refined for (number, _), refined in zip(tasks, refinements, strict=True) if number == image]
-        score_map = _mean_score_map(own, settings)
+    for image, several in enumerate(hierarchies):
         values = perturbed.give(as_tensor(coarse.values, "coarse")[image])
+        own = list(islice(refinements, len(several)))
+        score_map = _mean_score_map(own, settings)
+        record = _record(image, coarse, perturbed, settings, own)
         explanations.append(
             Explanation(
-                attribution=_operator(mode, coarse, settings)(values, score_map),
+                attribution=redistribute(values, score_map),
                 coarse=values,
-                image=perturbed.give(picture),
-                partitions=tuple(labels for refined in own for labels in refined.partitions),
-                raw_scores=tuple(raw for refined in own for raw in refined.raw_scores),
-                scores=tuple(scores for refined in own for scores in refined.scores),
+                image=perturbed.give(pictures[image]),
                 h_map=h_map(score_map, settings.rules.kernel),
                 score_map=score_map,
-                target=perturbed.targets[image],
-                probability=float(perturbed.probabilities[image]),
                 mode=mode,
-                mass=coarse.mass,
-                settings=settings.plain(),
-                forward_passes=perturbed.passes[image] + (coarse.forward_passes or [0] * (image + 1))[image],
-                source=coarse.source,
-                layer=coarse.layer,
-                neighbourhoods=coarse.neighbourhoods,
+                **record,
             )
         )
     return explanations if perturbed.batched else explanations[0]
+
+
+def _record(
+    image: int, coarse: CoarseMap, perturbed: Perturbation, settings: Settings, refinements: list[Refinement]
+) -> dict[str, Any]:
+    """Return the fields of an image's `Explanation` that say how it was got."""
+    spent_before = coarse.forward_passes[image] if coarse.forward_passes else 0
+    return {
+        "partitions": tuple(labels for refined in refinements for labels in refined.partitions),
+        "raw_scores": tuple(raw for refined in refinements for raw in refined.raw_scores),
+        "scores": tuple(scores for refined in refinements for scores in refined.scores),
+        "target": perturbed.targets[image],
+        "probability": float(perturbed.probabilities[image]),
+        "mass": coarse.mass,
+        "settings": settings.plain(),
+        "forward_passes": spent_before + perturbed.passes[image],
+        "source": coarse.source,
+        "layer": coarse.layer,
+        "neighbourhoods": coarse.neighbourhoods,
+    }
 
 
 def _perturbation(
@@ -235,18 +256,6 @@ def _mean_score_map(refinements: list[Refinement], settings: Settings) -> Array:
     weighted = [weight * refined.score_map for weight, refined in zip(weights, refinements, strict=True)]
     mean: Any = sum(weighted) / sum(weights)
     return mean.clip(0, 1)  # type: ignore[no-any-return]
-
-
-def _operator(mode: str, coarse: CoarseMap, settings: Settings) -> Upsampler:
-    return find_upsampler(
-        mode,
-        neighbourhoods=coarse.neighbourhoods,
-        temperature=settings.temperature,
-        importance_temperature=settings.importance_temperature,
-        potential=settings.potential,
-        mass=coarse.mass,
-        negative=settings.negative,
-    )
 
 
 def _check_mode(mode: str) -> None:
