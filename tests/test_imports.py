@@ -68,4 +68,4 @@ def test_flow_modules_import_only_those_above(module):
 
 
 def test_imports_are_seen_at_all():
-    assert {"segmentation", "scoring", "refinement", "redistribute"} <= imports_of("pipeline")
+    assert {"segmentation", "scoring", "refinement", "operators"} <= imports_of("pipeline")
