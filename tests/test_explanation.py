@@ -34,6 +34,13 @@ def test_round_trip_is_exact(explanation, tmp_path):
             assert after == before, item.name
 
 
+def test_repr_is_one_line_of_facts(explanation):
+    assert repr(explanation) == (
+        f"Explanation(target=2, probability={explanation.probability:.3f}, mode='hybrid', source='gradcam', "
+        "layer='4', 4×4 cells to 16×16 pixels, 23 forward passes)"
+    )
+
+
 def test_loaded_explanation_can_be_saved_again(explanation, tmp_path):
     explanation.save(tmp_path / "a.npz")
     usu.Explanation.load(tmp_path / "a.npz").save(tmp_path / "b.npz")

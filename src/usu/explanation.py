@@ -34,7 +34,7 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """A pixel map and every stage that led to it, for one input.
 
@@ -81,6 +81,14 @@ class Explanation:
     layer: str | None = None
     neighbourhoods: Array | None = None
     versions: dict[str, str] = field(default_factory=library_versions)
+
+    def __repr__(self) -> str:
+        cells, pixels = ("×".join(map(str, part.shape)) for part in (self.coarse, self.attribution))
+        return (
+            f"Explanation(target={self.target}, probability={self.probability:.3f}, mode={self.mode!r}, "
+            f"source={self.source!r}, layer={self.layer!r}, {cells} cells to {pixels} pixels, "
+            f"{self.forward_passes} forward passes)"
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one `.npz`, whole or not at all: a file that exists is replaced at the end.
