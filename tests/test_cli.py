@@ -214,7 +214,7 @@ def test_one_bad_picture_does_not_stop_the_others(photograph, tmp_path, quick, c
         (["explain", "CAT", "--target", "tabbby"], "no class is named 'tabbby'; did you mean 'tabby'"),
         (["explain", "CAT", "--target", "1000"], "class 1000 is out of range: indices go from 0 to 999"),
         (["explain", "CAT", "--layer", "attic"], "layer 'attic' is not in the model"),
-        (["explain", "CAT", "--source", "oracle"], "source must be one of .* got 'oracle'"),
+        (["explain", "CAT", "--source", "oracle"], "argument --source: invalid choice: 'oracle'"),
         (["explain", "CAT", "--out", "CAT"], r"--out .*cat\.jpg is a file, not a folder"),
         (["demo", "--out", "CAT/deeper"], r"cat\.jpg"),
         (["explain", "."], r"\.: Is a directory"),

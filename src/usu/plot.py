@@ -40,8 +40,20 @@ TITLES = {
 }
 QUANTILE = 0.98  # a few peaks must not turn all other pixels, and whole maps beside theirs, black
 
-_UNITS = {"gradcam": "logits"}
-_SOURCES = {"gradcam": "Grad-CAM", "given": "a given map"}
+_UNITS = dict.fromkeys(("gradcam", "hirescam", "xgradcam"), "logits")
+_SOURCES = {
+    "given": "a given map",
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "xgradcam": "XGrad-CAM",
+    "layercam": "LayerCAM",
+    "shapleycam": "ShapleyCAM",
+    "finercam": "FinerCAM",
+    "eigencam": "Eigen-CAM",
+    "scorecam": "Score-CAM",
+    "ablationcam": "Ablation-CAM",
+}
 _SEQUENTIAL, _DIVERGING, _SCORES = "inferno", "RdBu_r", "cividis"
 _NEGLIGIBLE = 0.01  # negative values below this share of the limit are not worth half of the colours
 _COLUMNS = 4

@@ -37,7 +37,18 @@ class CoarseMap:
 Source: TypeAlias = Callable[[nn.Module, Tensor, Sequence[int], "str | nn.Module | None"], CoarseMap]
 
 # Where each source lives; its module, and the library behind it, are imported when it is asked for.
-_SOURCES = {"gradcam": "usu.adapters.gradcam:gradcam"}
+_SOURCES = {
+    "gradcam": "usu.adapters.gradcam:gradcam",
+    "hirescam": "usu.adapters.gradcam:hirescam",
+    "gradcam++": "usu.adapters.gradcam:gradcam_plus_plus",
+    "xgradcam": "usu.adapters.gradcam:xgradcam",
+    "layercam": "usu.adapters.gradcam:layercam",
+    "shapleycam": "usu.adapters.gradcam:shapleycam",
+    "finercam": "usu.adapters.gradcam:finercam",
+    "eigencam": "usu.adapters.gradcam:eigencam",
+    "scorecam": "usu.adapters.gradcam:scorecam",
+    "ablationcam": "usu.adapters.gradcam:ablationcam",
+}
 SOURCES = tuple(_SOURCES)
 
 

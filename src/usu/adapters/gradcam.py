@@ -1,62 +1,252 @@
-"""Raw Grad-CAM maps from pytorch-grad-cam, before its ReLU, min-max scaling and resizing."""
+"""Raw maps of pytorch-grad-cam's methods, before its ReLU, min-max scaling and resizing.
+
+A value of such a map belongs to a cell and is shared by the cell's pixels, hence `mass="total"` for all of
+them. For Grad-CAM, HiResCAM and XGrad-CAM it is more than a convention: at the last layer of a network that
+ends in global average pooling and one linear layer, the cells sum to the logit less its bias.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import FunctionType, SimpleNamespace
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from usu.layers import find_layer, frozen
-from usu.scoring import check_outputs
+from usu.layers import SpatialLayer, find_layer, frozen
+from usu.scoring import check_evaluation_mode, check_outputs, check_targets
 from usu.sources import CoarseMap
 
 try:
-    from pytorch_grad_cam import GradCAM
+    import pytorch_grad_cam as library
+    from pytorch_grad_cam.ablation_layer import AblationLayer
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
 except ImportError as missing:
-    raise ImportError("Grad-CAM needs pytorch-grad-cam: pip install 'usu-xai[cam]'") from missing
+    raise ImportError("CAM methods need pytorch-grad-cam: pip install 'usu-xai[cam]'") from missing
+
+Score: TypeAlias = Callable[[Tensor, int], Tensor]
 
 
-def gradcam(
-    model: nn.Module, inputs: Tensor, targets: Sequence[int], layer: str | nn.Module | None
-) -> CoarseMap:
-    """Return the signed Grad-CAM map Σ_c w_c·A_c of the target logit.
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One call: the library's object with its hooks in place, and what it is to explain.
 
-    For a network that ends in global average pooling and one linear layer, the cells of the last layer's map
-    sum to the logit less its bias: they are masses, hence `mass="total"`.
-
-    Args:
-        model: in evaluation mode; left as it was found.
-        inputs: (B, C, H, W).
-        targets: one class index per image.
-        layer: name, module, or None for the last layer with cells.
-
-    Returns:
-        The map (B, gh, gw), and the layer's name.
-
-    Raises:
-        ValueError: no such layer, or one without cells; a target out of range.
+    `seen` notes the images of each forward pass.
     """
-    found, passes = find_layer(model, inputs[:1], layer)
-    size = inputs.shape[-2:]
-    cam = GradCAM(model, [found.module], reshape_transform=lambda output: found.grid_of(output, size))
+
+    cam: Any
+    found: SpatialLayer
+    inputs: Tensor
+    targets: list[int]
+    score: Score
+    seen: list[int]
+
+
+def _logit(outputs: Tensor, target: int) -> Tensor:
+    return outputs[target]
+
+
+def _finer(outputs: Tensor, target: int, most: int = 3) -> Tensor:
+    """Return how far the target's logit is above those of the classes nearest to it."""
+    distances = (outputs - outputs[target]).detach().abs()
+    distances[target] = -1  # itself comes first, also where another class has the same logit
+    nearest = distances.argsort()[1 : most + 1].tolist()
+    compared: Tensor = FinerWeightedTarget(target, nearest, 1)(outputs)
+    return compared
+
+
+def _by_gradients(job: _Job) -> Any:
+    """Return maps made of the layer's activations and the gradients of the scores."""
+    with frozen(job.cam.model), torch.enable_grad():
+        _total(job).backward()
+    activations, gradients = (tensor.numpy() for tensor in _recorded(job))
+    return job.cam.get_cam_image(job.inputs, job.found.module, job.targets, activations, gradients, False)
+
+
+def _by_curvature(job: _Job) -> Any:
+    """Return maps whose weights also take second derivatives, from the layer's output as it is."""
+    # Fused attention cannot be differentiated twice.
+    with frozen(job.cam.model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        torch.autograd.grad(_total(job), job.inputs, create_graph=True, allow_unused=True)
+        activations, gradients = _recorded(job)
+        if not gradients.requires_grad:  # the rest of the network is linear: no curvature
+            gradients = gradients + 0 * activations
+        weights = job.cam.get_cam_weights(job.inputs, job.found.module, job.targets, activations, gradients)
+    cells = job.cam.reshape_transform(activations).detach().cpu().numpy()
+    return (weights[:, :, None, None] * cells).sum(1)
+
+
+def _total(job: _Job) -> Tensor:
+    """Run the model on the inputs; return the sum of the images' scores."""
+    outputs = job.cam.activations_and_grads(job.inputs.requires_grad_())
+    check_outputs(outputs, len(job.inputs), job.targets)
+    return torch.stack([job.score(*each) for each in zip(outputs, job.targets, strict=True)]).sum()
+
+
+def _recorded(job: _Job) -> tuple[Tensor, Tensor]:
+    recorded = job.cam.activations_and_grads
+    if not recorded.gradients:
+        raise ValueError(f"the answer does not depend on layer {job.found.name!r}; name an earlier one")
+    # A module that runs several times, such as a shared activation, counts by its last run.
+    return recorded.activations[-1], recorded.gradients[-1]
+
+
+def _by_activations(job: _Job) -> Any:
+    """Return maps made of the layer's activations and, for some methods, of more forward passes."""
+    recorded = job.cam.activations_and_grads
+    with torch.no_grad():
+        check_outputs(recorded(job.inputs), len(job.inputs), job.targets)
+        if not recorded.activations:
+            raise ValueError(f"the model does not run layer {job.found.name!r}; name another one")
+        activations = recorded.activations[-1].numpy()
+        _release(job.cam)  # or the activations of every later pass would be kept too
+        values = []
+        # One image at a time bounds the memory: these methods make a copy of it per channel.
+        for image, target in enumerate(job.targets):
+            one, category = slice(image, image + 1), [ClassifierOutputTarget(target)]
+            values.append(
+                job.cam.get_cam_image(
+                    job.inputs[one], job.found.module, category, activations[one], None, False
+                )
+            )
+    return np.concatenate(values)
+
+
+@dataclass(frozen=True)
+class CamSource:
+    """An attribution source made of one of pytorch-grad-cam's methods.
+
+    Attributes:
+        name: of the source.
+        method: the library's class.
+        strategy: what the method is made of, as a function to the maps of a job.
+        score: what is differentiated, from an image's outputs (classes,) and its target; gradient-free
+            methods take the target's logit.
+        tokens: whether the method makes sense on the tokens of a vision transformer.
+    """
+
+    name: str
+    method: Callable[..., Any]
+    strategy: Callable[[_Job], Any] = _by_gradients
+    score: Score = _logit
+    tokens: bool = True
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, targets: Sequence[int], layer: str | nn.Module | None
+    ) -> CoarseMap:
+        """Return the method's signed map of each image.
+
+        Args:
+            model: in evaluation mode; left as it was found.
+            inputs: (B, C, H, W).
+            targets: one class index per image.
+            layer: name, module, or None for the last layer with cells.
+
+        Returns:
+            The maps (B, gh, gw), the layer's name and the forward passes spent on each image.
+
+        Raises:
+            ValueError: no such layer, or one without cells; too few targets or one out of range; a model in
+                training mode; tokens, for a method that needs channels.
+        """
+        check_evaluation_mode(model, "model")
+        classes = check_targets(targets, len(inputs), batched=True)
+        found, search = find_layer(model, inputs[:1], layer)
+
+        def grid(output: Tensor) -> Tensor:
+            if output.dim() == 3 and not self.tokens:
+                raise ValueError(
+                    f"{self.name} needs a layer of shape (B, C, h, w), {found.name!r} gives tokens: it "
+                    "replaces whole channels by values that no token can have"
+                )
+            cells = found.grid_of(output, inputs.shape[-2:])
+            return cells.to(torch.promote_types(cells.dtype, torch.float32))  # half has no NumPy routines
+
+        with ExitStack() as undo:
+            seen = undo.enter_context(_counted(model, inputs.dtype))
+            undo.enter_context(_put_back(model, found.module))
+            cam = self.method(model, [found.module], grid)
+            undo.callback(_release, cam)
+            values = self.strategy(_Job(cam, found, inputs.detach(), classes, self.score, seen))
+        return CoarseMap(
+            values=torch.from_numpy(np.ascontiguousarray(values)).to(inputs),
+            mass="total",
+            source=self.name,
+            layer=found.name,
+            forward_passes=tuple(
+                sum(seen) // len(inputs) + search * (image == 0) for image in range(len(inputs))
+            ),
+        )
+
+
+def _release(cam: Any) -> None:
+    """Remove the library's hooks and what they kept, which it cannot where the output is a view."""
     recorded = cam.activations_and_grads
+    recorded.activations, recorded.gradients = [], []
+    recorded.release()
+
+
+@contextmanager
+def _counted(model: nn.Module, dtype: torch.dtype) -> Iterator[list[int]]:
+    """Note how many images each forward pass takes, and give the model its own kind of floats."""
+    seen: list[int] = []
+
+    def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        seen.append(len(arguments[0]))
+        return (arguments[0].to(dtype), *arguments[1:])
+
+    handle = model.register_forward_pre_hook(note)
     try:
-        with frozen(model), torch.enable_grad():
-            outputs = recorded(inputs.detach().requires_grad_())
-            check_outputs(outputs, len(inputs), targets)
-            outputs[range(len(inputs)), list(targets)].sum().backward()
-        if not recorded.gradients:
-            raise ValueError(f"the answer does not depend on layer {found.name!r}; name an earlier one")
-        # A module that runs several times, such as a shared activation, counts by its last run.
-        activations, gradients = recorded.activations[-1].numpy(), recorded.gradients[-1].numpy()
-        values = cam.get_cam_image(inputs, found.module, targets, activations, gradients)
+        yield seen
     finally:
-        recorded.release()
-    return CoarseMap(
-        values=torch.from_numpy(values).to(inputs),
-        mass="total",
-        source="gradcam",
-        layer=found.name,
-        forward_passes=(1 + passes, *[1] * (len(inputs) - 1)),
+        handle.remove()
+
+
+@contextmanager
+def _put_back(model: nn.Module, layer: nn.Module) -> Iterator[None]:
+    """Undo what Ablation-CAM leaves behind when a pass fails: a hook, and its own layer in the model."""
+    hooks = set(layer._forward_hooks)
+    try:
+        yield
+    finally:
+        for hook in set(layer._forward_hooks) - hooks:
+            del layer._forward_hooks[hook]
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, AblationLayer):
+                    setattr(parent, name, layer)
+
+
+def _without_bar(method: Any) -> Any:
+    """Return a subclass of `method` that shows no progress bar; the library itself stays as it is."""
+    loud = method.get_cam_weights
+    silent = SimpleNamespace(tqdm=lambda steps: steps)
+    quiet = FunctionType(
+        loud.__code__, {**loud.__globals__, "tqdm": silent}, loud.__name__, loud.__defaults__
     )
+    return type(method.__name__, (method,), {"get_cam_weights": quiet})
+
+
+def _ablation(model: nn.Module, layers: list[nn.Module], grid: Callable[[Tensor], Tensor]) -> Any:
+    """Return an Ablation-CAM with a layer of its own: the library's default one outlives the call."""
+    return _AblationCAM(model, layers, grid, ablation_layer=AblationLayer())
+
+
+# They run 16 and 32 images at a time, the library's defaults.
+_ScoreCAM, _AblationCAM = _without_bar(library.ScoreCAM), _without_bar(library.AblationCAM)
+
+gradcam = CamSource("gradcam", library.GradCAM)
+hirescam = CamSource("hirescam", library.HiResCAM)
+gradcam_plus_plus = CamSource("gradcam++", library.GradCAMPlusPlus)
+xgradcam = CamSource("xgradcam", library.XGradCAM)
+layercam = CamSource("layercam", library.LayerCAM)
+shapleycam = CamSource("shapleycam", library.ShapleyCAM, _by_curvature)
+finercam = CamSource("finercam", library.GradCAM, score=_finer)
+eigencam = CamSource("eigencam", library.EigenCAM, _by_activations)
+scorecam = CamSource("scorecam", _ScoreCAM, _by_activations)
+ablationcam = CamSource("ablationcam", _ablation, _by_activations, tokens=False)

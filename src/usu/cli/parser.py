@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any, NoReturn, TypeAlias
 
 from usu.cli.commands import BAD_INPUT, check, demo, explain_files
+from usu.sources import SOURCES
 
 # The names of usu.UPSAMPLERS, without importing it.
 UPSAMPLERS = ("usu", "iwmr", "hybrid", "nearest", "bilinear", "bicubic", "lanczos")
@@ -159,7 +160,7 @@ _TARGET = "class to explain, by index or name (default: the predicted one)"
 _LAYER = "module whose map is taken, such as layer4 (default: the last one before pooling)"
 _MODE = """usu keeps the mass of each cell; iwmr and hybrid keep only the total and move it to the cells that
 matter, hybrid in proportion to the mass that is there (default: %(default)s)"""
-_SOURCE = "method that gives the coarse map (default: %(default)s)"
+_SOURCE = "method that gives the coarse map: %(choices)s (default: %(default)s)"
 _TEMPERATURE = "how evenly mass is shared within a cell: small is all to the best segment (default: 0.2)"
 _IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temperature)"
 _UPSAMPLER = "upsampler to check; may be repeated (default: all)"
@@ -190,7 +191,7 @@ COMMANDS = (
             argument("--target", _TARGET, metavar="CLASS"),
             argument("--layer", _LAYER, metavar="NAME"),
             argument("--mode", _MODE, choices=("usu", "iwmr", "hybrid"), default="usu"),
-            argument("--source", _SOURCE, metavar="NAME", default="gradcam"),
+            argument("--source", _SOURCE, choices=SOURCES, metavar="NAME", default="gradcam"),
             argument("--temperature", _TEMPERATURE, metavar="T", type=_positive),
             argument("--importance-temperature", _IMPORTANCE, metavar="T", type=_positive),
             argument(
