@@ -145,6 +145,11 @@ def test_vision_transformer_and_non_square_inputs():
     assert found.coarse.abs().min() > 0
 
 
+def test_layer_that_gives_no_tensor_is_refused():
+    with pytest.raises(ValueError, match=r"layer 'blocks.0.self_attn' gives a tuple"):
+        usu.explain(SmallViT().eval(), torch.randn(3, 16, 16), 1, layer="blocks.0.self_attn", **OPTIONS)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

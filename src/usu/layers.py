@@ -34,6 +34,10 @@ class SpatialLayer:
         Raises:
             ValueError: the output is neither spatial nor a grid of tokens.
         """
+        if not isinstance(output, Tensor):
+            raise ValueError(
+                f"layer {self.name!r} gives a {type(output).__name__}; name one that gives a tensor"
+            )
         if output.dim() == 4:
             return output
         shape = token_grid(output.shape[1], size) if output.dim() == 3 else None

@@ -42,7 +42,8 @@ def explain(
         model: a classifier in evaluation mode, from (B, C, H, W) to (B, classes); left as it was found.
         inputs: (C, H, W), or a batch (B, C, H, W); what the network takes.
         target: class index, or one per image; the predicted class if None.
-        source: name of an attribution source ("gradcam"), or a callable that returns a `CoarseMap`.
+        source: name of an attribution source (see `usu.sources.SOURCES`), or a callable that returns a
+            `CoarseMap`.
         layer: name or module for sources that describe a layer; by default the last layer with a spatial or
             token output before pooling. The result says which.
         mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells.

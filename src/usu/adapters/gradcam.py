@@ -159,7 +159,7 @@ class CamSource:
         found, search = find_layer(model, inputs[:1], layer)
 
         def grid(output: Tensor) -> Tensor:
-            if output.dim() == 3 and not self.tokens:
+            if not self.tokens and isinstance(output, Tensor) and output.dim() == 3:
                 raise ValueError(
                     f"{self.name} needs a layer of shape (B, C, h, w), {found.name!r} gives tokens: it "
                     "replaces whole channels by values that no token can have"
