@@ -121,6 +121,11 @@ def test_depths_by_hand_and_only_new_segments_are_scored():
     assert len(result.h_maps) == len(result.mixings) == 2
 
 
+def test_the_fill_goes_through_the_model_once_however_many_depths():
+    assert run(method="keep").forward_passes == 1 + 1 + 2 + 4 + 4
+    assert run(method="both").forward_passes == 1 + 1 + 2 * (2 + 4 + 4)
+
+
 def test_homogeneous_segments_are_not_split():
     levels = [[[0, 0, 1, 1, 2, 2]], [[0, 1, 2, 3, 4, 5]]]
     weights = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0, 0.0]])

@@ -184,13 +184,12 @@ class Perturbation:
         return self._evaluate(requests, keep=True)
 
     def filled(self, requests: Sequence[Request]) -> list[Tensor]:
-        """Return f_t of the fill alone, a scalar per request; one pass per image."""
-        images = sorted({request.image for request in requests})
-        outputs = [
-            self._of_target(self._run(self.fills[part], part), part) for part in _chunks(images, self._chunk)
-        ]
-        found = dict(zip(images, torch.cat(outputs), strict=True)) if images else {}
-        return [found[request.image] for request in requests]
+        """Return f_t of the fill alone, a scalar per request; one pass per image, whatever the depths."""
+        missing = sorted({request.image for request in requests} - self._floors.keys())
+        for part in _chunks(missing, self._chunk):
+            values = self._of_target(self._run(self.fills[part], part), part)
+            self._floors.update(zip(part, values, strict=True))
+        return [self._floors[request.image] for request in requests]
 
     def _evaluate(self, requests: Sequence[Request], keep: bool) -> list[Tensor]:
         jobs = [(request, segment) for request in requests for segment in request.segments.tolist()]
