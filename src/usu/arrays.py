@@ -84,6 +84,20 @@ def check_choice(value: Any, choices: Sequence[str], name: str) -> None:
         raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}")
 
 
+def as_number(value: Any, name: str) -> float:
+    """Return a real number as a float; one beyond every float becomes infinite.
+
+    Raises:
+        TypeError: not a real number.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def check_number(value: Any, name: str) -> float:
     """Return a finite real number as a float.
 
@@ -91,12 +105,7 @@ def check_number(value: Any, name: str) -> float:
         TypeError: not a real number.
         ValueError: infinite or NaN.
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
+    number = as_number(value, name)
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}")
     return number

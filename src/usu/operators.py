@@ -6,7 +6,6 @@ Works on arrays alone and knows neither models nor images, so that conservation 
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -16,6 +15,7 @@ from usu.arrays import (
     Array,
     as_floats,
     as_labels,
+    as_number,
     check_choice,
     check_finite,
     check_range,
@@ -312,12 +312,7 @@ def check_temperature(value: float, name: str) -> float:
         TypeError: not a real number.
         ValueError: zero, negative, infinite or NaN.
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a positive number, got {type(value).__name__}")
-    try:
-        temperature = float(value)
-    except OverflowError:
-        temperature = math.inf
+    temperature = as_number(value, name)
     if not 0 < temperature < math.inf:
         raise ValueError(f"{name} must be positive and finite, got {value!r}; try 0.1")
     return temperature

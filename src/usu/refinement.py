@@ -310,12 +310,11 @@ class _Recursion:
 
     def descend(self) -> bool:
         """Split the boundary segments at the next depth that has new ones; say whether there are any."""
-        converged = len(self.matrices) > 1 and not changed(
-            self.matrices[-1], self.matrices[-2], self.rules.tolerance
-        )
+        if self.depth + 1 == len(self.levels) or self._converged():
+            return False
         h = h_map(self.matrices[-1], self.rules.kernel)
         splits = boundary_segments(h, self.partitions[-1], self.rules.threshold)
-        while not converged and self.depth + 1 < len(self.levels):
+        while self.depth + 1 < len(self.levels):
             self.depth += 1
             labels, raw = split(self.partitions[-1], self.raw_scores[-1], splits, self.levels[self.depth])
             if bool(raw.isnan().any()):
@@ -324,6 +323,11 @@ class _Recursion:
                 self.h_maps.append(h)
                 return True
         return False
+
+    def _converged(self) -> bool:
+        if len(self.matrices) == 1:
+            return False
+        return not changed(self.matrices[-1], self.matrices[-2], self.rules.tolerance)
 
     def result(self, perturbed: Perturbation) -> Refinement:
         """Return the finished record, in the caller's kind."""
