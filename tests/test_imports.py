@@ -25,6 +25,8 @@ FLOW = (
     "upsamplers",
     "segmentation",
     "fill",
+    "targets",
+    "perturbation",
     "scoring",
     "refinement",
     "settings",
@@ -68,4 +70,4 @@ def test_flow_modules_import_only_those_above(module):
 
 
 def test_imports_are_seen_at_all():
-    assert {"segmentation", "scoring", "refinement", "operators"} <= imports_of("pipeline")
+    assert {"segmentation", "perturbation", "refinement", "operators"} <= imports_of("pipeline")

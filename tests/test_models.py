@@ -11,7 +11,8 @@ import torch
 import torchvision.models as zoo
 from PIL import Image
 
-from usu.models import Preparation, classifier_names, find_class, imagenet_categories, load_classifier
+from usu.models import Preparation, classifier_names, imagenet_categories, load_classifier
+from usu.targets import find_class
 
 PHOTOGRAPH = Image.fromarray(np.random.default_rng(3).integers(0, 256, (300, 451, 3), dtype=np.uint8))
 

@@ -44,15 +44,16 @@ class Explanation:
     Attributes:
         attribution: (H, W), the pixel map.
         coarse: (gh, gw), or (K,) with `neighbourhoods`; signed and unscaled.
+        further: maps (h, w) on other grids that were redistributed too and added (FullGrad has several).
         image: (3, H, W), RGB in [0, 1], as segmented.
         partitions: label maps (H, W) in the order they were scored: for each hierarchy, depth by depth.
         raw_scores: for each partition (P,), in the unit of the output that was scored.
         scores: for each partition (P,), in [0, 1].
         h_map: (H, W), the H-map of `score_map`.
         score_map: (H, W) in [0, 1], the merged score matrix Φ that mass was shared by.
-        target: class index.
+        target: class index, or the name of the callable that was explained.
         probability: softmax probability of the target (the model's own output value where the outputs
-            already are probabilities).
+            already are probabilities); None for a callable.
         mode: "usu", "iwmr" or "hybrid".
         mass: "density" or "total", the convention of `coarse`.
         settings: what the map was computed with, as plain values.
@@ -71,8 +72,8 @@ class Explanation:
     scores: tuple[Array, ...]
     h_map: Array
     score_map: Array
-    target: int
-    probability: float
+    target: int | str
+    probability: float | None
     mode: str
     mass: Mass
     settings: dict[str, Any]
@@ -80,12 +81,14 @@ class Explanation:
     source: str = "given"
     layer: str | None = None
     neighbourhoods: Array | None = None
+    further: tuple[Array, ...] = ()
     versions: dict[str, str] = field(default_factory=library_versions)
 
     def __repr__(self) -> str:
         cells, pixels = ("×".join(map(str, part.shape)) for part in (self.coarse, self.attribution))
+        probability = None if self.probability is None else round(self.probability, 3)
         return (
-            f"Explanation(target={self.target}, probability={self.probability:.3f}, mode={self.mode!r}, "
+            f"Explanation(target={self.target}, probability={probability}, mode={self.mode!r}, "
             f"source={self.source!r}, layer={self.layer!r}, {cells} cells to {pixels} pixels, "
             f"{self.forward_passes} forward passes)"
         )
@@ -134,10 +137,10 @@ class Explanation:
             for item in dataclasses.fields(cls):
                 if item.name in arrays:
                     values[item.name] = arrays[item.name]
-                elif f"{item.name}.0" in arrays:
+                elif str(item.type).startswith("tuple") and item.name in facts:
                     count = facts[item.name]
                     values[item.name] = tuple(arrays[f"{item.name}.{index}"] for index in range(count))
-                else:
+                elif item.name in facts or item.default is dataclasses.MISSING:  # older files lack some
                     values[item.name] = facts[item.name]
             return cls(**values)
         except OSError:

@@ -5,11 +5,10 @@ Nothing is downloaded: weights come from an installed package or from a file of 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,6 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights
 from torchvision.transforms import InterpolationMode
+
+from usu.targets import suggestion
 
 State: TypeAlias = "dict[str, Tensor]"
 
@@ -90,7 +91,7 @@ def load_classifier(name: str, weights: str | os.PathLike[str] | None = None) ->
     """
     loaders = _loaders()
     if name not in loaders:
-        raise ValueError(f"there is no model {name!r}{_suggestion(name, loaders)}")
+        raise ValueError(f"there is no model {name!r}{suggestion(name, loaders)}")
     return loaders[name](name, None if weights is None else Path(weights))
 
 
@@ -102,54 +103,6 @@ def classifier_names() -> tuple[str, ...]:
 def imagenet_categories() -> tuple[str, ...]:
     """Return the names of the 1,000 ImageNet classes, from torchvision's own records."""
     return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
-
-
-def find_class(categories: Sequence[str] | None, text: str) -> int:
-    """Return the index of the class that `text` names: an index, a name, or a unique part of one.
-
-    Capitals do not matter, unless they alone tell two classes apart.
-
-    Args:
-        categories: class names; None allows indices only.
-        text: what the user wrote.
-
-    Raises:
-        ValueError: no such class, or several, which are then listed.
-
-    >>> find_class(["tabby", "Persian cat", "Siamese cat"], "persian")
-    1
-    """
-    text = text.strip()
-    if re.fullmatch(r"[+-]?\d+", text):
-        return _check_index(int(text), categories)
-    if categories is None:
-        raise ValueError(f"the class names of this model are not known: give an index, not {text!r}")
-    lowered = text.casefold()
-    for matches in (
-        [index for index, name in enumerate(categories) if name == text],
-        [index for index, name in enumerate(categories) if name.casefold() == lowered],
-        [index for index, name in enumerate(categories) if lowered and lowered in name.casefold()],
-    ):
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            listed = ", ".join(f"{index} {categories[index]}" for index in matches[:8])
-            more = f" and {len(matches) - 8} more" if len(matches) > 8 else ""
-            raise ValueError(f"{text!r} fits several classes: {listed}{more}; name one in full or by index")
-    raise ValueError(f"no class is named {text!r}{_suggestion(text, categories)}")
-
-
-def _check_index(index: int, categories: Sequence[str] | None) -> int:
-    if index < 0 or (categories is not None and index >= len(categories)):
-        highest = "" if categories is None else f" to {len(categories) - 1}"
-        raise ValueError(f"class {index} is out of range: indices go from 0{highest}")
-    return index
-
-
-def _suggestion(text: str, names: Sequence[str] | Mapping[str, Any]) -> str:
-    by_lowered = {name.casefold(): name for name in names}
-    close = difflib.get_close_matches(text.casefold(), by_lowered, n=4, cutoff=0.6)
-    return f"; did you mean {' or '.join(repr(by_lowered[key]) for key in close)}?" if close else ""
 
 
 Loader: TypeAlias = "Callable[[str, Path | None], Classifier]"

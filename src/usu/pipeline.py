@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 from usu.arrays import Array, as_floats, as_tensor, check_choice, check_finite
 from usu.explanation import Explanation
 from usu.operators import Mass
+from usu.perturbation import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs
 from usu.refinement import Refinement, h_map, refine_all
-from usu.scoring import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs, check_outputs
 from usu.segmentation import Hierarchy, check_image, segment
 from usu.settings import Settings
 from usu.sources import CoarseMap, Source, check_coarse_map, find_source
+from usu.targets import Targets, check_outputs, name_of
 from usu.upsamplers import find_upsampler
 
 MODES = ("usu", "iwmr", "hybrid")
@@ -26,12 +28,13 @@ MODES = ("usu", "iwmr", "hybrid")
 def explain(
     model: nn.Module,
     inputs: Array,
-    target: int | Sequence[int] | Array | None = None,
+    target: Targets | None = None,
     *,
     source: str | Source = "gradcam",
     layer: str | nn.Module | None = None,
     mode: str = "usu",
     images: Array | None = None,
+    classes: Sequence[str] | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
     **settings: Any,
@@ -41,13 +44,15 @@ def explain(
     Args:
         model: a classifier in evaluation mode, from (B, C, H, W) to (B, classes); left as it was found.
         inputs: (C, H, W), or a batch (B, C, H, W); what the network takes.
-        target: class index, or one per image; the predicted class if None.
+        target: class index, name of `classes`, or a callable from the model's output, of any kind, to one
+            score per image (B,); for a batch also one of these per image; the predicted class if None.
         source: name of an attribution source (see `usu.sources.SOURCES`), or a callable that returns a
             `CoarseMap`.
         layer: name or module for sources that describe a layer; by default the last layer with a spatial or
             token output before pooling. The result says which.
         mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells.
         images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
+        classes: names in the order of the outputs, for targets given by name.
         perturbations_per_eval: masked images per forward call.
         show_progress: show a bar on standard error.
         **settings: the fields of `usu.Settings`, such as temperature=0.1.
@@ -71,9 +76,9 @@ def explain(
     predicted = 0
     if target is None:
         with torch.no_grad():
-            target = check_outputs(model(batch), len(batch), [0]).argmax(1).tolist()
+            target = check_outputs(model(batch), len(batch)).argmax(1).tolist()
         target, predicted = (target if batched else target[0]), 1
-    perturbed = _perturbation(model, inputs, target, options, perturbations_per_eval, show_progress)
+    perturbed = _perturbation(model, inputs, target, options, perturbations_per_eval, show_progress, classes)
     found = find_source(source)(model, batch, perturbed.targets, layer)
     coarse = check_coarse_map(found, len(batch))
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
@@ -81,15 +86,16 @@ def explain(
 
 
 def upsample(
-    coarse: Array,
+    coarse: Array | Sequence[Array],
     inputs: Array,
     forward_func: ForwardFunc,
-    target: int | Sequence[int] | Array,
+    target: Targets,
     *,
     mode: str = "usu",
     mass: Mass = "density",
-    neighbourhoods: Array | None = None,
+    neighbourhoods: Array | Sequence[Array] | None = None,
     images: Array | None = None,
+    classes: Sequence[str] | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
     **settings: Any,
@@ -97,14 +103,17 @@ def upsample(
     """Bring a coarse map from anywhere to pixels, by the scores of a model that need only be called.
 
     Args:
-        coarse: (gh, gw), or (K,) with `neighbourhoods`; with a batch axis (B, ...) for a batch.
+        coarse: (gh, gw), or (K,) with `neighbourhoods`; with a batch axis (B, ...) for a batch, or one map
+            per image where they differ in size.
         inputs: (C, H, W), or a batch (B, C, H, W).
         forward_func: any callable from a batch to (B, classes) outputs, of the kind of `inputs`.
-        target: class index, or one per image.
+        target: as for `explain`.
         mode: "usu", "iwmr" or "hybrid".
         mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k.
-        neighbourhoods: (H, W) labels 0..K-1 of the coarse values; the grid of the map by default.
+        neighbourhoods: (H, W) labels 0..K-1 of the coarse values, or one label map per image; the grid of the
+            map by default.
         images: as for `explain`.
+        classes: as for `explain`.
         perturbations_per_eval: as for `explain`.
         show_progress: as for `explain`.
         **settings: the fields of `usu.Settings`.
@@ -118,46 +127,51 @@ def upsample(
     """
     options = Settings.of(**settings)
     _check_mode(mode)
-    values = check_finite(as_floats(coarse, "coarse"), "coarse")
-    perturbed = _perturbation(forward_func, inputs, target, options, perturbations_per_eval, show_progress)
-    rank = (1 if neighbourhoods is not None else 2) + perturbed.batched
-    if values.dim() != rank:
-        raise ValueError(f"coarse must have {rank} axes for these inputs, got shape {tuple(values.shape)}")
-    values = values.to(perturbed.inputs.device)
-    given = CoarseMap(values if perturbed.batched else values[None], mass, neighbourhoods=neighbourhoods)
+    perturbed = _perturbation(
+        forward_func, inputs, target, options, perturbations_per_eval, show_progress, classes
+    )
+    given = _given(coarse, mass, neighbourhoods, perturbed)
     return _run(given, perturbed, mode, images, options)
+
+
+def _given(
+    coarse: Array | Sequence[Array],
+    mass: Mass,
+    neighbourhoods: Array | Sequence[Array] | None,
+    perturbed: Perturbation,
+) -> CoarseMap:
+    """Return the caller's own maps as a `CoarseMap`, on the device of the inputs."""
+    several = perturbed.batched and isinstance(coarse, list | tuple)
+    maps = list(coarse) if several else as_floats(coarse, "coarse")
+    rank = (1 if neighbourhoods is not None else 2) + perturbed.batched
+    if isinstance(maps, Tensor) and maps.dim() != rank:
+        raise ValueError(f"coarse must have {rank} axes for these inputs, got shape {tuple(maps.shape)}")
+    values = [
+        check_finite(as_floats(one, "coarse"), "coarse").to(perturbed.inputs.device)
+        for one in (maps if perturbed.batched else [maps])
+    ]
+    if len(values) != len(perturbed.inputs):
+        raise ValueError(f"coarse has {len(values)} maps for {len(perturbed.inputs)} inputs")
+    return check_coarse_map(CoarseMap(values, mass, neighbourhoods=neighbourhoods), len(values), "coarse")
 
 
 def _run(
     coarse: CoarseMap, perturbed: Perturbation, mode: str, images: Array | None, settings: Settings
 ) -> Any:
     """Segment, score and refine, redistribute: the whole pipeline, for a batch."""
-    if len(coarse.values) != len(perturbed.inputs):
-        raise ValueError(f"coarse has {len(coarse.values)} maps for {len(perturbed.inputs)} inputs")
     pictures = _pictures(images, perturbed)
     hierarchies = _hierarchies(settings, pictures)
     tasks = [(image, hierarchy) for image, several in enumerate(hierarchies) for hierarchy in several]
     with perturbed:
         refinements = iter(refine_all(perturbed, tasks, settings.method, settings.rules))
-    redistribute = find_upsampler(
-        mode,
-        neighbourhoods=coarse.neighbourhoods,
-        temperature=settings.temperature,
-        importance_temperature=settings.importance_temperature,
-        potential=settings.potential,
-        mass=coarse.mass,
-        negative=settings.negative,
-    )
     explanations = []
     for image, several in enumerate(hierarchies):
-        values = perturbed.give(as_tensor(coarse.values, "coarse")[image])
         own = list(islice(refinements, len(several)))
         score_map = _mean_score_map(own, settings)
         record = _record(image, coarse, perturbed, settings, own)
         explanations.append(
             Explanation(
-                attribution=redistribute(values, score_map),
-                coarse=values,
+                attribution=_redistributed(record, score_map, mode, settings),
                 image=perturbed.give(pictures[image]),
                 h_map=h_map(score_map, settings.rules.kernel),
                 score_map=score_map,
@@ -166,6 +180,21 @@ def _run(
             )
         )
     return explanations if perturbed.batched else explanations[0]
+
+
+def _redistributed(record: Mapping[str, Any], score_map: Array, mode: str, settings: Settings) -> Any:
+    """Return the pixel map of one image: its coarse map redistributed, and further ones added."""
+    upsampler = partial(
+        find_upsampler,
+        mode,
+        temperature=settings.temperature,
+        importance_temperature=settings.importance_temperature,
+        potential=settings.potential,
+        mass=record["mass"],
+        negative=settings.negative,
+    )
+    main = upsampler(neighbourhoods=record["neighbourhoods"])(record["coarse"], score_map)
+    return sum((upsampler()(grid, score_map) for grid in record["further"]), start=main)
 
 
 def _record(
@@ -177,24 +206,27 @@ def _record(
         "partitions": tuple(labels for refined in refinements for labels in refined.partitions),
         "raw_scores": tuple(raw for refined in refinements for raw in refined.raw_scores),
         "scores": tuple(scores for refined in refinements for scores in refined.scores),
-        "target": perturbed.targets[image],
-        "probability": float(perturbed.probabilities[image]),
+        "coarse": perturbed.give(as_tensor(coarse.values[image], "coarse")),
+        "further": tuple(perturbed.give(as_tensor(grid[image], "further")) for grid in coarse.further),
+        "target": name_of(perturbed.targets[image]),
+        "probability": perturbed.probabilities[image],
         "mass": coarse.mass,
         "settings": settings.plain(),
         "forward_passes": spent_before + perturbed.passes[image],
         "source": coarse.source,
         "layer": coarse.layer,
-        "neighbourhoods": coarse.neighbourhoods,
+        "neighbourhoods": coarse.neighbourhoods_of(image),
     }
 
 
 def _perturbation(
     forward_func: ForwardFunc,
     inputs: Array,
-    target: int | Sequence[int] | Array,
+    target: Targets,
     settings: Settings,
     perturbations_per_eval: int,
     show_progress: bool,
+    classes: Sequence[str] | None,
 ) -> Perturbation:
     return Perturbation(
         forward_func,
@@ -204,6 +236,7 @@ def _perturbation(
         output=settings.output,
         perturbations_per_eval=perturbations_per_eval,
         show_progress=show_progress,
+        classes=classes,
     )
 
 

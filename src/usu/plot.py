@@ -266,8 +266,11 @@ def _colour_bar(
 
 
 def _headline(explanation: Explanation, category: str | None, model: str | None) -> str:
-    name = f"class {explanation.target}" if category is None else category
-    parts = [f"{name}, probability {100 * explanation.probability:.1f} %", model]
+    kind = "class" if isinstance(explanation.target, int) else "target"
+    name = f"{kind} {explanation.target}" if category is None else category
+    if explanation.probability is not None:
+        name += f", probability {100 * explanation.probability:.1f} %"
+    parts = [name, model]
     parts.append(_SOURCES.get(explanation.source, explanation.source))
     return "  ·  ".join([*filter(None, parts), f"{explanation.forward_passes} forward passes"])
 

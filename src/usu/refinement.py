@@ -21,8 +21,10 @@ from usu.arrays import (
     like,
 )
 from usu.fill import Baselines
-from usu.scoring import ForwardFunc, Output, Perturbation, Request, find_method, normalise
+from usu.perturbation import ForwardFunc, Perturbation, Request
+from usu.scoring import find_method, normalise
 from usu.segmentation import Hierarchy
+from usu.targets import Output, Targets
 
 
 def h_map(scores: Array, kernel: str = "diagonal") -> Any:
@@ -178,7 +180,7 @@ def refine(
     forward_func: ForwardFunc,
     inputs: Array,
     hierarchy: Hierarchy | Sequence[Hierarchy],
-    target: int | Sequence[int] | Array,
+    target: Targets,
     *,
     method: str = "mask",
     baselines: Baselines = "blur",
@@ -196,7 +198,7 @@ def refine(
         forward_func: as for `score_segments`.
         inputs: (C, H, W), or a batch (B, C, H, W).
         hierarchy: of one image, or one for each image of a batch.
-        target: class index, or one per image.
+        target: as for `score_segments`.
         method: as for `score_segments`.
         baselines: as for `score_segments`.
         output: as for `score_segments`.

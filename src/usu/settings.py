@@ -12,8 +12,9 @@ from usu.fill import Baselines
 from usu.operators import Negative, check_temperature
 from usu.potentials import Potential, check_potential
 from usu.refinement import Rules
-from usu.scoring import Output, find_method
+from usu.scoring import find_method
 from usu.segmentation import SEGMENTERS, Hierarchy
+from usu.targets import Output
 
 _RULES = tuple(item.name for item in fields(Rules))
 

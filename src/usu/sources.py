@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from usu.arrays import Array, as_floats, check_choice, check_finite
 from usu.operators import Mass
+from usu.targets import Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,23 +19,32 @@ class CoarseMap:
     """A coarse map for each image of a batch, as its method computed it.
 
     Attributes:
-        values: (B, gh, gw), or (B, K) with `neighbourhoods`; signed and unscaled.
+        values: (B, gh, gw), or (B, K) with `neighbourhoods`, or one (K,) per image; signed and unscaled.
         mass: "density", or "total" where a cell's value already is its mass.
         source: name of the method.
         layer: whose activations it describes, where there is one.
-        neighbourhoods: (H, W) labels, where the cells are not a grid.
+        neighbourhoods: (H, W) labels 0..K-1, where the cells are not a grid; or one label map per image.
+        further: maps (B, h, w) on grids of other sizes that are to be redistributed and added, as FullGrad's.
         forward_passes: spent on each image; none where they are not known.
     """
 
-    values: Array
+    values: Array | Sequence[Array]
     mass: Mass = "density"
     source: str = "given"
     layer: str | None = None
-    neighbourhoods: Array | None = None
+    neighbourhoods: Array | Sequence[Array] | None = None
+    further: tuple[Array, ...] = ()
     forward_passes: tuple[int, ...] = ()
 
+    def neighbourhoods_of(self, image: int) -> Array | None:
+        """Return the label map (H, W) of one image; None for a grid."""
+        given: Any = self.neighbourhoods
+        shared = given is None or (not isinstance(given, list | tuple) and given.ndim == 2)
+        found: Array | None = given if shared else given[image]
+        return found
 
-Source: TypeAlias = Callable[[nn.Module, Tensor, Sequence[int], "str | nn.Module | None"], CoarseMap]
+
+Source: TypeAlias = Callable[[nn.Module, Tensor, "Sequence[Target]", "str | nn.Module | None"], CoarseMap]
 
 # Where each source lives; its module, and the library behind it, are imported when it is asked for.
 _SOURCES = {
@@ -73,8 +83,10 @@ def find_source(source: str | Source) -> Source:
     return found
 
 
-def check_coarse_map(found: Any, count: int) -> CoarseMap:
+def check_coarse_map(found: Any, count: int, origin: str = "source's values") -> CoarseMap:
     """Return what a source gave, if it is a coarse map for each of `count` images.
+
+    Errors speak of its values as `origin`.
 
     Raises:
         ValueError: values that are not finite or not one map per image, an unknown mass.
@@ -82,11 +94,21 @@ def check_coarse_map(found: Any, count: int) -> CoarseMap:
     """
     if not isinstance(found, CoarseMap):
         raise TypeError(f"source must return a usu.CoarseMap, got {type(found).__name__}")
-    values = check_finite(as_floats(found.values, "source's values"), "source's values")
-    rank = 3 if found.neighbourhoods is None else 2
-    if values.dim() != rank or len(values) != count:
+    rank = 2 if found.neighbourhoods is None else 1
+    for name, maps, axes in (
+        (origin, found.values, rank),
+        *((f"{origin}, further[{number}],", grid, 2) for number, grid in enumerate(found.further)),
+    ):
+        each = maps if isinstance(maps, list | tuple) else as_floats(maps, name)
+        if len(each) != count:
+            raise ValueError(f"{name} must be one map per image, {count}, got {len(each)}")
+        for values in each:
+            if check_finite(as_floats(values, name), name).dim() != axes:
+                raise ValueError(f"{name} must have {axes} axes per image, got {tuple(values.shape)}")
+    if isinstance(found.neighbourhoods, list | tuple) and len(found.neighbourhoods) != count:
         raise ValueError(
-            f"source must return {rank} axes of values for {count} images, got {tuple(values.shape)}"
+            f"source's neighbourhoods must be one label map for all or one per image, {count}, got "
+            f"{len(found.neighbourhoods)}"
         )
     check_choice(found.mass, ("density", "total"), "source's mass")
     passes = found.forward_passes

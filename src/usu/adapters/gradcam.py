@@ -16,11 +16,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from usu.adapters.cam_objects import curved_map, put_back, twice_differentiable
+from usu.adapters.upsampled_cam import upsampled as upsampled
 from usu.layers import SpatialLayer, find_layer, frozen
-from usu.scoring import check_evaluation_mode, check_outputs, check_targets
+from usu.perturbation import check_evaluation_mode
 from usu.sources import CoarseMap
+from usu.targets import Target, answers, check_outputs, check_targets
 
 try:
     import pytorch_grad_cam as library
@@ -29,7 +31,7 @@ try:
 except ImportError as missing:
     raise ImportError("CAM methods need pytorch-grad-cam: pip install 'usu-xai[cam]'") from missing
 
-Score: TypeAlias = Callable[[Tensor, int], Tensor]
+Score: TypeAlias = Callable[[Any, Sequence[Target]], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +44,25 @@ class _Job:
     cam: Any
     found: SpatialLayer
     inputs: Tensor
-    targets: list[int]
+    targets: list[Target]
     score: Score
     seen: list[int]
 
 
-def _logit(outputs: Tensor, target: int) -> Tensor:
-    return outputs[target]
+def _finer(outputs: Any, targets: Sequence[Target]) -> Tensor:
+    """Return how far each target's logit is above those of the classes nearest to it, (B,)."""
+    classes = [target for target in targets if isinstance(target, int)]
+    if len(classes) < len(targets):
+        raise ValueError("finercam compares classes: its targets must be class indices, not callables")
+    logits = check_outputs(outputs, len(targets), classes)
+    return torch.stack([_lead(*each) for each in zip(logits, classes, strict=True)])
 
 
-def _finer(outputs: Tensor, target: int, most: int = 3) -> Tensor:
-    """Return how far the target's logit is above those of the classes nearest to it."""
-    distances = (outputs - outputs[target]).detach().abs()
+def _lead(logits: Tensor, target: int, most: int = 3) -> Tensor:
+    distances = (logits - logits[target]).detach().abs()
     distances[target] = -1  # itself comes first, also where another class has the same logit
     nearest = distances.argsort()[1 : most + 1].tolist()
-    compared: Tensor = FinerWeightedTarget(target, nearest, 1)(outputs)
+    compared: Tensor = FinerWeightedTarget(target, nearest, 1)(logits)
     return compared
 
 
@@ -70,22 +76,15 @@ def _by_gradients(job: _Job) -> Any:
 
 def _by_curvature(job: _Job) -> Any:
     """Return maps whose weights also take second derivatives, from the layer's output as it is."""
-    # Fused attention cannot be differentiated twice.
-    with frozen(job.cam.model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    with frozen(job.cam.model), torch.enable_grad(), twice_differentiable():
         torch.autograd.grad(_total(job), job.inputs, create_graph=True, allow_unused=True)
-        activations, gradients = _recorded(job)
-        if not gradients.requires_grad:  # the rest of the network is linear: no curvature
-            gradients = gradients + 0 * activations
-        weights = job.cam.get_cam_weights(job.inputs, job.found.module, job.targets, activations, gradients)
-    cells = job.cam.reshape_transform(activations).detach().cpu().numpy()
-    return (weights[:, :, None, None] * cells).sum(1)
+        return curved_map(job.cam, job.inputs, job.found.module, job.targets, *_recorded(job))
 
 
 def _total(job: _Job) -> Tensor:
     """Run the model on the inputs; return the sum of the images' scores."""
     outputs = job.cam.activations_and_grads(job.inputs.requires_grad_())
-    check_outputs(outputs, len(job.inputs), job.targets)
-    return torch.stack([job.score(*each) for each in zip(outputs, job.targets, strict=True)]).sum()
+    return job.score(outputs, job.targets).sum()
 
 
 def _recorded(job: _Job) -> tuple[Tensor, Tensor]:
@@ -100,7 +99,7 @@ def _by_activations(job: _Job) -> Any:
     """Return maps made of the layer's activations and, for some methods, of more forward passes."""
     recorded = job.cam.activations_and_grads
     with torch.no_grad():
-        check_outputs(recorded(job.inputs), len(job.inputs), job.targets)
+        answers(recorded(job.inputs), job.targets)
         if not recorded.activations:
             raise ValueError(f"the model does not run layer {job.found.name!r}; name another one")
         activations = recorded.activations[-1].numpy()
@@ -108,13 +107,30 @@ def _by_activations(job: _Job) -> Any:
         values = []
         # One image at a time bounds the memory: these methods make a copy of it per channel.
         for image, target in enumerate(job.targets):
-            one, category = slice(image, image + 1), [ClassifierOutputTarget(target)]
+            one, wanted = slice(image, image + 1), [_of_one_image(target)]
             values.append(
                 job.cam.get_cam_image(
-                    job.inputs[one], job.found.module, category, activations[one], None, False
+                    job.inputs[one], job.found.module, wanted, activations[one], None, False
                 )
             )
     return np.concatenate(values)
+
+
+def _of_one_image(target: Target) -> Callable[[Tensor], Tensor]:
+    """Return a target as the library takes it: a callable on one image's outputs."""
+    if isinstance(target, int):
+        found: Callable[[Tensor], Tensor] = ClassifierOutputTarget(target)
+        return found
+
+    def score(output: Any) -> Tensor:
+        if isinstance(output, str):
+            raise TypeError(
+                "this method reads the images' outputs one by one, which a model's dictionary does not allow; "
+                "wrap the model, that it returns a tensor"
+            )
+        return answers(output[None] if isinstance(output, Tensor) else [output], [target])[0]
+
+    return score
 
 
 @dataclass(frozen=True)
@@ -125,26 +141,26 @@ class CamSource:
         name: of the source.
         method: the library's class.
         strategy: what the method is made of, as a function to the maps of a job.
-        score: what is differentiated, from an image's outputs (classes,) and its target; gradient-free
-            methods take the target's logit.
+        score: what is differentiated, from the model's outputs and the targets to (B,); gradient-free
+            methods take the targets' logits.
         tokens: whether the method makes sense on the tokens of a vision transformer.
     """
 
     name: str
     method: Callable[..., Any]
     strategy: Callable[[_Job], Any] = _by_gradients
-    score: Score = _logit
+    score: Score = answers
     tokens: bool = True
 
     def __call__(
-        self, model: nn.Module, inputs: Tensor, targets: Sequence[int], layer: str | nn.Module | None
+        self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
     ) -> CoarseMap:
         """Return the method's signed map of each image.
 
         Args:
             model: in evaluation mode; left as it was found.
             inputs: (B, C, H, W).
-            targets: one class index per image.
+            targets: one per image, class indices or callables on the model's output.
             layer: name, module, or None for the last layer with cells.
 
         Returns:
@@ -155,7 +171,7 @@ class CamSource:
                 training mode; tokens, for a method that needs channels.
         """
         check_evaluation_mode(model, "model")
-        classes = check_targets(targets, len(inputs), batched=True)
+        chosen = check_targets(targets, len(inputs), batched=True)
         found, search = find_layer(model, inputs[:1], layer)
 
         def grid(output: Tensor) -> Tensor:
@@ -169,10 +185,10 @@ class CamSource:
 
         with ExitStack() as undo:
             seen = undo.enter_context(_counted(model, inputs.dtype))
-            undo.enter_context(_put_back(model, found.module))
+            undo.enter_context(put_back(model, found.module))
             cam = self.method(model, [found.module], grid)
             undo.callback(_release, cam)
-            values = self.strategy(_Job(cam, found, inputs.detach(), classes, self.score, seen))
+            values = self.strategy(_Job(cam, found, inputs.detach(), chosen, self.score, seen))
         return CoarseMap(
             values=torch.from_numpy(np.ascontiguousarray(values)).to(inputs),
             mass="total",
@@ -205,21 +221,6 @@ def _counted(model: nn.Module, dtype: torch.dtype) -> Iterator[list[int]]:
         yield seen
     finally:
         handle.remove()
-
-
-@contextmanager
-def _put_back(model: nn.Module, layer: nn.Module) -> Iterator[None]:
-    """Undo what Ablation-CAM leaves behind when a pass fails: a hook, and its own layer in the model."""
-    hooks = set(layer._forward_hooks)
-    try:
-        yield
-    finally:
-        for hook in set(layer._forward_hooks) - hooks:
-            del layer._forward_hooks[hook]
-        for parent in list(model.modules()):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, AblationLayer):
-                    setattr(parent, name, layer)
 
 
 def _without_bar(method: Any) -> Any:

@@ -54,8 +54,9 @@ def explain_files(options: argparse.Namespace) -> int:
 
     from usu.images import read_image
     from usu.layers import find_layer
-    from usu.models import find_class, load_classifier
+    from usu.models import load_classifier
     from usu.sources import find_source
+    from usu.targets import find_class
 
     folder = _writable_folder(options.out)
     find_source(options.source)

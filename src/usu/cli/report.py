@@ -30,7 +30,7 @@ def fact_table(explanation: Explanation, category: str | None, model: str, secon
     layer = f" of layer {explanation.layer}" if explanation.layer else ""
     facts = {
         "class": f"{category} ({explanation.target})" if category else str(explanation.target),
-        "probability": f"{100 * explanation.probability:.1f} %",
+        "probability": f"{100 * (explanation.probability or 0):.1f} %",
         "model": model,
         "coarse map": f"{explanation.source}, {cells} cells{layer}",
         "forward passes": str(explanation.forward_passes),

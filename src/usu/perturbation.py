@@ -1,0 +1,183 @@
+"""A model, its inputs and what stands in for masked pixels: the one way in which masked copies are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from usu.arrays import Array, as_floats, check_finite, like
+from usu.fill import Baselines, make_fill
+from usu.targets import Output, Targets, answers, check_targets, find_link, probabilities
+
+ForwardFunc: TypeAlias = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Segments to score: the labels `segments` of the map `labels` (H, W) over image number `image`."""
+
+    image: int
+    labels: Tensor
+    segments: Tensor
+
+
+class Coalition(NamedTuple):
+    """A masked copy of image number `image`: its own pixels where `present` (H, W), the fill elsewhere."""
+
+    image: int
+    present: Tensor
+
+
+class Perturbation:
+    """A model, its inputs and targets, and the one way in which masked copies go through it.
+
+    A context manager, that its progress bar may end with it.
+
+    Attributes:
+        inputs: (B, C, H, W).
+        targets: one per image.
+        fills: (B, C, H, W), what stands in for masked pixels.
+        references: (B,), f_t of each image as it is.
+        probabilities: softmax probability of each image's target; None where the target is a callable.
+        passes: forward passes of each image so far.
+    """
+
+    def __init__(
+        self,
+        forward_func: ForwardFunc,
+        inputs: Array,
+        target: Targets,
+        *,
+        baselines: Baselines,
+        output: Output,
+        perturbations_per_eval: int,
+        show_progress: bool,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        check_evaluation_mode(forward_func)
+        if isinstance(perturbations_per_eval, bool) or not isinstance(perturbations_per_eval, int):
+            raise TypeError(f"perturbations_per_eval must be an integer, got {perturbations_per_eval!r}")
+        if perturbations_per_eval < 1:
+            raise ValueError(f"perturbations_per_eval must be at least 1, got {perturbations_per_eval}")
+        self.inputs, self.batched = check_inputs(inputs)
+        self.targets = check_targets(target, len(self.inputs), self.batched, classes)
+        self._link = find_link(output)
+        self._forward_func, self._caller = forward_func, inputs
+        self._chunk = perturbations_per_eval
+        self.fills = make_fill(self.inputs, baselines)
+        self.passes = [0] * len(self.inputs)
+        self._floors: dict[int, Tensor] = {}
+        self._bar = _progress_bar(show_progress)
+        references = []
+        self.probabilities: list[float | None] = []
+        for part in _chunks(list(range(len(self.inputs))), self._chunk):
+            outputs = self._run(self.inputs[part], part)
+            references.append(self._answers(outputs, part))
+            self.probabilities += probabilities(outputs, [self.targets[image] for image in part])
+        self.references = torch.cat(references)
+
+    def __enter__(self) -> Perturbation:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+    def give(self, tensor: Tensor) -> Any:
+        """Return a tensor in the kind of the caller's inputs."""
+        return like(tensor, self._caller)
+
+    def without(self, requests: Sequence[Request]) -> list[Tensor]:
+        """Return f_t of each image with one segment replaced, (P,) per request."""
+        return self._one_by_one(requests, keep=False)
+
+    def alone(self, requests: Sequence[Request]) -> list[Tensor]:
+        """Return f_t of each image with all but one segment replaced, (P,) per request."""
+        return self._one_by_one(requests, keep=True)
+
+    def filled(self, requests: Sequence[Request]) -> list[Tensor]:
+        """Return f_t of the fill alone, a scalar per request; one pass per image, whatever the depths."""
+        missing = sorted({request.image for request in requests} - self._floors.keys())
+        for part in _chunks(missing, self._chunk):
+            values = self._answers(self._run(self.fills[part], part), part)
+            self._floors.update(zip(part, values, strict=True))
+        return [self._floors[request.image] for request in requests]
+
+    def evaluate(self, coalitions: Iterable[Coalition], count: int) -> Tensor:
+        """Return f_t of `count` masked copies, (count,); at most one batch of them exists at a time."""
+        self._bar.total = (self._bar.total or 0) + count
+        remaining, values = iter(coalitions), [self.references.new_empty(0)]
+        while part := list(islice(remaining, self._chunk)):
+            batch = self.inputs.new_empty((len(part), *self.inputs.shape[1:]))
+            for row, (image, present) in zip(batch, part, strict=True):
+                torch.where(present, self.inputs[image], self.fills[image], out=row)
+            images = [coalition.image for coalition in part]
+            values.append(self._answers(self._run(batch, images), images))
+            self._bar.update(len(part))
+        return torch.cat(values)
+
+    def _one_by_one(self, requests: Sequence[Request], keep: bool) -> list[Tensor]:
+        counts = [len(request.segments) for request in requests]
+        coalitions = (
+            Coalition(request.image, (request.labels == segment) == keep)
+            for request in requests
+            for segment in request.segments.tolist()
+        )
+        return list(self.evaluate(coalitions, sum(counts)).split(counts))
+
+    def _run(self, batch: Tensor, images: list[int]) -> Any:
+        with torch.no_grad():
+            outputs = self._forward_func(self.give(batch))
+        for image in images:
+            self.passes[image] += 1
+        return outputs
+
+    def _answers(self, outputs: Any, images: list[int]) -> Tensor:
+        values = answers(outputs, [self.targets[image] for image in images], self._link)
+        return values.detach().to(self.inputs.device)
+
+
+def check_evaluation_mode(forward_func: Any, name: str = "forward_func") -> None:
+    """Refuse what cannot be called, and a model with a part in training mode.
+
+    Raises:
+        TypeError: not callable.
+        ValueError: dropout or batch statistics would make every score noise.
+    """
+    if not callable(forward_func):
+        raise TypeError(f"{name} must be callable, got {type(forward_func).__name__}")
+    if isinstance(forward_func, nn.Module):
+        training = [
+            path or "the model itself" for path, part in forward_func.named_modules() if part.training
+        ]
+        if training:
+            raise ValueError(
+                f"{name} is in training mode ({len(training)} modules, the first is {training[0]}); "
+                "call model.eval() first"
+            )
+
+
+def check_inputs(inputs: Array) -> tuple[Tensor, bool]:
+    """Return inputs as (B, C, H, W) and whether they came as a batch.
+
+    Raises:
+        ValueError: another rank, nothing in it, values that are not finite.
+    """
+    tensor = check_finite(as_floats(inputs, "inputs").detach(), "inputs")
+    if tensor.dim() not in (3, 4):
+        raise ValueError(f"inputs must be (C, H, W) or a batch (B, C, H, W), got {tuple(tensor.shape)}")
+    return (tensor, True) if tensor.dim() == 4 else (tensor[None], False)
+
+
+def _chunks(items: list[Any], length: int) -> list[list[Any]]:
+    return [items[start : start + length] for start in range(0, len(items), length)]
+
+
+def _progress_bar(show: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=0, desc="scoring segments", unit="pass", disable=not show, leave=False)
