@@ -114,6 +114,42 @@ def test_batch_equals_one_by_one(model, batch, name):
         assert torch.allclose(together[image], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", [name for name in CLASSES if name != "finercam"])
+def test_a_callable_is_explained_like_the_class_it_reads(model, batch, name):
+    expected = find_source(name)(model, batch, [4, 4, 2], "4").values
+    found = find_source(name)(model, batch, [lambda outputs: outputs[:, 4], 4, 2], "4").values
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_finercam_compares_classes_only(model, batch):
+    before = fingerprint(model)
+    with pytest.raises(ValueError, match="its targets must be class indices"):
+        find_source("finercam")(model, batch, [lambda outputs: outputs[:, 4]] * 3, "4")
+    assert fingerprint(model) == before
+
+
+class InADictionary(nn.Module):
+    """A network that returns a dictionary, as torchvision's segmentation networks do."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, batch):
+        return {"out": self.inner(batch)}
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if name != "finercam"])
+def test_outputs_of_any_kind_through_a_callable(model, batch, name):
+    wrapped, targets = InADictionary(model).eval(), [lambda outputs: outputs["out"][:, 4]] * 3
+    if name in ("scorecam", "ablationcam"):
+        with pytest.raises(TypeError, match="which a dictionary does not allow"):
+            find_source(name)(wrapped, batch, targets, "inner.4")
+        return
+    expected = find_source(name)(model, batch, [4] * 3, "4").values
+    assert torch.allclose(find_source(name)(wrapped, batch, targets, "inner.4").values, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_mass_is_conserved_to_pixels(model, batch, name):
     found = usu.explain(model, batch[0], 2, source=name, **OPTIONS)

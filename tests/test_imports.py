@@ -12,12 +12,15 @@ import pytest
 import usu
 
 SOURCE = Path(usu.__file__).parent
-HEAVY = ("matplotlib", "skimage", "pytorch_grad_cam", "captum", "quantus", "ray")
+HEAVY = set(
+    "matplotlib skimage pytorch_grad_cam captum quantus ray shap lime sklearn numba timm torchcam".split()
+)
 
 # The way data flows: each module may use those before it, and nothing else of the package.
 FLOW = (
     "arrays",
     "files",
+    "placement",
     "lattice",
     "potentials",
     "operators",
@@ -27,8 +30,12 @@ FLOW = (
     "fill",
     "targets",
     "perturbation",
-    "scoring",
+    "masking",
     "refinement",
+    "trees",
+    "owen",
+    "coalitions",
+    "scoring",
     "settings",
     "sources",
     "layers",

@@ -7,6 +7,7 @@ from usu.findings import Finding, Witness
 from usu.interpolation import interpolate
 from usu.operators import iwmr, redistribute
 from usu.pipeline import explain, upsample
+from usu.placement import Placement
 from usu.refinement import Refinement, Rules, h_map, refine
 from usu.scoring import SegmentScores, score_segments
 from usu.segmentation import Hierarchy, segment
@@ -23,6 +24,7 @@ __all__ = [
     "Finding",
     "Hierarchy",
     "MassErrors",
+    "Placement",
     "Refinement",
     "Rules",
     "SegmentScores",

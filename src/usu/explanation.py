@@ -17,6 +17,8 @@ from torch import Tensor
 from usu.arrays import Array
 from usu.files import written_whole
 from usu.operators import Mass
+from usu.placement import Padding, Placement
+from usu.upsamplers import Upsampler, upsample_all
 
 _LIBRARIES = ("usu-xai", "torch", "numpy", "higra", "scikit-image", "grad-cam")
 _FORMAT = 1
@@ -61,6 +63,7 @@ class Explanation:
         source: the attribution source; "given" for a map of the caller's.
         layer: the layer whose map it is, where there is one.
         neighbourhoods: (H, W) labels, where the cells are not a grid.
+        placement: where the image lies in the photograph that it was cut from, where that is known.
         versions: of the libraries involved.
     """
 
@@ -82,6 +85,7 @@ class Explanation:
     layer: str | None = None
     neighbourhoods: Array | None = None
     further: tuple[Array, ...] = ()
+    placement: Placement | None = None
     versions: dict[str, str] = field(default_factory=library_versions)
 
     def __repr__(self) -> str:
@@ -92,6 +96,41 @@ class Explanation:
             f"source={self.source!r}, layer={self.layer!r}, {cells} cells to {pixels} pixels, "
             f"{self.forward_passes} forward passes)"
         )
+
+    def by(self, method: str | Upsampler) -> Any:
+        """Return the pixel map (H, W) that another upsampler makes of the same coarse map and scores.
+
+        Args:
+            method: a name of `usu.UPSAMPLERS`, or a callable (see `usu.upsamplers`).
+
+        Raises:
+            ValueError: an unknown name; interpolation, where the cells are not a grid; a potential that was
+                a callable, which a record does not hold.
+        """
+        names = ("temperature", "importance_temperature", "potential", "negative")
+        setting = {name: self.settings[name] for name in names}
+        return upsample_all(
+            method,
+            self.coarse,
+            self.further,
+            self.score_map,
+            self.neighbourhoods,
+            mass=self.mass,
+            **setting,
+        )
+
+    def at_photograph(self, padding: Padding = "raise") -> Any:
+        """Return the map at the size of the photograph that the image was cut from; 0 outside the cut.
+
+        Args:
+            padding: what to do with mass on padding around the photograph: "raise" an error or "drop" it.
+
+        Raises:
+            ValueError: there is no `placement`, or mass lies on padding.
+        """
+        if self.placement is None:
+            raise ValueError("where the image lies in a photograph is not known: give explain a `placement`")
+        return self.placement.to_photograph(self.attribution, padding=padding)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one `.npz`, whole or not at all: a file that exists is replaced at the end.
@@ -107,7 +146,9 @@ class Explanation:
         facts: dict[str, Any] = {"format": _FORMAT}
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, tuple):
+            if isinstance(value, Placement):
+                facts[item.name] = dataclasses.asdict(value)
+            elif isinstance(value, tuple):
                 facts[item.name] = len(value)
                 arrays.update({f"{item.name}.{index}": _numpy(part) for index, part in enumerate(value)})
             elif isinstance(value, Tensor | np.ndarray):
@@ -142,7 +183,8 @@ class Explanation:
                     values[item.name] = tuple(arrays[f"{item.name}.{index}"] for index in range(count))
                 elif item.name in facts or item.default is dataclasses.MISSING:  # older files lack some
                     values[item.name] = facts[item.name]
-            return cls(**values)
+            placement = values.get("placement")
+            return cls(**{**values, "placement": placement and Placement(**placement)})
         except OSError:
             raise
         except Exception as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,19 +18,26 @@ _POOLING = (
     nn.FractionalMaxPool2d,
     nn.LPPool2d,
 )
-# What may stand before the patches: nothing, a class token, a distillation token too, four registers.
-_PREFIX_TOKENS = (0, 1, 2, 4, 5)
+# What may stand before the patches: nothing, a class token, a distillation token too, 4, 7, 8 or 9 registers.
+_PREFIX_TOKENS = (0, 1, 2, 4, 5, 8, 9, 10)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True, eq=False)
 class SpatialLayer:
-    """A module of the model whose output is spatial: (B, C, h, w), or tokens (B, N, C) that form a grid."""
+    """A module of the model whose output is spatial.
+
+    That is (B, C, h, w), or (B, h, w, C) as in a Swin transformer, or tokens (B, N, C) that form a grid.
+    """
 
     name: str
     module: nn.Module
 
     def grid_of(self, output: Tensor, size: Sequence[int]) -> Tensor:
         """Return the output as (B, C, h, w), prefix tokens dropped, for inputs of `size` pixels.
+
+        Which axes of four are the cells is read off their proportions, which are the inputs'. Where both
+        ways fit, as for (B, 7, 7, 7), channels are last if the module is made of linear layers over them.
 
         Raises:
             ValueError: the output is neither spatial nor a grid of tokens.
@@ -39,15 +47,42 @@ class SpatialLayer:
                 f"layer {self.name!r} gives a {type(output).__name__}; name one that gives a tensor"
             )
         if output.dim() == 4:
-            return output
+            last = self._has_channels_last(tuple(output.shape[1:]), size)
+            return output.permute(0, 3, 1, 2) if last else output
         shape = token_grid(output.shape[1], size) if output.dim() == 3 else None
         if shape is None:
             raise ValueError(
                 f"layer {self.name!r} gives an output of shape {tuple(output.shape)}, which is neither "
-                f"(B, C, h, w) nor tokens (B, N, C) on a grid of the inputs' proportions {tuple(size)}"
+                f"(B, C, h, w) nor (B, h, w, C) nor tokens (B, N, C) on a grid of the inputs' proportions "
+                f"{tuple(size)}"
             )
         patches = output[:, output.shape[1] - shape[0] * shape[1] :]
         return patches.transpose(1, 2).reshape(len(output), -1, *shape)
+
+    def _has_channels_last(self, shape: Sequence[int], size: Sequence[int]) -> bool:
+        first, last = _stretch(shape[1:], size), _stretch(shape[:2], size)
+        if first != last:
+            return last < first
+        return _is_linear_over(self.module, shape[2])
+
+
+def _stretch(cells: Sequence[int], size: Sequence[int]) -> float:
+    """Return how far the proportions of a grid are from those of the inputs, as a logarithm of at least 0."""
+    return abs(math.log(cells[0] * size[1] / (cells[1] * size[0])))
+
+
+def _is_linear_over(module: nn.Module, channels: int) -> bool:
+    """Tell whether a module's last step works on a last axis of this many channels, by what it is made of."""
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    parts = list(module.modules())
+    if any(isinstance(part, _CONVOLUTIONS) for part in parts):
+        return False
+    return any(
+        (isinstance(part, nn.Linear) and part.out_features == channels)
+        or (isinstance(part, nn.LayerNorm) and tuple(part.normalized_shape) == (channels,))
+        for part in parts
+    )
 
 
 def token_grid(tokens: int, size: Sequence[int]) -> tuple[int, int] | None:
@@ -57,7 +92,8 @@ def token_grid(tokens: int, size: Sequence[int]) -> tuple[int, int] | None:
     ((14, 14), (7, 14), None)
     """
     height, width = size
-    for patches in (tokens - prefix for prefix in _PREFIX_TOKENS if tokens - prefix > 1):
+    # Fewer patches than tokens before them would be a chance hit.
+    for patches in (tokens - prefix for prefix in _PREFIX_TOKENS if tokens - prefix > max(prefix, 1)):
         rows = round((patches * height / width) ** 0.5)
         columns = round(patches / rows) if rows else 0
         if rows * columns == patches and rows * width == columns * height:
@@ -105,10 +141,9 @@ def _last_with_cells(model: nn.Module, inputs: Tensor) -> SpatialLayer:
     def remember(name: str) -> Any:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.requires_grad and not isinstance(module, _POOLING):
-                spatial = output.dim() == 4 and output.shape[2] * output.shape[3] > 1
-                tokens = output.dim() == 3 and token_grid(output.shape[1], size) is not None
-                if spatial or tokens:
-                    seen.append((SpatialLayer(name, module), output))
+                layer = SpatialLayer(name, module)
+                if _looks_spatial(layer, output, size):
+                    seen.append((layer, output))
 
         return hook
 
@@ -119,7 +154,7 @@ def _last_with_cells(model: nn.Module, inputs: Tensor) -> SpatialLayer:
             if not isinstance(outputs, Tensor):
                 raise TypeError(f"the model must return a tensor of outputs, got {type(outputs).__name__}")
             answer = outputs.max()
-            for layer, output in reversed(seen if answer.requires_grad else []):
+            for layer, output in reversed(_on_the_stream(seen) if answer.requires_grad else []):
                 (gradient,) = torch.autograd.grad(answer, output, retain_graph=True, allow_unused=True)
                 if gradient is not None and _all_cells_count(layer.grid_of(gradient, size)):
                     return layer
@@ -130,6 +165,30 @@ def _last_with_cells(model: nn.Module, inputs: Tensor) -> SpatialLayer:
         "layer=None found no layer with a spatial or token output that the answer depends on; name one of "
         f"the model's modules: {_some(dict(model.named_modules()))}"
     )
+
+
+def _looks_spatial(layer: SpatialLayer, output: Tensor, size: Sequence[int]) -> bool:
+    if output.dim() not in (3, 4) or len(output) != 1:  # there is one image; windows come as several items
+        return False
+    if output.dim() == 3:
+        return token_grid(output.shape[1], size) is not None
+    rows, columns = layer.grid_of(output, size).shape[-2:]
+    return rows * columns > 1
+
+
+def _on_the_stream(seen: list[tuple[SpatialLayer, Tensor]]) -> list[tuple[SpatialLayer, Tensor]]:
+    """Drop what attention makes on its way, which is no description of the image's cells.
+
+    That is tokens of another width than the last ones have, such as queries, keys and values in one; and with
+    an axis for the heads, (1, heads, N, ...), each of them, or the weights.
+    """
+    tokens = [output.shape for _, output in seen if output.dim() == 3]
+    counts = {shape[1] for shape in tokens}
+    return [
+        (layer, output)
+        for layer, output in seen
+        if (output.shape[2] == tokens[-1][2] if output.dim() == 3 else output.shape[2] not in counts)
+    ]
 
 
 def _all_cells_count(gradient: Tensor) -> bool:

@@ -19,8 +19,9 @@ import torchvision.transforms.functional as transforms
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from usu.placement import Placement
 from usu.targets import suggestion
 
 State: TypeAlias = "dict[str, Tensor]"
@@ -52,9 +53,15 @@ class Preparation:
         """
         if max(image.size) > _SLIMMEST * min(image.size):
             raise ValueError(f"an image of {image.width} × {image.height} pixels is too slim to be cropped")
-        resized = transforms.resize(image.convert("RGB"), self.resize, self.interpolation, antialias=True)
-        picture = transforms.to_tensor(transforms.center_crop(resized, list(self.crop)))
+        picture = transforms.to_tensor(self._geometry()(image.convert("RGB")))
         return transforms.normalize(picture, self.mean, self.std), picture
+
+    def placement(self, image: Image.Image) -> Placement:
+        """Return where what the network takes lies in the photograph."""
+        return Placement.of(self._geometry(), image)
+
+    def _geometry(self) -> Compose:
+        return Compose([Resize(self.resize, self.interpolation, antialias=True), CenterCrop(self.crop)])
 
 
 @dataclass(frozen=True, eq=False)

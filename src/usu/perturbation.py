@@ -99,13 +99,13 @@ class Perturbation:
         """Return f_t of each image with all but one segment replaced, (P,) per request."""
         return self._one_by_one(requests, keep=True)
 
-    def filled(self, requests: Sequence[Request]) -> list[Tensor]:
-        """Return f_t of the fill alone, a scalar per request; one pass per image, whatever the depths."""
-        missing = sorted({request.image for request in requests} - self._floors.keys())
+    def filled(self, images: Sequence[int]) -> list[Tensor]:
+        """Return f_t of the fill alone, a scalar per entry; one pass per image, however often it is asked."""
+        missing = sorted(set(images) - self._floors.keys())
         for part in _chunks(missing, self._chunk):
             values = self._answers(self._run(self.fills[part], part), part)
             self._floors.update(zip(part, values, strict=True))
-        return [self._floors[request.image] for request in requests]
+        return [self._floors[image] for image in images]
 
     def evaluate(self, coalitions: Iterable[Coalition], count: int) -> Tensor:
         """Return f_t of `count` masked copies, (count,); at most one batch of them exists at a time."""

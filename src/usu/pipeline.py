@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,12 +14,14 @@ from usu.arrays import Array, as_floats, as_tensor, check_choice, check_finite
 from usu.explanation import Explanation
 from usu.operators import Mass
 from usu.perturbation import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs
-from usu.refinement import Refinement, h_map, refine_all
+from usu.placement import Placement
+from usu.refinement import Refinement, h_map
+from usu.scoring import find_method
 from usu.segmentation import Hierarchy, check_image, segment
 from usu.settings import Settings
 from usu.sources import CoarseMap, Source, check_coarse_map, find_source
 from usu.targets import Targets, check_outputs, name_of
-from usu.upsamplers import find_upsampler
+from usu.upsamplers import upsample_all
 
 MODES = ("usu", "iwmr", "hybrid")
 
@@ -35,6 +36,7 @@ def explain(
     mode: str = "usu",
     images: Array | None = None,
     classes: Sequence[str] | None = None,
+    placement: Placement | Sequence[Placement] | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
     **settings: Any,
@@ -53,6 +55,8 @@ def explain(
         mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells.
         images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
         classes: names in the order of the outputs, for targets given by name.
+        placement: where the inputs lie in the photograph, for `Explanation.at_photograph`; for a batch, one
+            per image.
         perturbations_per_eval: masked images per forward call.
         show_progress: show a bar on standard error.
         **settings: the fields of `usu.Settings`, such as temperature=0.1.
@@ -82,7 +86,7 @@ def explain(
     found = find_source(source)(model, batch, perturbed.targets, layer)
     coarse = check_coarse_map(found, len(batch))
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
-    return _run(replace(coarse, forward_passes=passes), perturbed, mode, images, options)
+    return _run(replace(coarse, forward_passes=passes), perturbed, mode, images, placement, options)
 
 
 def upsample(
@@ -96,6 +100,7 @@ def upsample(
     neighbourhoods: Array | Sequence[Array] | None = None,
     images: Array | None = None,
     classes: Sequence[str] | None = None,
+    placement: Placement | Sequence[Placement] | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
     **settings: Any,
@@ -114,6 +119,7 @@ def upsample(
             map by default.
         images: as for `explain`.
         classes: as for `explain`.
+        placement: as for `explain`.
         perturbations_per_eval: as for `explain`.
         show_progress: as for `explain`.
         **settings: the fields of `usu.Settings`.
@@ -131,7 +137,7 @@ def upsample(
         forward_func, inputs, target, options, perturbations_per_eval, show_progress, classes
     )
     given = _given(coarse, mass, neighbourhoods, perturbed)
-    return _run(given, perturbed, mode, images, options)
+    return _run(given, perturbed, mode, images, placement, options)
 
 
 def _given(
@@ -156,14 +162,20 @@ def _given(
 
 
 def _run(
-    coarse: CoarseMap, perturbed: Perturbation, mode: str, images: Array | None, settings: Settings
+    coarse: CoarseMap,
+    perturbed: Perturbation,
+    mode: str,
+    images: Array | None,
+    placement: Placement | Sequence[Placement] | None,
+    settings: Settings,
 ) -> Any:
     """Segment, score and refine, redistribute: the whole pipeline, for a batch."""
     pictures = _pictures(images, perturbed)
+    placements = _placements(placement, perturbed)
     hierarchies = _hierarchies(settings, pictures)
     tasks = [(image, hierarchy) for image, several in enumerate(hierarchies) for hierarchy in several]
     with perturbed:
-        refinements = iter(refine_all(perturbed, tasks, settings.method, settings.rules))
+        refinements = iter(find_method(settings.method)(perturbed, tasks, settings.rules))
     explanations = []
     for image, several in enumerate(hierarchies):
         own = list(islice(refinements, len(several)))
@@ -171,30 +183,24 @@ def _run(
         record = _record(image, coarse, perturbed, settings, own)
         explanations.append(
             Explanation(
-                attribution=_redistributed(record, score_map, mode, settings),
+                attribution=upsample_all(
+                    mode,
+                    record["coarse"],
+                    record["further"],
+                    score_map,
+                    record["neighbourhoods"],
+                    mass=coarse.mass,
+                    **settings.redistribution,
+                ),
                 image=perturbed.give(pictures[image]),
                 h_map=h_map(score_map, settings.rules.kernel),
                 score_map=score_map,
                 mode=mode,
+                placement=placements[image],
                 **record,
             )
         )
     return explanations if perturbed.batched else explanations[0]
-
-
-def _redistributed(record: Mapping[str, Any], score_map: Array, mode: str, settings: Settings) -> Any:
-    """Return the pixel map of one image: its coarse map redistributed, and further ones added."""
-    upsampler = partial(
-        find_upsampler,
-        mode,
-        temperature=settings.temperature,
-        importance_temperature=settings.importance_temperature,
-        potential=settings.potential,
-        mass=record["mass"],
-        negative=settings.negative,
-    )
-    main = upsampler(neighbourhoods=record["neighbourhoods"])(record["coarse"], score_map)
-    return sum((upsampler()(grid, score_map) for grid in record["further"]), start=main)
 
 
 def _record(
@@ -255,6 +261,22 @@ def _pictures(images: Array | None, perturbed: Perturbation) -> list[Tensor]:
             f"{tuple(inputs.shape)}"
         )
     return list(pictures.to(inputs.device))
+
+
+def _placements(
+    placement: Placement | Sequence[Placement] | None, perturbed: Perturbation
+) -> list[Placement | None]:
+    """Return where each input lies in its photograph, where that is known."""
+    count, size = len(perturbed.inputs), tuple(perturbed.inputs.shape[-2:])
+    if placement is None:
+        return [None] * count
+    given = [placement] if isinstance(placement, Placement) else list(placement)
+    if len(given) != count or not all(isinstance(one, Placement) for one in given):
+        raise ValueError(f"placement must be a usu.Placement for each of {count} inputs, got {placement!r}")
+    for one in given:
+        if one.network != size:
+            raise ValueError(f"placement is of inputs of {one.network} pixels, but these have {size}")
+    return [*given]
 
 
 def _hierarchies(settings: Settings, pictures: list[Tensor]) -> list[list[Hierarchy]]:

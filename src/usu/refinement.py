@@ -21,8 +21,8 @@ from usu.arrays import (
     like,
 )
 from usu.fill import Baselines
+from usu.masking import MASKINGS, normalise
 from usu.perturbation import ForwardFunc, Perturbation, Request
-from usu.scoring import find_method, normalise
 from usu.segmentation import Hierarchy
 from usu.targets import Output, Targets
 
@@ -122,6 +122,8 @@ class Rules:
     """When a segment is split, when to stop, and how depths are merged.
 
     Attributes:
+        passes: at least 2; forward passes per image of methods that choose what to evaluate ("owen",
+            "random"), the image itself and its fill among them. Masking takes one per segment in any case.
         kernel: of the H-map.
         threshold: θ > 0; segments with max |H| above it are split (definition 5). None splits all.
         tolerance: L > 0, the comparator's; refinement ends when the score matrix changes by less.
@@ -135,6 +137,7 @@ class Rules:
         TypeError: one of them is of the wrong kind.
     """
 
+    passes: int = 156
     kernel: str = "diagonal"
     threshold: float | None = None
     tolerance: float = 1e-6
@@ -143,6 +146,10 @@ class Rules:
     sharpness: float = 0.02
 
     def __post_init__(self) -> None:
+        if isinstance(self.passes, bool) or not isinstance(self.passes, int):
+            raise TypeError(f"passes must be a whole number, got {self.passes!r}")
+        if self.passes < 2:
+            raise ValueError(f"passes must be at least 2, the image and its fill, got {self.passes}")
         check_choice(self.kernel, KERNELS, "kernel")
         check_choice(self.mixing, MIXINGS, "mixing")
         if self.threshold is not None and check_number(self.threshold, "threshold") <= 0:
@@ -165,6 +172,7 @@ class Refinement:
         mixings: α (H, W) between depths.
         score_map: (H, W) in [0, 1], the merged score matrix.
         forward_passes: of this image, all its hierarchies together.
+        players: (H, W), labels of the parts that Owen values were computed for; None for other methods.
     """
 
     partitions: tuple[Array, ...]
@@ -174,6 +182,7 @@ class Refinement:
     mixings: tuple[Array, ...]
     score_map: Array
     forward_passes: int
+    players: Array | None = None
 
 
 def refine(
@@ -233,20 +242,20 @@ def refine(
     if len(given) != len(perturbed.inputs):
         raise ValueError(f"hierarchy must be one per input: {len(given)} for {len(perturbed.inputs)}")
     with perturbed:
-        results = refine_all(perturbed, list(enumerate(given)), method, settled)
+        results = refine_all(perturbed, list(enumerate(given)), settled, masking=method)
     return results if perturbed.batched else results[0]
 
 
 def refine_all(
-    perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], method: str, rules: Rules
+    perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules, *, masking: str
 ) -> list[Refinement]:
     """Refine many hierarchies, depth by depth together, so that batches are filled across images.
 
     Args:
         perturbed: the model and its inputs.
         tasks: image number and hierarchy; an image may have several.
-        method: of scoring.
         rules: of refinement.
+        masking: "mask", "keep" or "both".
 
     Returns:
         One `Refinement` per task, in order.
@@ -254,7 +263,8 @@ def refine_all(
     Raises:
         ValueError: a hierarchy of another size than the inputs, an unknown method.
     """
-    score = find_method(method)
+    check_choice(masking, tuple(MASKINGS), "method")
+    score = MASKINGS[masking]
     recursions = [_Recursion(image, hierarchy, perturbed.inputs, rules) for image, hierarchy in tasks]
     active = recursions
     while active:

@@ -1,19 +1,44 @@
-"""Segment scores: how much the model's answer depends on each segment, by masked perturbation."""
+"""Segment scores by any method: how much the model's answer depends on each segment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor
 
 from usu.arrays import Array, as_labels, check_choice
+from usu.coalitions import fit_random
 from usu.fill import Baselines
 from usu.lattice import check_labels
-from usu.perturbation import ForwardFunc, Perturbation, Request
+from usu.masking import MASKINGS
+from usu.owen import owen_values
+from usu.perturbation import ForwardFunc, Perturbation
+from usu.refinement import Refinement, Rules, refine_all
+from usu.segmentation import Hierarchy
 from usu.targets import Output, Targets
+
+Tasks: TypeAlias = Sequence[tuple[int, Hierarchy]]
+Method: TypeAlias = Callable[[Perturbation, Tasks, Rules], "list[Refinement]"]
+
+# From a model and (image number, hierarchy) pairs to one record per pair, in order.
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {name: partial(refine_all, masking=name) for name in MASKINGS}
+    | {"owen": owen_values, "random": fit_random}
+)
+
+
+def find_method(name: str) -> Method:
+    """Return the scoring method of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    check_choice(name, tuple(METHODS), "method")
+    return METHODS[name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +48,7 @@ class SegmentScores:
     Attributes:
         raw_scores: (P,), in the unit of the output, signed.
         scores: (P,) in [0, 1]: raw scores clipped at 0 and divided by the largest; all 0 if none is positive.
+            The values of "owen" and "random" add up over segments: their scores are made of values per pixel.
         output: f_t(x), the output for the whole image.
         forward_passes: images that went through the model, this image's own share.
     """
@@ -40,6 +66,7 @@ def score_segments(
     target: Targets,
     *,
     method: str = "mask",
+    passes: int = 156,
     baselines: Baselines = "blur",
     output: Output = "probability",
     perturbations_per_eval: int = 16,
@@ -56,7 +83,9 @@ def score_segments(
         target: class index, or one per image; or a callable from what `forward_func` returns, of any kind,
             to one score per image (B,).
         method: "mask": f_t(x) - f_t(x without the segment); "keep": f_t(the segment alone) - f_t(fill);
-            "both": the mean of the two.
+            "both": the mean of the two; "owen": Owen values, which sum to f_t(x) - f_t(fill), see `usu.owen`;
+            "random": coefficients of a ridge regression on random coalitions, see `usu.coalitions`.
+        passes: forward passes per image for "owen" and "random", at least 2.
         baselines: what replaces masked pixels; see `usu.fill.make_fill`.
         output: f_t is the target's softmax "probability", its "logit" (the output as it is), or its entry of
             what a callable makes of the (B, classes) outputs; a target that is a callable goes without.
@@ -91,64 +120,19 @@ def score_segments(
         show_progress=show_progress,
     )
     maps = _label_maps(segments, perturbed.inputs)
-    requests = [
-        Request(image, labels, torch.arange(int(labels.max()) + 1)) for image, labels in enumerate(maps)
-    ]
+    tasks = [(image, Hierarchy((labels,))) for image, labels in enumerate(maps)]
     with perturbed:
-        raw = find_method(method)(perturbed, requests)
+        found = find_method(method)(perturbed, tasks, Rules(passes=passes))
     results = [
         SegmentScores(
-            raw_scores=perturbed.give(values),
-            scores=perturbed.give(normalise(values)),
+            raw_scores=refined.raw_scores[0],
+            scores=refined.scores[0],
             output=float(perturbed.references[image]),
-            forward_passes=perturbed.passes[image],
+            forward_passes=refined.forward_passes,
         )
-        for image, values in enumerate(raw)
+        for image, refined in enumerate(found)
     ]
     return results if perturbed.batched else results[0]
-
-
-def normalise(raw_scores: Tensor) -> Tensor:
-    """Return raw scores clipped at 0 and divided by the largest; all 0 where none is positive.
-
-    >>> normalise(torch.tensor([-1.0, 1.0, 4.0]))
-    tensor([0.0000, 0.2500, 1.0000])
-    """
-    positive = raw_scores.clamp(min=0)
-    largest = positive.max()
-    return positive / largest if float(largest) > 0 else torch.zeros_like(positive)
-
-
-Method: TypeAlias = Callable[[Perturbation, Sequence[Request]], "list[Tensor]"]
-
-
-def _mask(perturbed: Perturbation, requests: Sequence[Request]) -> list[Tensor]:
-    outputs = perturbed.without(requests)
-    return [perturbed.references[r.image] - values for r, values in zip(requests, outputs, strict=True)]
-
-
-def _keep(perturbed: Perturbation, requests: Sequence[Request]) -> list[Tensor]:
-    floors, outputs = perturbed.filled(requests), perturbed.alone(requests)
-    return [values - floor for values, floor in zip(outputs, floors, strict=True)]
-
-
-def _both(perturbed: Perturbation, requests: Sequence[Request]) -> list[Tensor]:
-    pairs = zip(_mask(perturbed, requests), _keep(perturbed, requests), strict=True)
-    return [(masked + kept) / 2 for masked, kept in pairs]
-
-
-_METHODS: dict[str, Method] = {"mask": _mask, "keep": _keep, "both": _both}
-METHODS = tuple(_METHODS)
-
-
-def find_method(name: str) -> Method:
-    """Return the scoring method of this name.
-
-    Raises:
-        ValueError: there is none.
-    """
-    check_choice(name, METHODS, "method")
-    return _METHODS[name]
 
 
 def _label_maps(segments: Array | Sequence[Array], inputs: Tensor) -> list[Tensor]:

@@ -31,7 +31,7 @@ class Settings:
         segmentation: numbers of segments by method, {"watershed": (16, 64)}: one hierarchy for each; the
             score maps of several are averaged. Or a `Hierarchy` of one's own, or a list of them (for a batch:
             one such entry per image).
-        method: how segments are scored: "mask", "keep" or "both".
+        method: how segments are scored: "mask", "keep", "both", "owen" or "random".
         baselines: what replaces masked pixels.
         output: what is scored: "probability", "logit" or a callable.
         rules: of refinement.
@@ -89,6 +89,12 @@ class Settings:
         elif not isinstance(self.segmentation, Hierarchy | Sequence) or isinstance(self.segmentation, str):
             kind = type(self.segmentation).__name__
             raise TypeError(f"segmentation must be a mapping, a Hierarchy or a list of them, got {kind}")
+
+    @property
+    def redistribution(self) -> dict[str, Any]:
+        """Return what the upsampler is told, as keyword arguments of `usu.find_upsampler`."""
+        names = ("temperature", "importance_temperature", "potential", "negative")
+        return {name: getattr(self, name) for name in names}
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as values that JSON can hold."""

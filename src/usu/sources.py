@@ -52,12 +52,19 @@ _SOURCES = {
     "hirescam": "usu.adapters.gradcam:hirescam",
     "gradcam++": "usu.adapters.gradcam:gradcam_plus_plus",
     "xgradcam": "usu.adapters.gradcam:xgradcam",
-    "layercam": "usu.adapters.gradcam:layercam",
+    "fullgrad": "usu.adapters.fullgrad:fullgrad",
     "shapleycam": "usu.adapters.gradcam:shapleycam",
     "finercam": "usu.adapters.gradcam:finercam",
-    "eigencam": "usu.adapters.gradcam:eigencam",
     "scorecam": "usu.adapters.gradcam:scorecam",
     "ablationcam": "usu.adapters.gradcam:ablationcam",
+    "layercam": "usu.adapters.gradcam:layercam",
+    "eigencam": "usu.adapters.gradcam:eigencam",
+    "rollout": "usu.adapters.rollout:rollout",
+    "rise": "usu.adapters.rise:rise",
+    "occlusion": "usu.adapters.captum:occlusion",
+    "shap": "usu.adapters.shap:shap",
+    "lime": "usu.adapters.captum:lime",
+    "integrated-gradients": "usu.adapters.captum:integrated_gradients",
 }
 SOURCES = tuple(_SOURCES)
 

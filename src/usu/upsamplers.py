@@ -8,7 +8,7 @@ An upsampler is any callable `(coarse, scores) -> pixels`: a coarse map of densi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -113,6 +113,35 @@ def find_upsampler(
     if not callable(method):
         raise TypeError(f"upsampler must be a name or a callable, got {type(method).__name__}")
     return lambda coarse, scores: method(setting.densities(coarse, scores), scores)
+
+
+def upsample_all(
+    method: str | Upsampler,
+    coarse: Array,
+    further: Sequence[Array],
+    scores: Array,
+    neighbourhoods: Array | None = None,
+    **setting: Any,
+) -> Any:
+    """Return the pixel map (H, W) of a coarse map and of further ones on other grids, added.
+
+    Args:
+        method: a name or a callable, as for `find_upsampler`.
+        coarse: (gh, gw), or (K,) with `neighbourhoods`.
+        further: maps (h, w), each on the grid of its own shape.
+        scores: (H, W).
+        neighbourhoods: (H, W) labels of `coarse`.
+        **setting: the other keyword arguments of `find_upsampler`.
+
+    Raises:
+        ValueError: interpolation, which is defined on grids only, with `neighbourhoods`; as `find_upsampler`.
+
+    >>> upsample_all("nearest", [[2.0]], [[[1.0, 3.0]]], [[0.5] * 4])
+    array([[3., 3., 5., 5.]])
+    """
+    main = find_upsampler(method, neighbourhoods=neighbourhoods, **setting)(coarse, scores)
+    rest = find_upsampler(method, **setting)
+    return sum((rest(grid, scores) for grid in further), start=main)
 
 
 def _usu(coarse: Array, scores: Array, setting: Setting) -> Any:

@@ -125,8 +125,8 @@ def _of_one_image(target: Target) -> Callable[[Tensor], Tensor]:
     def score(output: Any) -> Tensor:
         if isinstance(output, str):
             raise TypeError(
-                "this method reads the images' outputs one by one, which a model's dictionary does not allow; "
-                "wrap the model, that it returns a tensor"
+                "this method reads the images' outputs one by one, which a dictionary does not allow: wrap "
+                "the model so that it returns a tensor"
             )
         return answers(output[None] if isinstance(output, Tensor) else [output], [target])[0]
 

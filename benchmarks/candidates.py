@@ -1,0 +1,79 @@
+"""This library's own maps, as `benchmarks/scores.py` compares them: one entry each in `CANDIDATES`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from tasks import Method, Pixels, Task
+
+import usu
+from usu.settings import Settings
+from usu.upsamplers import find_upsampler
+
+# The defaults of version 0.1.0, written out: they stay what they were when the library's change.
+MASKING: dict[str, Any] = {
+    "segmentation": {"watershed": (16, 32), "slic": (16, 32), "quadtree": (16, 32)},
+    "method": "mask",
+    "temperature": 0.2,
+}
+
+
+def masking(task: Task) -> dict[str, Pixels]:
+    """Masked perturbation of six partitions: the scores, strict USU and the hybrid, from the same passes."""
+    coarse, photograph = task.coarse, task.photograph
+    found = usu.upsample(
+        coarse.values[0],
+        photograph.inputs,
+        task.model,
+        photograph.target,
+        mass=coarse.mass,
+        images=photograph.picture,
+        **MASKING,
+    )
+    temperature = Settings.of(**MASKING).temperature
+    hybrid = find_upsampler("hybrid", temperature=temperature, mass=coarse.mass)
+    return {
+        "scores masking": found.score_map,
+        "usu masking": found.attribution,
+        "hybrid masking": hybrid(coarse.values[0], found.score_map),
+    }
+
+
+HALVINGS = (2, 4, 8, 16, 32, 64, 128)
+
+# Trees by name: the numbers of segments of each level, by segmenter; a single level is halved by position.
+TREES: dict[str, dict[str, tuple[int, ...]]] = {
+    "slic": {"slic": HALVINGS},
+    "watershed": {"watershed": HALVINGS},
+    "quadtree": {"quadtree": (*HALVINGS, 256, 512)},
+    "halved slic": {"slic": (256,)},
+    "halved watershed": {"watershed": (256,)},
+    "slic, quadtree": {"slic": HALVINGS, "quadtree": (*HALVINGS, 256)},
+    "slic, watershed": {"slic": HALVINGS, "watershed": HALVINGS},
+    "slic, watershed, quadtree": {"slic": HALVINGS, "watershed": HALVINGS, "quadtree": (*HALVINGS, 256)},
+}
+
+
+def valued(task: Task, tree: str, method: str = "owen", passes: int = 158) -> dict[str, Pixels]:
+    """Owen values, or a fit to random coalitions, on one tree or on several that share the passes."""
+    coarse, photograph = task.coarse, task.photograph
+    found = usu.upsample(
+        coarse.values[0],
+        photograph.inputs,
+        task.model,
+        photograph.target,
+        mass=coarse.mass,
+        images=photograph.picture,
+        segmentation=TREES[tree],
+        method=method,
+        passes=passes,
+    )
+    return {f"scores {method} {tree}": found.score_map}
+
+
+CANDIDATES: dict[str, Method] = {
+    "masking": masking,
+    **{f"owen {tree}": partial(valued, tree=tree) for tree in TREES},
+    **{f"random {tree}": partial(valued, tree=tree, method="random") for tree in ("slic", "halved slic")},
+}

@@ -1,0 +1,187 @@
+"""Tables of `benchmarks/scores.py`, from its saved results alone: no model, no photographs."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+FILLS = ("blur", "mean")
+AREAS = tuple(f"{curve}, {fill}" for fill in FILLS for curve in ("deletion", "insertion"))
+HALVES = ("choosing", "reporting")
+# What every map is compared with, photograph by photograph.
+REFERENCES = ("SHAP partition 160", "SHAP partition 1000", "RISE 1600", "bilinear", "guided filter")
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One map of one photograph: what it cost, and its areas for each tie seed (seeds, 6), as `MEASURES`."""
+
+    half: str
+    passes: int
+    seconds: float
+    areas: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Areas (6,), the mean over the tie seeds."""
+        return self.areas.mean(0)
+
+
+Rows: TypeAlias = "dict[str, Row]"
+Results: TypeAlias = "dict[str, Rows]"
+
+
+def _difference(fill: str) -> str:
+    return f"insertion − deletion, {fill}"
+
+
+MEASURES = tuple(
+    name for fill in FILLS for name in (f"deletion, {fill}", f"insertion, {fill}", _difference(fill))
+)
+
+
+def read_results(folder: Path) -> Results:
+    """Return the rows of every map found below `folder`, by map and photograph.
+
+    Raises:
+        ValueError: two methods gave a map of one name for one photograph.
+    """
+    results: Results = {}
+    for path in sorted(folder.glob("*/*.json")):
+        record = json.loads(path.read_text())
+        for name, entry in record["maps"].items():
+            rows = results.setdefault(name, {})
+            if record["photograph"] in rows:
+                raise ValueError(f"{path}: another method has a map {name!r} of this photograph too")
+            areas = np.array([_measures(seed) for seed in entry["seeds"].values()])
+            rows[record["photograph"]] = Row(
+                record["half"], entry["passes"], record["seconds_outside"], areas
+            )
+    return results
+
+
+def _measures(seed: dict[str, Any]) -> list[float]:
+    areas = {name: seed[name]["area"] for name in AREAS}
+    for fill in FILLS:
+        areas[_difference(fill)] = areas[f"insertion, {fill}"] - areas[f"deletion, {fill}"]
+    return [areas[name] for name in MEASURES]
+
+
+def interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Return the BCa bootstrap interval of the mean; not a number where the sample does not give one."""
+    from scipy.stats import DegenerateDataWarning, bootstrap
+
+    if len(differences) < 2:
+        return float("nan"), float("nan")
+    if np.ptp(differences) == 0:
+        return float(differences[0]), float(differences[0])
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        found = bootstrap(
+            (differences,),
+            np.mean,
+            method="BCa",
+            n_resamples=RESAMPLES,
+            confidence_level=level,
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def means(results: Results, half: str) -> list[str]:
+    """Return the table of one half: mean ± standard error, best difference of the two areas first."""
+    table = {name: [row for row in rows.values() if row.half == half] for name, rows in results.items()}
+    values = {name: np.array([row.mean for row in rows]) for name, rows in table.items() if rows}
+    key = MEASURES.index(_difference("blur"))
+    lines = _head("map", "photographs", "passes", "seconds outside")
+    for name in sorted(values, key=lambda name: -values[name][:, key].mean()):
+        count = len(values[name])
+        errors = values[name].std(0, ddof=min(1, count - 1)) / count**0.5
+        cells = [
+            f"{mean:.3f} ± {error:.3f}" for mean, error in zip(values[name].mean(0), errors, strict=True)
+        ]
+        passes = np.mean([row.passes for row in table[name]])
+        seconds = np.median([row.seconds for row in table[name]])
+        lines.append(_line(name, count, f"{passes:.0f}", f"{seconds:.2f}", *cells))
+    return lines
+
+
+def paired(results: Results, reference: str, half: str) -> list[str]:
+    """Return the table of paired differences from one map: mean and 95 % BCa interval."""
+    lines = _head(f"map, less {reference}", "photographs")
+    for name, rows in results.items():
+        shared = [key for key, row in rows.items() if row.half == half and key in results[reference]]
+        if name == reference or not shared:
+            continue
+        differences = np.array([rows[key].mean - results[reference][key].mean for key in shared])
+        lines.append(_line(name, len(shared), *(_difference_cell(column) for column in differences.T)))
+    return lines
+
+
+def _difference_cell(differences: np.ndarray) -> str:
+    low, high = interval(differences)
+    text = f"{differences.mean():+.3f}"
+    if np.isfinite([low, high]).all():
+        text += f" [{low:+.3f}, {high:+.3f}]"
+    return f"**{text}**" if low > 0 or high < 0 else text
+
+
+def ties(results: Results) -> list[str]:
+    """Return how far the order of tied pixels moves the areas: the deviation over seeds, and at the worst."""
+    lines = _head("map", "photographs", "seeds")
+    for name, rows in results.items():
+        several = [row.areas for row in rows.values() if len(row.areas) > 1]
+        if not several:
+            continue
+        spreads = np.array([areas.std(0, ddof=1) for areas in several])
+        widest = np.array([np.ptp(areas, axis=0) for areas in several]).max(0)
+        cells = [f"{mean:.3f}, {most:.3f}" for mean, most in zip(spreads.mean(0), widest, strict=True)]
+        lines.append(_line(name, len(several), min(map(len, several)), *cells))
+    return lines
+
+
+def _head(*names: str) -> list[str]:
+    columns = (*names, *MEASURES)
+    return [_line(*columns), "|---" * len(columns) + "|"]
+
+
+def _line(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def tables(folder: Path) -> str:
+    """Return all tables in Markdown."""
+    results = read_results(folder)
+    parts: list[tuple[str, Sequence[str], Callable[[], Iterable[str]]]] = [
+        (
+            "The reporting half",
+            ["Areas over the class probability, mean ± standard error; CPU seconds outside: median."],
+            lambda: means(results, "reporting"),
+        ),
+        ("The choosing half", [], lambda: means(results, "choosing")),
+    ]
+    for reference in (name for name in REFERENCES if name in results):
+        note = "Mean and 95 % BCa interval; bold where the interval excludes zero."
+        parts.append(
+            (
+                f"Paired differences from {reference}, reporting half",
+                [note],
+                lambda name=reference: paired(results, name, "reporting"),
+            )
+        )
+    if any(len(row.areas) > 1 for rows in results.values() for row in rows.values()):
+        note = (
+            "Standard deviation over tie seeds, mean of the photographs; and the widest range of one of them."
+        )
+        parts.append(("The order of tied pixels", [note], lambda: ties(results)))
+    lines: list[str] = []
+    for title, notes, rows in parts:
+        lines += [f"### {title}", "", *(text for note in notes for text in (note, "")), *rows(), ""]
+    return "\n".join(lines).rstrip()

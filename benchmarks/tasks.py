@@ -1,0 +1,165 @@
+"""What a method that makes pixel maps is given, and how its forward passes and its own time are counted."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from photographs import Photograph
+from torch import Tensor, nn
+
+import usu
+from usu.fill import make_fill
+from usu.sources import find_source
+
+BATCH = 16
+
+
+class Frozen(nn.Module):
+    """A traced copy of a model, a third faster on CPU; its probabilities are the model's to 1e-6.
+
+    Args:
+        model: in evaluation mode.
+        example: (B, C, H, W) to trace it with; other batch sizes work.
+    """
+
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
+        super().__init__()
+        copied = copy.deepcopy(model).to(memory_format=torch.channels_last)
+        example = example.contiguous(memory_format=torch.channels_last)
+        with warnings.catch_warnings():
+            # torch.compile, which is to replace it, needs a compiler and takes minutes.
+            warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
+            self.traced = torch.jit.freeze(torch.jit.trace(copied, example))
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Return the outputs (B, classes)."""
+        outputs: Tensor = self.traced(batch.contiguous(memory_format=torch.channels_last))
+        return outputs
+
+
+class Counting(nn.Module):
+    """A model that counts the images that go through it, and the CPU seconds that they take.
+
+    Args:
+        model: what runs where gradients are wanted, with its hooks.
+        quick: the same function, which runs where they are not.
+    """
+
+    def __init__(self, model: nn.Module, quick: nn.Module) -> None:
+        super().__init__()
+        self.model, self.quick = model, quick
+        self.passes, self.seconds = 0, 0.0
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Return the outputs (B, classes)."""
+        start = time.process_time()
+        outputs: Tensor = (self.model if torch.is_grad_enabled() else self.quick)(batch)
+        self.seconds += time.process_time() - start
+        self.passes += len(batch)
+        return outputs
+
+
+class Task:
+    """One photograph to explain; a fresh one for every method.
+
+    Attributes:
+        photograph: with `inputs` and `picture` (3, H, W) and `target`.
+        model: counts its passes; in evaluation mode. Without gradients a frozen copy runs, whose layers
+            cannot be hooked.
+        fill: (3, H, W), what masked pixels become: the blurred inputs, for every method.
+    """
+
+    def __init__(self, photograph: Photograph, model: nn.Module, quick: nn.Module, fetch: Fetch) -> None:
+        self.photograph = photograph
+        self.model = Counting(model, quick).eval()
+        self.fill = make_fill(photograph.inputs[None], "blur")[0]
+        self._fetch = fetch
+        self._coarse: usu.CoarseMap | None = None
+
+    @property
+    def coarse(self) -> usu.CoarseMap:
+        """Raw Grad-CAM, values (1, 7, 7), mass "total"; its one forward pass counts from the first use on."""
+        if self._coarse is None:
+            inputs, target = self.photograph.inputs[None], self.photograph.target
+            layer = _last_layer(self.model.model, inputs, target)
+            self._coarse = find_source("gradcam")(self.model, inputs, [target], f"model.{layer}")
+        return self._coarse
+
+    def answers(self, batch: Tensor) -> Tensor:
+        """Return the target's softmax probability (B,) for inputs (B, 3, H, W)."""
+        with torch.no_grad():
+            parts = [self.model(part).softmax(1)[:, self.photograph.target] for part in batch.split(BATCH)]
+        return torch.cat(parts)
+
+    def keep(self, masks: Tensor) -> Tensor:
+        """Return the answers (B,) where masks (B, H, W) are 1 for a pixel that stays and 0 for the fill."""
+        kept = [
+            self.answers(torch.lerp(self.fill, self.photograph.inputs, part[:, None].to(self.fill)))
+            for part in masks.split(BATCH)
+        ]
+        return torch.cat(kept)
+
+    def made_by(self, method: str) -> dict[str, np.ndarray]:
+        """Return another method's maps, by name, to combine them: its passes and its time count here too."""
+        made = self._fetch(method)
+        # A method that gives several maps at several prices counts by the dearest of them.
+        self.model.passes += max(one.passes for one in made.maps.values())
+        self.model.seconds -= made.seconds_outside
+        return {name: one.values for name, one in made.maps.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Costed:
+    """A map (H, W) and the passes that it took, where the maps of one call differ in them."""
+
+    values: Any
+    passes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a method made of a photograph: maps by name, and its CPU seconds outside the model."""
+
+    maps: dict[str, Costed]
+    seconds_outside: float
+
+
+Pixels: TypeAlias = "np.ndarray | Tensor | Costed"
+Method: TypeAlias = Callable[[Task], "Pixels | Mapping[str, Pixels]"]
+Fetch: TypeAlias = Callable[[str], Made]
+
+
+def make(name: str, method: Method, task: Task) -> Made:
+    """Run a method; one that returns a single map gives it its own name.
+
+    Raises:
+        ValueError: a map that is not one finite number per pixel.
+    """
+    start = time.process_time()
+    found = method(task)
+    outside = time.process_time() - start - task.model.seconds
+    maps = {}
+    for key, value in (found if isinstance(found, Mapping) else {name: found}).items():
+        costed = value if isinstance(value, Costed) else Costed(value, task.model.passes)
+        values = torch.as_tensor(costed.values).detach().numpy().astype(np.float32)
+        if values.shape != tuple(task.photograph.inputs.shape[-2:]) or not np.isfinite(values).all():
+            raise ValueError(f"{key!r} of {task.photograph.name} is no finite map, shape {values.shape}")
+        maps[key] = Costed(values, costed.passes)
+    return Made(maps, outside)
+
+
+_LAYERS: dict[nn.Module, str] = {}
+
+
+def _last_layer(model: nn.Module, inputs: Tensor, target: int) -> str:
+    """Return the layer that Grad-CAM describes; found once, since the search costs a forward pass."""
+    if model not in _LAYERS:
+        _LAYERS[model] = find_source("gradcam")(model, inputs, [target], None).layer
+    return _LAYERS[model]

@@ -1,0 +1,375 @@
+"""Captum: its attributions of layers and of features brought to pixels, and three of its methods as sources.
+
+A value of such an attribution is a share of an answer (for Conductance and Integrated Gradients, of the
+difference between two answers) and belongs to all pixels of a cell or a feature together, hence
+`mass="total"`. For LayerGradCam, too: its weights are means of gradients, so that at the last layer of a
+network that ends in global average pooling and one linear layer its cells sum to the logit less its bias.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from usu import pipeline
+from usu.adapters.answer import Answer, each_image
+from usu.arrays import Array, as_floats, as_labels, check_finite
+from usu.fill import Baselines, make_fill
+from usu.lattice import Grid, grid
+from usu.layers import frozen, token_grid
+from usu.operators import Mass
+from usu.perturbation import ForwardFunc, check_inputs
+from usu.segmentation import segment
+from usu.sources import CoarseMap
+from usu.targets import Target, Targets
+
+try:
+    from captum._utils.models.linear_model import SkLearnRidge
+    from captum.attr import FeatureAblation, IntegratedGradients, Lime
+except ImportError as missing:
+    raise ImportError("Captum's methods need captum: pip install 'usu-xai[captum]'") from missing
+
+# Images per forward call, as in `usu.explain`: bounds the memory, whatever the number of steps or samples.
+_BATCH = 16
+
+
+def upsample(
+    attributions: Tensor,
+    inputs: Array,
+    forward_func: ForwardFunc,
+    target: Targets,
+    *,
+    feature_mask: Array | None = None,
+    mass: Mass = "total",
+    **settings: Any,
+) -> Any:
+    """Bring what a Captum method returned to pixels.
+
+    Without `feature_mask`, they are a layer's attributions, as of LayerGradCam or LayerConductance; their
+    channels are summed, with their signs, and tokens before the patches (class, registers) are dropped. With
+    it, they are what FeatureAblation, KernelShap or Lime repeated on every pixel and every channel of each
+    feature; a feature's value is counted once, not once per element.
+
+    Args:
+        attributions: of a layer (B, C, h, w), (B, h, w, C) or tokens (B, N, C); with `feature_mask`
+            (B, C, H, W).
+        inputs: (B, C, H, W), or (C, H, W) for attributions of one image.
+        forward_func: any callable from a batch to (B, classes) outputs.
+        target: class index, or one per image.
+        feature_mask: as it was given to Captum: integers that broadcast to the inputs. Where channels of a
+            pixel belong to several features, each feature's value is shared evenly among its elements first.
+        mass: "total", unless the method's values are densities.
+        **settings: what `usu.upsample` takes, such as images, mode and temperature.
+
+    Returns:
+        An `Explanation`, or a list of them for a batch.
+
+    Raises:
+        ValueError: attributions that are no grid of cells, that have the inputs' own size, or that are not
+            constant over each feature.
+        TypeError: attributions that are not one tensor.
+    """
+    batch, batched = check_inputs(inputs)
+    given = _checked(attributions, len(batch)).to(batch.device)
+    found = (
+        CoarseMap(_cells(given, batch.shape[-2:]))
+        if feature_mask is None
+        else _features(given, as_labels(feature_mask, "feature_mask").to(given.device), batch)
+    )
+    # One image, given without a batch axis, is explained without one.
+    values, labels = (found.values, found.neighbourhoods)
+    if not batched:
+        values, labels = values[0], None if labels is None else labels[0]
+    return pipeline.upsample(
+        values, inputs, forward_func, target, neighbourhoods=labels, mass=mass, **settings
+    )
+
+
+def _checked(attributions: Any, count: int) -> Tensor:
+    if not isinstance(attributions, Tensor):
+        raise TypeError(
+            f"attributions must be one tensor, got {type(attributions).__name__}; of a tuple, pass the entry "
+            "that belongs to the image or to the layer's output"
+        )
+    given = check_finite(as_floats(attributions.detach(), "attributions"), "attributions")
+    if len(given) != count:
+        raise ValueError(
+            f"attributions must be of each of {count} images, got shape {tuple(given.shape)}; a forward "
+            "function that returns one score for a whole batch cannot be explained image by image"
+        )
+    return given.to(torch.promote_types(given.dtype, torch.float32))
+
+
+def _cells(attributions: Tensor, size: Sequence[int]) -> Tensor:
+    """Return a layer's attributions (B, h, w), summed over channels."""
+    shape = tuple(attributions.shape)
+    if len(shape) == 4 and shape[-2:] == tuple(size):
+        raise ValueError(
+            f"attributions of shape {shape} have the inputs' own size: they are at pixels already; if they "
+            "are constant over features, pass the feature_mask"
+        )
+    if len(shape) == 4:
+        channels_last = not _proportional(shape[2:], size) and _proportional(shape[1:3], size)
+        cells: Tensor = attributions.sum(-1 if channels_last else 1)
+        return cells
+    found = token_grid(shape[1], size) if len(shape) == 3 else None
+    if found is None:
+        raise ValueError(
+            f"attributions of shape {shape} are neither (B, C, h, w) nor tokens (B, N, C) on a grid of the "
+            f"inputs' proportions {tuple(size)}; name an earlier layer"
+        )
+    patches = attributions[:, shape[1] - math.prod(found) :]
+    return patches.sum(-1).reshape(len(patches), *found)
+
+
+def _proportional(cells: Sequence[int], size: Sequence[int]) -> bool:
+    return cells[0] * size[1] == cells[1] * size[0]
+
+
+def _features(attributions: Tensor, feature_mask: Tensor, inputs: Tensor) -> CoarseMap:
+    """Return the mass of each region of pixels that lie in the same features, image by image."""
+    if attributions.shape != inputs.shape:
+        raise ValueError(
+            f"with feature_mask, attributions must have the shape of inputs {tuple(inputs.shape)}, got "
+            f"{tuple(attributions.shape)}"
+        )
+    try:
+        masks = feature_mask.expand_as(inputs)
+    except RuntimeError:
+        raise ValueError(
+            f"feature_mask of shape {tuple(feature_mask.shape)} does not broadcast to inputs "
+            f"{tuple(inputs.shape)}"
+        ) from None
+    values, labels = zip(*map(_regions, attributions, masks), strict=True)
+    return CoarseMap(values, neighbourhoods=labels)
+
+
+def _regions(attribution: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return masses (K,) and labels (H, W) of one image's features, from (C, H, W) each.
+
+    A region is the pixels whose channels lie in the same features, and takes of each the share that lies in
+    it: the whole of a feature that spans all channels, or one channel of a superpixel.
+    """
+    features, index, sizes = mask.unique(return_inverse=True, return_counts=True)
+    flat = attribution.double().flatten()
+    highest, lowest = (
+        flat.new_zeros(len(features)).scatter_reduce(0, index.flatten(), flat, kind, include_self=False)
+        for kind in ("amax", "amin")
+    )
+    spread = highest - lowest
+    if bool((spread > 1e-5 * flat.abs().max()).any()):
+        feature = int(features[spread.argmax()])
+        raise ValueError(
+            f"attributions are not constant over feature {feature} of feature_mask: they were not computed "
+            "with it (overlapping windows, as of Occlusion, form no features)"
+        )
+    density = (attribution.double() / sizes[index]).sum(0).flatten()
+    together, labels = index.flatten(1).unique(dim=1, return_inverse=True)
+    masses = density.new_zeros(together.shape[1]).index_add(0, labels, density)
+    return masses.to(attribution.dtype), labels.view(mask.shape[-2:])
+
+
+def _square_cells(size: Sequence[int], cells: int) -> Grid:
+    """Return a grid with `cells` along the shorter side, as square as they come, none without a pixel."""
+    shorter = min(size)
+    across = min(cells, shorter)
+    rows, columns = (max(1, round(across * side / shorter)) for side in size)
+    return grid((rows, columns), tuple(size))
+
+
+@dataclass(frozen=True)
+class IntegratedGradientsSource:
+    """Integrated gradients, summed over channels and over the pixels of each cell.
+
+    The cells sum to the answer for the image less the answer for the baseline, but for the error of the
+    integral.
+
+    Attributes:
+        cells: along the shorter side of the image.
+        n_steps: of the Gauss-Legendre quadrature: one forward pass each.
+        baselines: where the path starts; see `usu.fill.make_fill`.
+    """
+
+    cells: int = 14
+    n_steps: int = 100
+    baselines: Baselines = "zeros"
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
+    ) -> CoarseMap:
+        """Return the maps (B, rows, columns) of `inputs` (B, C, H, W).
+
+        Raises:
+            ValueError: a layer, a model in training mode or one that gives no gradients, targets that do not
+                fit.
+        """
+        jobs = each_image("integrated-gradients", model, inputs, targets, layer)
+        cells = _square_cells(inputs.shape[-2:], self.cells)
+        values = []
+        with frozen(model):
+            for image, answer in jobs:
+                attributions = IntegratedGradients(_with_gradients(answer)).attribute(
+                    image,
+                    make_fill(image, self.baselines),
+                    n_steps=self.n_steps,
+                    internal_batch_size=_BATCH,
+                )
+                values.append(cells.sum(attributions[0].detach().sum(0)))
+        return CoarseMap(
+            torch.stack(values).to(inputs),
+            mass="total",
+            source="integrated-gradients",
+            forward_passes=tuple(answer.passes for _, answer in jobs),
+        )
+
+
+def _with_gradients(answer: Answer) -> Any:
+    def forward_func(batch: Tensor) -> Tensor:
+        scores = answer(batch)
+        if not scores.requires_grad:
+            raise ValueError(
+                "source 'integrated-gradients' needs gradients, and the model's outputs do not depend on its "
+                "inputs by any; take 'occlusion' or 'shap'"
+            )
+        return scores
+
+    return forward_func
+
+
+@dataclass(frozen=True)
+class OcclusionSource:
+    """Occlusion: how much the answer falls when one cell of a grid is replaced, cell by cell.
+
+    Captum's FeatureAblation over the cells: its Occlusion takes windows of one size only, and would leave
+    narrow ones at the border where they are no multiple.
+
+    Attributes:
+        cells: along the shorter side of the image; one forward pass per cell, and one more.
+        baselines: what replaces a cell; see `usu.fill.make_fill`.
+    """
+
+    cells: int = 14
+    baselines: Baselines = "blur"
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
+    ) -> CoarseMap:
+        """Return the maps (B, rows, columns) of `inputs` (B, C, H, W).
+
+        Raises:
+            ValueError: a layer, a model in training mode, targets that do not fit.
+        """
+        jobs = each_image("occlusion", model, inputs, targets, layer)
+        cells = _square_cells(inputs.shape[-2:], self.cells)
+        labels = cells.spread(torch.arange(math.prod(cells.shape), device=inputs.device).view(cells.shape))
+        values = []
+        for image, answer in jobs:
+            attributions = FeatureAblation(answer).attribute(
+                image,
+                make_fill(image, self.baselines),
+                feature_mask=labels[None, None],
+                perturbations_per_eval=_BATCH,
+            )
+            # Every pixel of a cell has the cell's value.
+            flat = attributions[0, 0].flatten()
+            values.append(
+                flat.new_zeros(labels.max() + 1).scatter(0, labels.flatten(), flat).view(cells.shape)
+            )
+        return CoarseMap(
+            torch.stack(values).to(inputs),
+            mass="total",
+            source="occlusion",
+            forward_passes=tuple(answer.passes for _, answer in jobs),
+        )
+
+
+@dataclass(frozen=True)
+class LimeSource:
+    """LIME over superpixels: the coefficients of a ridge regression on images with some of them replaced.
+
+    As in the authors' package, images are weighed by the cosine distance of what is left of them in
+    superpixels, the unperturbed image is the first sample, and the regression is ridge with α = 1. The answer
+    is the target's logit, not its probability, and what replaces a superpixel is a fill, not its mean colour.
+
+    Attributes:
+        superpixels: their number.
+        n_samples: perturbed images, one forward pass each.
+        kernel_width: of the exponential kernel on that distance.
+        baselines: what replaces a superpixel; see `usu.fill.make_fill`.
+        seed: of the samples; the global generator of random numbers is left as it was.
+    """
+
+    superpixels: int = 64
+    n_samples: int = 1000
+    kernel_width: float = 0.25
+    baselines: Baselines = "blur"
+    seed: int = 0
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
+    ) -> CoarseMap:
+        """Return coefficients (K,) and superpixels (H, W) of each image of `inputs` (B, C, H, W).
+
+        Raises:
+            ValueError: a layer, a model in training mode, targets that do not fit, images that are neither
+                RGB nor grey.
+            ImportError: scikit-learn, which Captum fits the regression by, is missing.
+        """
+        if find_spec("sklearn") is None:
+            raise ImportError("source 'lime' needs scikit-learn: pip install 'usu-xai[lime]'")
+        jobs = each_image("lime", model, inputs, targets, layer)
+        values, labels = [], []
+        for image, answer in jobs:
+            superpixels = self._superpixels(image[0])
+            # Captum's data loader and linear model draw from the CPU's generator.
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                coefficients = Lime(
+                    answer, SkLearnRidge(alpha=1.0), self._similarity, self._samples
+                ).attribute(
+                    image,
+                    make_fill(image, self.baselines),
+                    feature_mask=superpixels[None, None],
+                    n_samples=self.n_samples,
+                    perturbations_per_eval=_BATCH,
+                    return_input_shape=False,
+                )
+            values.append(coefficients.flatten().to(inputs))
+            labels.append(superpixels)
+        return CoarseMap(
+            values,
+            mass="total",
+            source="lime",
+            neighbourhoods=labels,
+            forward_passes=tuple(answer.passes for _, answer in jobs),
+        )
+
+    def _superpixels(self, image: Tensor) -> Tensor:
+        picture = image.to(torch.promote_types(image.dtype, torch.float32))
+        lowest, highest = picture.aminmax()
+        stretched = (picture - lowest) / (highest - lowest).clamp(min=torch.finfo(picture.dtype).tiny)
+        count = min(self.superpixels, picture[0].numel())
+        labels: Tensor = segment(stretched, (count,), "slic").levels[0]
+        return labels
+
+    def _samples(self, image: Tensor, **options: Any) -> Iterator[Tensor]:
+        """Yield which superpixels are left, (1, K): all of them, then random halves."""
+        generator = torch.Generator().manual_seed(self.seed)
+        present = torch.ones(1, options["num_interp_features"], dtype=torch.int64)
+        while True:
+            yield present.to(image.device)
+            present = torch.randint(0, 2, present.shape, generator=generator)
+
+    def _similarity(self, image: Tensor, perturbed: Tensor, present: Tensor, **options: Any) -> float:
+        distance = 1 - math.sqrt(float(present.double().mean()))
+        return math.exp(-(distance**2) / (2 * self.kernel_width**2))
+
+
+integrated_gradients = IntegratedGradientsSource()
+occlusion = OcclusionSource()
+lime = LimeSource()

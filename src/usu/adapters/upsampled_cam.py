@@ -1,0 +1,268 @@
+"""A user's own CAM object of pytorch-grad-cam, its maps redistributed in place of interpolated."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from usu.adapters.cam_objects import curved_map, put_back, twice_differentiable
+from usu.adapters.fullgrad import grids
+from usu.arrays import check_choice
+from usu.layers import frozen
+from usu.perturbation import check_evaluation_mode
+from usu.pipeline import MODES, upsample
+from usu.settings import Settings
+from usu.targets import Target
+from usu.upsamplers import find_upsampler
+
+try:
+    from pytorch_grad_cam import FinerCAM, FullGrad
+    from pytorch_grad_cam.base_cam import BaseCAM
+    from pytorch_grad_cam.utils import model_targets
+    from pytorch_grad_cam.utils.image import scale_cam_image
+except ImportError as missing:
+    raise ImportError("CAM methods need pytorch-grad-cam: pip install 'usu-xai[cam]'") from missing
+
+Maps: TypeAlias = "list[np.ndarray[Any, np.dtype[Any]]]"
+
+
+def upsampled(
+    cam: Any,
+    *,
+    mode: str = "usu",
+    perturbations_per_eval: int = 16,
+    show_progress: bool = False,
+    **settings: Any,
+) -> UpsampledCam:
+    """Wrap a CAM object so that its maps come redistributed; called as the object itself is called.
+
+    The object stays as it is and can be used beside the wrapper.
+
+    Args:
+        cam: of pytorch-grad-cam: a `BaseCAM` such as `GradCAM` or `FullGrad`, or a `FinerCAM`.
+        mode: "usu", "iwmr" or "hybrid".
+        perturbations_per_eval: masked images per forward call.
+        show_progress: show a bar on standard error.
+        **settings: the fields of `usu.Settings`, such as temperature=0.1.
+
+    Raises:
+        TypeError: not a CAM object that has a map per layer; an unknown setting.
+        ValueError: a setting out of its range.
+    """
+    base = cam.base_cam if isinstance(cam, FinerCAM) else cam
+    if not isinstance(base, BaseCAM):
+        raise TypeError(
+            f"cam must be a BaseCAM or a FinerCAM of pytorch-grad-cam, got {type(cam).__name__}; for maps "
+            "from elsewhere, usu.upsample"
+        )
+    check_choice(mode, MODES, "mode")
+    return UpsampledCam(cam, base, mode, Settings.of(**settings), perturbations_per_eval, show_progress)
+
+
+@dataclass(frozen=True, eq=False)
+class UpsampledCam:
+    """What `upsampled` returns: a CAM object's stand-in.
+
+    Attributes:
+        cam: the user's object.
+        base: the `BaseCAM` that makes its maps.
+        mode: "usu", "iwmr" or "hybrid".
+        settings: of the scores and the redistribution.
+        perturbations_per_eval: masked images per forward call.
+        show_progress: whether a bar is shown.
+    """
+
+    cam: Any
+    base: Any
+    mode: str
+    settings: Settings
+    perturbations_per_eval: int
+    show_progress: bool
+
+    def __enter__(self) -> UpsampledCam:
+        self.cam.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> Any:
+        return self.cam.__exit__(*exception)
+
+    def __call__(
+        self, input_tensor: Tensor, targets: Sequence[Any] | None = None, *args: Any, **options: Any
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return what `cam(input_tensor, targets)` would, in shape, type and range.
+
+        Each layer's raw, signed map is redistributed; then follow the library's own steps: ReLU and min-max
+        per image, the mean over layers, min-max. For `FullGrad`, the maps of all grid sizes are
+        redistributed, and their magnitudes added.
+
+        Args:
+            input_tensor: (B, C, H, W).
+            targets: the library's, one per image; the predicted classes if None.
+            *args: what else the object takes.
+            **options: what else the object takes, such as aug_smooth=True, of which each view is scored.
+
+        Returns:
+            (B, H, W) float32 in [0, 1].
+
+        Raises:
+            ValueError: targets are not one per image, a model in training mode, a layer that the score does
+                not depend on.
+        """
+        model = self.base.model
+        check_evaluation_mode(model, "the model of cam")
+        if targets is not None and len(targets) != len(input_tensor):
+            raise ValueError(f"targets must be one per image, {len(input_tensor)}, got {len(targets)}")
+        inputs = input_tensor.to(self.base.device).detach().requires_grad_(self.base.uses_gradients)
+        with ExitStack() as undo:
+            undo.enter_context(_untouched(model))
+            undo.enter_context(torch.enable_grad())
+            if not self.base.detach:
+                undo.enter_context(twice_differentiable())
+            undo.enter_context(_in_place_of_its_maps(self.base, self._maps))
+            found: np.ndarray[Any, np.dtype[np.float32]] = self.cam(inputs, targets, *args, **options)
+        return found
+
+    def _maps(self, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> Any:
+        """Take the place of the library's `compute_cam_per_layer`, which scales, resizes and scales."""
+        raw, scaled = _WHOLE if isinstance(self.base, FullGrad) else _PER_LAYER
+        coarse = raw(self.base, input_tensor, targets, eigen_smooth)
+        # The score of a segment is the same for every layer: found once, for the first, and used for all.
+        explanations = upsample(
+            coarse[0],
+            input_tensor,
+            self.base.model,
+            [_as_usus(target) for target in targets],
+            mode=self.mode,
+            mass="total",
+            perturbations_per_eval=self.perturbations_per_eval,
+            show_progress=self.show_progress,
+            **vars(self.settings),
+        )
+        redistribute = find_upsampler(
+            self.mode,
+            temperature=self.settings.temperature,
+            importance_temperature=self.settings.importance_temperature,
+            potential=self.settings.potential,
+            mass="total",
+            negative=self.settings.negative,
+        )
+        scores = torch.stack([explanation.score_map for explanation in explanations])
+        pixels_per_cell = [scores[0].numel() / grid[0].numel() for grid in coarse]
+        return scaled([redistribute(grid, scores).cpu().numpy() for grid in coarse], pixels_per_cell)
+
+
+def _raw_maps(base: Any, inputs: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> list[Tensor]:
+    """Return each target layer's map as the library computes it, before ReLU, (B, gh, gw)."""
+    recorded = base.activations_and_grads
+    activations, gradients = list(recorded.activations), list(recorded.gradients)
+    layers = base.target_layers
+    for found in (activations, gradients) if base.uses_gradients else (activations,):
+        if len(found) < len(layers):
+            raise ValueError(
+                f"the hooks of cam saw {len(found)} of its {len(layers)} target layers: name layers that the "
+                "score depends on, and call it inside its `with` block"
+            )
+    _forget(base)
+    gradients += [None] * (len(layers) - len(gradients))
+    maps = []
+    for each in zip(layers, activations[: len(layers)], gradients[: len(layers)], strict=True):
+        with put_back(base.model, each[0]):
+            maps.append(_raw_map(base, inputs, targets, eigen_smooth, *each))
+    return [torch.from_numpy(np.ascontiguousarray(one)).to(inputs) for one in maps]
+
+
+def _raw_map(
+    base: Any,
+    inputs: Tensor,
+    targets: Sequence[Any],
+    eigen_smooth: bool,
+    layer: nn.Module,
+    activations: Tensor,
+    gradients: Tensor | None,
+) -> Any:
+    if not base.detach and gradients is not None:
+        return curved_map(base, inputs, layer, targets, activations, gradients, eigen_smooth)
+    arrays = [None if tensor is None else tensor.numpy() for tensor in (activations, gradients)]
+    return base.get_cam_image(inputs, layer, targets, *arrays, eigen_smooth)
+
+
+def _raw_terms(base: Any, inputs: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> list[Tensor]:
+    """Return FullGrad's terms, summed for each grid size; the library has no signed ones."""
+    if eigen_smooth:
+        raise ValueError("eigen_smooth must be False for FullGrad: its terms are added up, not projected")
+    _forget(base)
+
+    def score(outputs: Any) -> Tensor:
+        return torch.stack([target(one).reshape(()) for target, one in zip(targets, outputs, strict=True)])
+
+    return [grid.to(inputs) for grid in grids(base.model, inputs, score)]
+
+
+def _scaled(maps: Maps, pixels_per_cell: list[float]) -> Maps:
+    # In the unit of cells, as the library's: it adds 1e-7 to the maximum that it divides by.
+    in_cells = [one * pixels for one, pixels in zip(maps, pixels_per_cell, strict=True)]
+    return [scale_cam_image(np.maximum(one, 0))[:, None] for one in in_cells]
+
+
+def _magnitudes(maps: Maps, pixels_per_cell: list[float]) -> np.ndarray[Any, np.dtype[Any]]:
+    return np.stack([np.abs(one) * pixels_per_cell[0] for one in maps], axis=1)
+
+
+# Where raw maps come from, and how the library readies pixel maps for its `aggregate_multi_layers`.
+_PER_LAYER = (_raw_maps, _scaled)
+_WHOLE = (_raw_terms, _magnitudes)
+
+
+_CLASS_OF = {
+    model_targets.ClassifierOutputTarget: attrgetter("category"),
+    model_targets.ClassifierOutputSoftmaxTarget: attrgetter("category"),
+    model_targets.ClassifierOutputReST: attrgetter("category"),
+    model_targets.FinerWeightedTarget: attrgetter("main_category"),
+}
+
+
+def _as_usus(target: Callable[[Any], Tensor]) -> Target:
+    """Return the class that a target of the library speaks of, or else its score of every image."""
+    if type(target) in _CLASS_OF:
+        return int(_CLASS_OF[type(target)](target))
+
+    def score(outputs: Any) -> Tensor:
+        return torch.stack([torch.as_tensor(target(one)).reshape(()) for one in outputs])
+
+    return score
+
+
+def _forget(base: Any) -> None:
+    """Drop what the hooks recorded, and what they record until the next call: every scored image's too."""
+    base.activations_and_grads.activations = deque(maxlen=0)
+    base.activations_and_grads.gradients = []
+
+
+@contextmanager
+def _untouched(model: nn.Module) -> Iterator[None]:
+    """Give back each parameter's gradient, which the library sets to None."""
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    try:
+        with frozen(model):
+            yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+
+
+@contextmanager
+def _in_place_of_its_maps(base: Any, maps: Callable[..., Any]) -> Iterator[None]:
+    base.compute_cam_per_layer = maps
+    try:
+        yield
+    finally:
+        del base.compute_cam_per_layer  # the class's own shows again
+        _forget(base)

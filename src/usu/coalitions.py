@@ -1,0 +1,91 @@
+"""Scores by regression: how the answer to random coalitions of segments depends on each segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from usu.arrays import as_labels
+from usu.masking import normalise
+from usu.perturbation import Coalition, Perturbation
+from usu.refinement import Refinement, Rules
+from usu.segmentation import Hierarchy
+
+# Of the ridge, in units of one coalition: a segment that was rarely alone in differing is drawn towards 0.
+_RIDGE = 1.0
+
+
+def fit_random(
+    perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
+) -> list[Refinement]:
+    """Return a linear fit to the answers of random coalitions, within `rules.passes` per image.
+
+    Coalitions are drawn from all levels of a hierarchy in turn, coarse ones to see effects of large parts,
+    each with a share of present segments that is uniform in [0, 1], and each followed by its complement. A
+    ridge regression gives the coefficients of the finest segments. The seed is 0.
+
+    Args:
+        perturbed: the model and its inputs.
+        tasks: image number and hierarchy; the hierarchies of an image share its budget evenly.
+        rules: `passes` counts the image and its fill, and bounds the rest.
+
+    Returns:
+        One `Refinement` per task; raw scores are coefficients, in the unit of the output, scores are raw
+        scores per pixel, normalised.
+
+    Raises:
+        ValueError: a hierarchy of another size than the inputs.
+    """
+    fills = perturbed.filled([image for image, _ in tasks])
+    shares = {image: sum(image == other for other, _ in tasks) for image, _ in tasks}
+    records = []
+    for (image, hierarchy), fill in zip(tasks, fills, strict=True):
+        device = perturbed.inputs.device
+        levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in hierarchy.levels]
+        if levels[-1].shape != perturbed.inputs.shape[-2:]:
+            found, size = tuple(levels[-1].shape), tuple(perturbed.inputs.shape[-2:])
+            raise ValueError(f"hierarchy has label maps {found}, but inputs are {size}")
+        draws = list(_draws(levels, max(rules.passes - 2, 0) // shares[image] // 2))
+        answers = perturbed.evaluate((Coalition(image, kept[levels[-1]]) for kept in draws), len(draws))
+        everyone = torch.ones(int(levels[-1].max()) + 1, dtype=torch.bool, device=levels[-1].device)
+        design = torch.stack([~everyone, everyone, *draws]).double()
+        ends = torch.stack([fill, perturbed.references[image]])
+        raw = _ridge(design, torch.cat([ends, answers]).double())
+        areas = torch.bincount(levels[-1].flatten())
+        scores = normalise(raw / areas).to(perturbed.references)
+        records.append(
+            Refinement(
+                partitions=(perturbed.give(levels[-1]),),
+                raw_scores=(perturbed.give(raw),),
+                scores=(perturbed.give(scores),),
+                h_maps=(),
+                mixings=(),
+                score_map=perturbed.give(scores[levels[-1]]),
+                forward_passes=perturbed.passes[image],
+            )
+        )
+    return records
+
+
+def _draws(levels: Sequence[Tensor], pairs: int) -> Iterator[Tensor]:
+    """Yield which of the finest segments are present (P,), a coalition and its complement by turns."""
+    generator = torch.Generator().manual_seed(0)
+    finest = levels[-1].flatten()
+    for number in range(pairs):
+        labels = levels[number % len(levels)].flatten()
+        share = torch.rand(1, generator=generator)
+        present = torch.rand(int(labels.max()) + 1, generator=generator) < share
+        kept = torch.empty(int(finest.max()) + 1, dtype=torch.bool, device=finest.device)
+        kept[finest] = present.to(finest.device)[labels]
+        yield kept
+        yield ~kept
+
+
+def _ridge(design: Tensor, answers: Tensor) -> Tensor:
+    """Return the coefficients (P,) of a ridge regression with an intercept that is not penalised."""
+    centred = design - design.mean(0)
+    gram = centred.T @ centred + _RIDGE * torch.eye(design.shape[1], dtype=design.dtype, device=design.device)
+    coefficients: Tensor = torch.linalg.solve(gram, centred.T @ (answers - answers.mean()))
+    return coefficients
