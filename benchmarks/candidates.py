@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
 from tasks import Method, Pixels, Task
+from torch import Tensor
 
 import usu
 from usu.settings import Settings
@@ -72,8 +74,33 @@ def valued(task: Task, tree: str, method: str = "owen", passes: int = 158) -> di
     return {f"scores {method} {tree}": found.score_map}
 
 
+def finished(task: Task, tree: str) -> dict[str, Pixels]:
+    """Owen values smoothed along the photograph's edges, and mixed with Grad-CAM: no further pass but one."""
+    scores = torch.from_numpy(task.made_by(f"owen {tree}")[f"scores owen {tree}"])
+    coarse = torch.as_tensor(task.coarse.values[0])[None, None].clamp(min=0)
+    cam = torch.nn.functional.interpolate(coarse, scores.shape, mode="bilinear", align_corners=False)[0, 0]
+    cam = cam / cam.max().clamp(min=1e-12)
+    smooth = _along_edges(scores, task.photograph.picture)
+    return {
+        f"guided owen {tree}": smooth,
+        f"owen {tree} + 0.3 cam": scores / scores.mean() + 0.3 * cam / cam.mean(),
+        f"owen {tree} + cam": scores / scores.mean() + cam / cam.mean(),
+        f"owen {tree} x cam": scores * (cam + 0.3),
+        f"guided owen {tree} + 0.5 cam": smooth / smooth.mean() + 0.5 * cam / cam.mean(),
+    }
+
+
+def _along_edges(scores: Tensor, picture: Tensor, radius: int = 16, eps: float = 1e-3) -> Tensor:
+    from kornia.filters import guided_blur
+
+    return guided_blur(picture[None], scores[None, None], 2 * radius + 1, eps)[0, 0]
+
+
+FINISHED = ("slic, watershed", "halved slic", "slic, watershed, quadtree")
+
 CANDIDATES: dict[str, Method] = {
     "masking": masking,
+    **{f"finished {tree}": partial(finished, tree=tree) for tree in FINISHED},
     **{f"owen {tree}": partial(valued, tree=tree) for tree in TREES},
     **{f"random {tree}": partial(valued, tree=tree, method="random") for tree in ("slic", "halved slic")},
 }

@@ -4,7 +4,9 @@
 
 Each source runs as it is registered, on one photograph at 224 × 224, for the predicted class. The networks
 are torchvision's with seeded random weights: whether a source works, its grid and its cost do not depend on
-them.
+them. Seconds are the processor's, which other work on the machine does not change; with OMP_NUM_THREADS=1
+they are those of one core.
+
 A source that fails is in the table with its error. A run replaces the entries that it measures in the file of
 results and draws the table from all of that file; what was never measured is in the table as such.
 """
@@ -32,6 +34,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "sources.json"
 TABLE = ROOT / "docs" / "sources-table.md"
 PREPARE = Preparation(256, (224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NOT_MEASURED = "not measured"
+UNMEASURED = f"{NOT_MEASURED.capitalize()}: the script was ended before it came to this pair."
 
 Entry: TypeAlias = "dict[str, Any]"
 Entries: TypeAlias = "dict[str, dict[str, Entry]]"
@@ -59,11 +63,12 @@ def cells_of(found: CoarseMap) -> str:
 
 def measure(name: str, model: nn.Module, inputs: Tensor) -> Entry:
     """Return what a source gives for the predicted class, or the error that it ends in."""
+    source = find_source(name)
     with torch.no_grad():
         target = int(model(inputs).argmax())
-    start = time.perf_counter()
+    start = time.process_time()
     try:
-        found = check_coarse_map(find_source(name)(model, inputs, [target], None), 1)
+        found = check_coarse_map(source(model, inputs, [target], None), 1)
     except Exception as problem:  # whatever it is, it is this table's answer
         return {"error": f"{type(problem).__name__}: {problem}"}
     return {
@@ -72,14 +77,14 @@ def measure(name: str, model: nn.Module, inputs: Tensor) -> Entry:
         "mass": found.mass,
         "layer": found.layer,
         "forward_passes": found.forward_passes[0] if found.forward_passes else None,
-        "seconds": round(time.perf_counter() - start, 2),
+        "seconds": round(time.process_time() - start, 2),
     }
 
 
 def described(entry: Entry | None, errors: list[str]) -> str:
     """Return a cell of the table; an error goes to the notes below it, once."""
     if entry is None:
-        return "not measured"
+        return NOT_MEASURED
     if "error" in entry:
         if entry["error"] not in errors:
             errors.append(entry["error"])
@@ -105,10 +110,11 @@ def table(entries: Entries) -> str:
             "# Sources and networks",
             "",
             "What each source gives for one photograph at 224 × 224, on torchvision's networks with random",
-            "weights: its cells, its mass convention, the forward passes and the seconds they took on a CPU.",
-            "Made by `python benchmarks/sources.py`.",
+            "weights: its cells, its mass convention, the forward passes, and the seconds that they took on",
+            "one core of a CPU. Made by `OMP_NUM_THREADS=1 python benchmarks/sources.py`.",
             "",
             *(f"| {' | '.join(line)} |" for line in lines),
+            *(["", UNMEASURED] if any(NOT_MEASURED in row for row in rows) else []),
             *(["", "Where it says no, the source refuses, in these words:", "", *notes] if notes else []),
             "",
         ]

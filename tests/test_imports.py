@@ -12,9 +12,8 @@ import pytest
 import usu
 
 SOURCE = Path(usu.__file__).parent
-HEAVY = set(
-    "matplotlib skimage pytorch_grad_cam captum quantus ray shap lime sklearn numba timm torchcam".split()
-)
+HEAVY = {"captum", "lime", "matplotlib", "numba", "pytorch_grad_cam", "quantus", "ray", "shap", "skimage"}
+HEAVY |= {"scipy", "sklearn", "timm", "torchcam"}
 
 # The way data flows: each module may use those before it, and nothing else of the package.
 FLOW = (
@@ -39,6 +38,7 @@ FLOW = (
     "settings",
     "sources",
     "layers",
+    "complete",
     "explanation",
     "pipeline",
 )

@@ -23,8 +23,8 @@ def fit_random(
     """Return a linear fit to the answers of random coalitions, within `rules.passes` per image.
 
     Coalitions are drawn from all levels of a hierarchy in turn, coarse ones to see effects of large parts,
-    each with a share of present segments that is uniform in [0, 1], and each followed by its complement. A
-    ridge regression gives the coefficients of the finest segments. The seed is 0.
+    each with a number of present segments that is uniform between none and all, and each followed by its
+    complement. A ridge regression gives the coefficients of the finest segments. The seed is 0.
 
     Args:
         perturbed: the model and its inputs.
@@ -75,8 +75,9 @@ def _draws(levels: Sequence[Tensor], pairs: int) -> Iterator[Tensor]:
     finest = levels[-1].flatten()
     for number in range(pairs):
         labels = levels[number % len(levels)].flatten()
-        share = torch.rand(1, generator=generator)
-        present = torch.rand(int(labels.max()) + 1, generator=generator) < share
+        segments = int(labels.max()) + 1
+        size = int(torch.randint(1, max(segments, 2), (1,), generator=generator))
+        present = torch.randperm(segments, generator=generator) < size
         kept = torch.empty(int(finest.max()) + 1, dtype=torch.bool, device=finest.device)
         kept[finest] = present.to(finest.device)[labels]
         yield kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +101,12 @@ def token_grid(tokens: int, size: Sequence[int]) -> tuple[int, int] | None:
     return None
 
 
-def find_layer(model: nn.Module, inputs: Tensor, layer: str | nn.Module | None) -> tuple[SpatialLayer, int]:
+def find_layer(
+    model: nn.Module,
+    inputs: Tensor,
+    layer: str | nn.Module | None,
+    score: Callable[[Any], Tensor] | None = None,
+) -> tuple[SpatialLayer, int]:
     """Find a layer by name, by identity, or as the last one that still has cells.
 
     The last layer is the last module before pooling with a spatial or token output whose cells all bear on
@@ -111,13 +116,15 @@ def find_layer(model: nn.Module, inputs: Tensor, layer: str | nn.Module | None) 
         model: in evaluation mode.
         inputs: (1, C, H, W), one image to try the model on when `layer` is None.
         layer: a dotted name, a module of the model, or None.
+        score: the answer, from the model's output of any kind to one score per image (1,); the largest of
+            its outputs by default, which must then be a tensor.
 
     Returns:
         The layer, and the number of forward passes spent to find it.
 
     Raises:
         ValueError: no such layer, or none with cells.
-        TypeError: neither a name nor a module.
+        TypeError: neither a name nor a module; without `score`, an output that is no tensor.
     """
     modules = dict(model.named_modules())
     if isinstance(layer, str):
@@ -131,10 +138,19 @@ def find_layer(model: nn.Module, inputs: Tensor, layer: str | nn.Module | None) 
         raise ValueError(f"layer {type(layer).__name__} is not a module of the model")
     if layer is not None:
         raise TypeError(f"layer must be a module's name, a module or None, got {type(layer).__name__}")
-    return _last_with_cells(model, inputs), 1
+    return _last_with_cells(model, inputs, score or _largest), 1
 
 
-def _last_with_cells(model: nn.Module, inputs: Tensor) -> SpatialLayer:
+def _largest(outputs: Any) -> Tensor:
+    if not isinstance(outputs, Tensor):
+        raise TypeError(
+            f"the model must return a tensor of outputs, got {type(outputs).__name__}; for others, explain a "
+            "target that is a callable on the output"
+        )
+    return outputs.max()
+
+
+def _last_with_cells(model: nn.Module, inputs: Tensor, score: Callable[[Any], Tensor]) -> SpatialLayer:
     size = inputs.shape[-2:]
     seen: list[tuple[SpatialLayer, Tensor]] = []
 
@@ -150,10 +166,7 @@ def _last_with_cells(model: nn.Module, inputs: Tensor) -> SpatialLayer:
     handles = [module.register_forward_hook(remember(name)) for name, module in model.named_modules()]
     try:
         with frozen(model), torch.enable_grad():
-            outputs = model(inputs.detach().requires_grad_())
-            if not isinstance(outputs, Tensor):
-                raise TypeError(f"the model must return a tensor of outputs, got {type(outputs).__name__}")
-            answer = outputs.max()
+            answer = score(model(inputs.detach().requires_grad_())).sum()
             for layer, output in reversed(_on_the_stream(seen) if answer.requires_grad else []):
                 (gradient,) = torch.autograd.grad(answer, output, retain_graph=True, allow_unused=True)
                 if gradient is not None and _all_cells_count(layer.grid_of(gradient, size)):

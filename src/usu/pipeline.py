@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from usu.arrays import Array, as_floats, as_tensor, check_choice, check_finite
+from usu.arrays import Array, as_floats, as_tensor, check_choice, check_finite, like
+from usu.complete import owen_map
 from usu.explanation import Explanation
+from usu.masking import normalise
 from usu.operators import Mass
 from usu.perturbation import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs
 from usu.placement import Placement
@@ -23,7 +25,7 @@ from usu.sources import CoarseMap, Source, check_coarse_map, find_source
 from usu.targets import Targets, check_outputs, name_of
 from usu.upsamplers import upsample_all
 
-MODES = ("usu", "iwmr", "hybrid")
+MODES = ("usu", "iwmr", "hybrid", "complete")
 
 
 def explain(
@@ -52,7 +54,9 @@ def explain(
             `CoarseMap`.
         layer: name or module for sources that describe a layer; by default the last layer with a spatial or
             token output before pooling. The result says which.
-        mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells.
+        mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells; "complete" takes
+            Owen values as the coarse map, on cells of their own, and the source's map as their scores: all
+            pixels together sum to f(x) - f(fill). It needs method="owen".
         images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
         classes: names in the order of the outputs, for targets given by name.
         placement: where the inputs lie in the photograph, for `Explanation.at_photograph`; for a batch, one
@@ -69,13 +73,12 @@ def explain(
         TypeError: an argument of the wrong kind, an unknown setting.
         ImportError: the library behind the source is missing.
     """
-    options = Settings.of(**settings)
+    options = _options(mode, settings)
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model must be a torch.nn.Module, got {type(model).__name__}; for others, usu.upsample"
         )
     check_evaluation_mode(model, "model")
-    _check_mode(mode)
     batch, batched = check_inputs(inputs)
     predicted = 0
     if target is None:
@@ -113,7 +116,7 @@ def upsample(
         inputs: (C, H, W), or a batch (B, C, H, W).
         forward_func: any callable from a batch to (B, classes) outputs, of the kind of `inputs`.
         target: as for `explain`.
-        mode: "usu", "iwmr" or "hybrid".
+        mode: as for `explain`.
         mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k.
         neighbourhoods: (H, W) labels 0..K-1 of the coarse values, or one label map per image; the grid of the
             map by default.
@@ -131,8 +134,7 @@ def upsample(
         ValueError: as `explain`.
         TypeError: as `explain`.
     """
-    options = Settings.of(**settings)
-    _check_mode(mode)
+    options = _options(mode, settings)
     perturbed = _perturbation(
         forward_func, inputs, target, options, perturbations_per_eval, show_progress, classes
     )
@@ -181,15 +183,18 @@ def _run(
         own = list(islice(refinements, len(several)))
         score_map = _mean_score_map(own, settings)
         record = _record(image, coarse, perturbed, settings, own)
+        if mode == "complete":
+            score_map = _potential(record, score_map)
+            record |= _owen(perturbed, own)
         explanations.append(
             Explanation(
                 attribution=upsample_all(
-                    mode,
+                    "usu" if mode == "complete" else mode,
                     record["coarse"],
                     record["further"],
                     score_map,
                     record["neighbourhoods"],
-                    mass=coarse.mass,
+                    mass=record["mass"],
                     **settings.redistribution,
                 ),
                 image=perturbed.give(pictures[image]),
@@ -222,6 +227,28 @@ def _record(
         "source": coarse.source,
         "layer": coarse.layer,
         "neighbourhoods": coarse.neighbourhoods_of(image),
+    }
+
+
+def _potential(record: Mapping[str, Any], score_map: Array) -> Any:
+    """Return the source's map as scores (H, W): it tells pixels apart that share one Owen value, for free."""
+    method = "bilinear" if record["neighbourhoods"] is None else "nearest"
+    found = upsample_all(
+        method, record["coarse"], record["further"], score_map, record["neighbourhoods"], mass=record["mass"]
+    )
+    return like(normalise(as_tensor(found, "coarse")), found)
+
+
+def _owen(perturbed: Perturbation, refinements: list[Refinement]) -> dict[str, Any]:
+    """Return the fields of a record whose coarse map is made of Owen values."""
+    masses, cells = owen_map(refinements)
+    return {
+        "coarse": perturbed.give(masses.to(perturbed.references)),
+        "neighbourhoods": perturbed.give(cells),
+        "further": (),
+        "mass": "total",
+        "source": "owen",
+        "layer": None,
     }
 
 
@@ -314,5 +341,13 @@ def _mean_score_map(refinements: list[Refinement], settings: Settings) -> Array:
     return mean.clip(0, 1)  # type: ignore[no-any-return]
 
 
-def _check_mode(mode: str) -> None:
+def _options(mode: str, settings: Mapping[str, Any]) -> Settings:
     check_choice(mode, MODES, "mode")
+    options = Settings.of(**settings)
+    if mode != "complete":
+        return options
+    if options.method != "owen":
+        raise ValueError(
+            f"mode='complete' is made of Owen values: it needs method='owen', not {options.method!r}"
+        )
+    return replace(options, negative="opposite")

@@ -40,7 +40,8 @@ TITLES = {
 }
 QUANTILE = 0.98  # a few peaks must not turn all other pixels, and whole maps beside theirs, black
 
-_UNITS = dict.fromkeys(("gradcam", "hirescam", "xgradcam"), "logits")
+_LOGITS = ("gradcam", "hirescam", "xgradcam", "fullgrad", "occlusion", "shap", "lime", "integrated-gradients")
+_UNITS = dict.fromkeys(_LOGITS, "logits") | {"rise": "probability"}
 _SOURCES = {
     "given": "a given map",
     "gradcam": "Grad-CAM",
@@ -53,6 +54,13 @@ _SOURCES = {
     "eigencam": "Eigen-CAM",
     "scorecam": "Score-CAM",
     "ablationcam": "Ablation-CAM",
+    "fullgrad": "FullGrad",
+    "rollout": "Attention rollout",
+    "rise": "RISE",
+    "occlusion": "Occlusion",
+    "shap": "SHAP",
+    "lime": "LIME",
+    "integrated-gradients": "Integrated gradients",
 }
 _SEQUENTIAL, _DIVERGING, _SCORES = "inferno", "RdBu_r", "cividis"
 _NEGLIGIBLE = 0.01  # negative values below this share of the limit are not worth half of the colours
@@ -229,7 +237,8 @@ def _draw_stages(explanation: Explanation, panels: list[Axes], norm: Normalize) 
     count = segment_borders(explanation, segments)
     image = score_map(explanation, scores)
     shape = " × ".join(map(str, explanation.coarse.shape))
-    titles = ["Input", f"Coarse map, {shape} cells", f"Finest segments, {count}", "Score map"]
+    cells = f"Coarse map, {shape} cells" if not explanation.further else f"Coarsest map, {shape} cells"
+    titles = ["Input", cells, f"Finest segments, {count}", "Score map"]
     for axis, title in zip(panels, titles, strict=True):
         axis.set_title(title, fontsize=_SMALL)
     return image
