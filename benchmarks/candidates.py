@@ -5,11 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from shifts import SHIFTED
 from tasks import Method, Pixels, Task
 from torch import Tensor
 
 import usu
+import usu.owen
 from usu.settings import Settings
 from usu.upsamplers import find_upsampler
 
@@ -74,6 +77,52 @@ def valued(task: Task, tree: str, method: str = "owen", passes: int = 158) -> di
     return {f"scores {method} {tree}": found.score_map}
 
 
+def owen(task: Task, tree: str = "halved slic", passes: int = 158) -> dict[str, Pixels]:
+    """Owen values on one tree with all that is made of them: three redistributions and the complete map."""
+    coarse, photograph = task.coarse, task.photograph
+    found = usu.upsample(
+        coarse.values[0],
+        photograph.inputs,
+        task.model,
+        photograph.target,
+        mode="complete",
+        mass=coarse.mass,
+        images=photograph.picture,
+        segmentation=TREES[tree],
+        method="owen",
+        passes=passes,
+        temperature=1.0,
+    )
+    scores = np.asarray(found.scores[0])[found.partitions[0]]
+    maps = {f"scores owen {tree} {passes}": scores, f"complete {tree} {passes}": found.attribution}
+    maps[f"complete, even, {tree} {passes}"] = found.by("nearest")
+    for name in ("usu", "hybrid"):
+        upsampler = find_upsampler(name, temperature=0.2, mass=coarse.mass)
+        maps[f"{name} owen {tree} {passes}"] = upsampler(coarse.values[0], torch.from_numpy(scores))
+    return maps
+
+
+def complete(task: Task, tree: str, power: float = 0.0) -> dict[str, Pixels]:
+    """The complete map, its cells' masses spread evenly, and the same smoothed along the photograph's edges."""
+    usu.owen._AREA_POWER = power
+    photograph = task.photograph
+    found = usu.upsample(
+        np.zeros((1, 1), dtype=np.float32),
+        photograph.inputs,
+        task.model,
+        photograph.target,
+        mode="complete",
+        images=photograph.picture,
+        segmentation=TREES[tree],
+        method="owen",
+        passes=160,
+    )
+    even = torch.as_tensor(found.by("nearest"))
+    smooth = _along_edges(even, photograph.picture)
+    name = f"{tree}, power {power}"
+    return {f"even, {name}": even, f"guided, {name}": smooth}
+
+
 def finished(task: Task, tree: str) -> dict[str, Pixels]:
     """Owen values smoothed along the photograph's edges, and mixed with Grad-CAM: no further pass but one."""
     scores = torch.from_numpy(task.made_by(f"owen {tree}")[f"scores owen {tree}"])
@@ -100,7 +149,12 @@ FINISHED = ("slic, watershed", "halved slic", "slic, watershed, quadtree")
 
 CANDIDATES: dict[str, Method] = {
     "masking": masking,
+    "owen": owen,
+    **{f"complete {tree}": partial(complete, tree=tree) for tree in TREES},
+    **{f"complete 0.5 {tree}": partial(complete, tree=tree, power=0.5) for tree in TREES},
+    **{f"owen {passes}": partial(owen, passes=passes) for passes in (40, 80, 320)},
     **{f"finished {tree}": partial(finished, tree=tree) for tree in FINISHED},
     **{f"owen {tree}": partial(valued, tree=tree) for tree in TREES},
     **{f"random {tree}": partial(valued, tree=tree, method="random") for tree in ("slic", "halved slic")},
+    **SHIFTED,
 }

@@ -24,6 +24,7 @@ from usu.trees import Tree
 
 # Divided at a time: few, so that each choice knows the values before it; many, so that batches are filled.
 _AT_ONCE = 4
+_AREA_POWER = 0.0
 
 
 def owen_values(
@@ -110,7 +111,9 @@ class _Division:
         if self.tree.children[player.node] is None:
             self.values[self.tree.ranges[player.node][0]] += player.value
         else:
-            heapq.heappush(self.queue, (-abs(player.value), self.added, player))
+            first, last = self.tree.ranges[player.node]
+            area = float(self.tree.areas[first:last].sum())
+            heapq.heappush(self.queue, (-abs(player.value) * area**_AREA_POWER, self.added, player))
             self.added += 1
 
     def choose(self) -> list[_Player]:

@@ -308,7 +308,7 @@ def _placements(
 
 def _hierarchies(settings: Settings, pictures: list[Tensor]) -> list[list[Hierarchy]]:
     """Return the hierarchies of each picture."""
-    wanted = settings.segmentation
+    wanted: Any = settings.segmentation
     if isinstance(wanted, Mapping):
         return [[_segment(picture, *entry) for entry in wanted.items()] for picture in pictures]
     if isinstance(wanted, Hierarchy):

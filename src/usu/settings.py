@@ -9,6 +9,7 @@ from typing import Any
 
 from usu.arrays import check_choice
 from usu.fill import Baselines
+from usu.masking import MASKINGS
 from usu.operators import Negative, check_temperature
 from usu.potentials import Potential, check_potential
 from usu.refinement import Rules
@@ -17,6 +18,8 @@ from usu.segmentation import SEGMENTERS, Hierarchy
 from usu.targets import Output
 
 _RULES = tuple(item.name for item in fields(Rules))
+_SCALES = {"watershed": (16, 32), "slic": (16, 32), "quadtree": (16, 32)}
+_FINE = {"slic": (256,)}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Settings:
         negative: "same" or "opposite", for cells of negative mass (mode "usu").
         segmentation: numbers of segments by method, {"watershed": (16, 64)}: one hierarchy for each; the
             score maps of several are averaged. Or a `Hierarchy` of one's own, or a list of them (for a batch:
-            one such entry per image).
+            one such entry per image). None is what serves the method best: many scales for masking, one fine
+            level, halved where values are large, for Owen values and random coalitions.
         method: how segments are scored: "mask", "keep", "both", "owen" or "random".
         baselines: what replaces masked pixels.
         output: what is scored: "probability", "logit" or a callable.
@@ -45,9 +49,7 @@ class Settings:
     importance_temperature: float | None = None
     potential: Potential = "tensor"
     negative: Negative = "same"
-    segmentation: Mapping[str, Sequence[int]] | Hierarchy | Sequence[Any] = field(
-        default_factory=lambda: {"watershed": (16, 32), "slic": (16, 32), "quadtree": (16, 32)}
-    )
+    segmentation: Mapping[str, Sequence[int]] | Hierarchy | Sequence[Any] | None = None
     method: str = "mask"
     baselines: Baselines = "blur"
     output: Output = "probability"
@@ -80,6 +82,8 @@ class Settings:
         find_method(self.method)
         if not isinstance(self.rules, Rules):
             raise TypeError(f"rules must be usu.Rules, got {type(self.rules).__name__}")
+        if self.segmentation is None:
+            object.__setattr__(self, "segmentation", _SCALES if self.method in MASKINGS else _FINE)
         if isinstance(self.segmentation, Mapping):
             if not self.segmentation:
                 raise ValueError("segmentation must name at least one method")

@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
@@ -74,14 +74,16 @@ def explain_files(options: argparse.Namespace) -> int:
             image = read_image(path)
             own = folder / name
             own.mkdir(exist_ok=True)
-            _explain_picture(image, classifier, own, **keywords)
+            _explain_picture(image, classifier, own, options.size, **keywords)
         except (ValueError, OSError) as problem:
             failed = True
             complain(problem, path)
     return BAD_INPUT if failed else 0
 
 
-def _explain_picture(image: Image.Image, classifier: Classifier, folder: Path, **keywords: Any) -> None:
+def _explain_picture(
+    image: Image.Image, classifier: Classifier, folder: Path, size: str = "network", **keywords: Any
+) -> None:
     """Explain one picture, write the three files, print the tables."""
     from tqdm import tqdm
 
@@ -89,16 +91,22 @@ def _explain_picture(image: Image.Image, classifier: Classifier, folder: Path, *
     from usu.plot import TITLES, comparison, overlay_figure, save_figure
 
     inputs, picture = classifier.prepare(image)
+    placement = classifier.prepare.placement(image)
     start = time.perf_counter()
     explanation = explain(
-        classifier.model, inputs, images=picture, show_progress=sys.stderr.isatty(), **keywords
+        classifier.model,
+        inputs,
+        images=picture,
+        placement=placement,
+        show_progress=sys.stderr.isatty(),
+        **keywords,
     )
     seconds = time.perf_counter() - start
-    maps = {name: _upsample(explanation, name) for name in TITLES}
+    maps = _by_each(explanation, TITLES)
     category = classifier.categories[explanation.target] if classifier.categories else None
     names = {"category": category, "model": classifier.name}
     explanation.save(folder / "explanation.npz")
-    save_figure(overlay_figure(explanation, **names), folder / "overlay.png")
+    save_figure(overlay_figure(_SIZES[size](explanation, image), **names), folder / "overlay.png")
     save_figure(comparison(explanation, maps, **names), folder / "comparison.png")
     lines = [
         *fact_table(explanation, category, classifier.name, seconds),
@@ -110,20 +118,32 @@ def _explain_picture(image: Image.Image, classifier: Classifier, folder: Path, *
     tqdm.write("\n".join(lines))  # above the progress bar, if there is one
 
 
-def _upsample(explanation: Explanation, name: str) -> Array:
-    """Return the map (H, W) that another upsampler makes of an explanation's coarse map and scores."""
-    from usu.upsamplers import find_upsampler
+def _by_each(explanation: Explanation, names: Iterable[str]) -> dict[str, Array]:
+    """Return the map (H, W) of each upsampler that is defined on the cells of an explanation."""
+    maps: dict[str, Array] = {}
+    for name in names:
+        try:
+            maps[name] = explanation.by(name)
+        except ValueError:
+            if explanation.neighbourhoods is None:  # superpixels are no grid, which interpolation needs
+                raise
+    return maps
 
-    settings = explanation.settings
-    method = find_upsampler(
-        name,
-        neighbourhoods=explanation.neighbourhoods,
-        temperature=settings["temperature"],
-        importance_temperature=settings["importance_temperature"],
-        mass=explanation.mass,
+
+def _as_seen(explanation: Explanation, image: Image.Image) -> Explanation:
+    return explanation
+
+
+def _in_the_photograph(explanation: Explanation, image: Image.Image) -> Explanation:
+    """Return an explanation whose picture and map are those of the whole photograph."""
+    from torchvision.transforms.functional import to_tensor
+
+    return replace(
+        explanation, image=to_tensor(image.convert("RGB")), attribution=explanation.at_photograph()
     )
-    pixels: Array = method(explanation.coarse, explanation.score_map)
-    return pixels
+
+
+_SIZES = {"network": _as_seen, "photograph": _in_the_photograph}
 
 
 def check(options: argparse.Namespace) -> int:

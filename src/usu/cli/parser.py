@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NoReturn, TypeAlias
 
+from usu.cli import reproduce
 from usu.cli.commands import BAD_INPUT, check, demo, explain_files
 from usu.sources import SOURCES
 
@@ -129,6 +130,8 @@ examples:
       your own fine-tuned network, and the coarse map of an earlier layer
   usu explain cat.jpg --mode hybrid --temperature 0.3
       let mass move between cells, and share it less sharply within them
+  usu explain cat.jpg --source shap --size photograph
+      another method, and the map over the whole photograph, 0 where the network did not look
 """
 
 _CHECK_DETAILS = """\
@@ -161,6 +164,8 @@ _LAYER = "module whose map is taken, such as layer4 (default: the last one befor
 _MODE = """usu keeps the mass of each cell; iwmr and hybrid keep only the total and move it to the cells that
 matter, hybrid in proportion to the mass that is there (default: %(default)s)"""
 _SOURCE = "method that gives the coarse map: %(choices)s (default: %(default)s)"
+_SIZE = """what overlay.png shows: the network's input, or the whole photograph with the map at its size
+(default: %(default)s)"""
 _TEMPERATURE = "how evenly mass is shared within a cell: small is all to the best segment (default: 0.2)"
 _IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temperature)"
 _UPSAMPLER = "upsampler to check; may be repeated (default: all)"
@@ -192,6 +197,7 @@ COMMANDS = (
             argument("--layer", _LAYER, metavar="NAME"),
             argument("--mode", _MODE, choices=("usu", "iwmr", "hybrid"), default="usu"),
             argument("--source", _SOURCE, choices=SOURCES, metavar="NAME", default="gradcam"),
+            argument("--size", _SIZE, choices=("network", "photograph"), default="network"),
             argument("--temperature", _TEMPERATURE, metavar="T", type=_positive),
             argument("--importance-temperature", _IMPORTANCE, metavar="T", type=_positive),
             argument(
@@ -211,6 +217,18 @@ COMMANDS = (
             argument("--upsampler", _UPSAMPLER, action="append", choices=UPSAMPLERS, metavar="NAME"),
             argument("--require", _REQUIRE, action="append", choices=UPSAMPLERS, metavar="NAME", default=[]),
             argument("--json", _JSON, action="store_true"),
+        ),
+    ),
+    Command(
+        name="reproduce",
+        run=reproduce.reproduce,
+        summary=reproduce.SUMMARY,
+        details=reproduce.DETAILS,
+        examples=reproduce.EXAMPLES,
+        arguments=(
+            argument("what", "table or figure: %(choices)s", metavar="WHAT", choices=reproduce.CHOICES),
+            argument("--quick", "a tenth of the scenes", action="store_true"),
+            argument("--out", _OUT, metavar="DIR", default="usu-reproduction"),
         ),
     ),
 )

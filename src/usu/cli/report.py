@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,35 +27,47 @@ _PAPER = {
 
 def fact_table(explanation: Explanation, category: str | None, model: str, seconds: float) -> list[str]:
     """Return what was explained and what it took, a line each."""
-    cells = " × ".join(map(str, explanation.coarse.shape))
     layer = f" of layer {explanation.layer}" if explanation.layer else ""
     facts = {
         "class": f"{category} ({explanation.target})" if category else str(explanation.target),
         "probability": f"{100 * (explanation.probability or 0):.1f} %",
         "model": model,
-        "coarse map": f"{explanation.source}, {cells} cells{layer}",
+        "coarse map": f"{explanation.source}, {cells_of(explanation)}{layer}",
         "forward passes": str(explanation.forward_passes),
         "seconds": f"{seconds:.1f}",
     }
     return [f"{name:<16}{value}" for name, value in facts.items()]
 
 
+def cells_of(explanation: Explanation) -> str:
+    """Return what the coarse map is made of, such as "7 × 7 cells" or "64 superpixels"."""
+    kind = "cells" if explanation.neighbourhoods is None else "superpixels"
+    grids = f" and {len(explanation.further)} further grids" if explanation.further else ""
+    return f"{' × '.join(map(str, explanation.coarse.shape))} {kind}{grids}"
+
+
 def mass_table(explanation: Explanation, maps: Mapping[str, Array]) -> list[str]:
     """Return how well each map (H, W) keeps the coarse map's mass, a line each under a heading.
 
-    The D1 error is the mean over cells of |Σ Ã - M_k|: absolute, and relative to the mean |M_k|.
+    The D1 error is the mean over cells of |Σ Ã - M_k|: absolute, and relative to the mean |M_k|. M_k holds
+    the mass that maps on further grids have in the cell.
     """
     import torch
 
     from usu.operators import neighbourhoods_of
 
-    masses = torch.as_tensor(explanation.coarse).to(torch.float64)
-    cells = neighbourhoods_of(masses, tuple(explanation.attribution.shape), explanation.neighbourhoods)
-    masses = masses * cells.areas(masses) if explanation.mass == "density" else masses
+    size, wide = tuple(explanation.attribution.shape), partial(torch.as_tensor, dtype=torch.float64)
+    coarse = wide(explanation.coarse)
+    cells = neighbourhoods_of(coarse, size, explanation.neighbourhoods)
+    masses = coarse * cells.areas(coarse) if explanation.mass == "density" else coarse
+    for grid in map(wide, explanation.further):
+        own = neighbourhoods_of(grid, size, None)
+        densities = grid / own.areas(grid) if explanation.mass == "total" else grid
+        masses = masses + cells.sum(own.spread(densities))
     scale = float(masses.abs().mean())
     lines = [f"{'upsampler':<12}{'D1 error':>12}{'relative':>12}{'total mass':>12}"]
     for name, values in maps.items():
-        pixels = torch.as_tensor(values).to(torch.float64)
+        pixels = wide(values)
         error = float((cells.sum(pixels) - masses).abs().mean())
         relative = f"{error / scale:.1e}" if scale else "-"
         lines.append(f"{name:<12}{error:>12.1e}{relative:>12}{float(pixels.sum()):>12.6g}")

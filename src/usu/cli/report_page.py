@@ -1,0 +1,78 @@
+"""The command `usu report`: explanations from files as one page for the browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+SUMMARY = "make one interactive page of explanations"
+
+DETAILS = """\
+Make a page that shows explanations, as usu demo and usu explain write them, in any browser: each map over its
+photograph, beside any other way of upsampling; sliders for the temperatures, which recompute the map in the
+page; for every pixel its cell, its segments and its share; and which of D1 to D4 hold. The page is one file,
+which holds all it needs and asks the network for nothing. Several explanations make a gallery.
+"""
+
+EXAMPLES = """\
+examples:
+  usu report usu-demo/explanation.npz
+      writes report.html; open it in a browser
+  usu report usu-out/*/explanation.npz -o gallery.html --model resnet50
+      a gallery, with the name of the network that a record does not hold
+  usu report mine.npz --classes names.txt
+      with the names of the classes, a line for each
+"""
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the page."""
+    from tqdm import tqdm
+
+    from usu.explanation import Explanation
+    from usu.report import Entry, write
+
+    target = Path(options.out)
+    if not target.parent.is_dir():
+        raise ValueError(f"--out {options.out}: there is no folder {target.parent}")
+    categories = _categories(options.classes)
+    entries = []
+    for path, name in zip(options.explanations, names_of(options.explanations), strict=True):
+        explanation = Explanation.load(path)
+        entries.append(
+            Entry(
+                explanation,
+                name=name,
+                category=_category(categories, explanation.target, options.classes),
+                model=options.model,
+                verdicts=not options.quick,
+            )
+        )
+    silent = len(entries) == 1 or not sys.stderr.isatty()
+    write(tqdm(entries, desc="explanations", unit="explanation", disable=silent), target)
+    print(f"{'written to':<16}{target}: {target.stat().st_size / 1e6:.2f} MB, {len(entries)} explanation(s)")
+    return 0
+
+
+def names_of(paths: Sequence[str]) -> list[str]:
+    """Return a name for each file: its own, or its folder's where all files are called explanation.npz.
+
+    >>> names_of(["out/cat/explanation.npz", "dog.npz"])
+    ['cat', 'dog']
+    """
+    found = [Path(path) for path in paths]
+    return [path.parent.name if path.stem == "explanation" and path.parent.name else path.stem for path in found]
+
+
+def _categories(path: str | None) -> list[str] | None:
+    return None if path is None else Path(path).read_text(encoding="utf-8").splitlines()
+
+
+def _category(categories: list[str] | None, target: int | str, path: str | None) -> str | None:
+    if categories is None or not isinstance(target, int):
+        return None
+    if not 0 <= target < len(categories):
+        raise ValueError(f"--classes {path} has {len(categories)} lines, but class {target} was explained")
+    return categories[target]

@@ -1,0 +1,204 @@
+"""What the maps of one scene are made of: gradients and score maps, got once for all grids and methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import usu
+from usu.lattice import grid as cells_of
+from usu.reproduce.methods import Case
+from usu.segmentation import Hierarchy
+from usu.sources import find_source
+from usu.worlds.gradients import attribution
+from usu.worlds.scene import Scene
+
+GRIDS = (4, 7, 14)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How segments are made and scored; the same for all networks.
+
+    Attributes:
+        segmentation: numbers of segments by method, as `usu.Settings` takes it.
+        method: "mask", "keep" or "both".
+        baselines: what replaces masked pixels.
+        output: "probability" or "logit".
+    """
+
+    segmentation: Mapping[str, tuple[int, ...]] = field(
+        default_factory=lambda: {"watershed": (2, 8), "slic": (2, 8)}
+    )
+    method: str = "mask"
+    baselines: str = "mean"
+    output: str = "logit"
+
+    def options(self) -> dict[str, Any]:
+        """Return what `usu.refine` and `usu.upsample` both take."""
+        return {"method": self.method, "baselines": self.baselines, "output": self.output}
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as values that JSON can hold."""
+        segmentation = {name: list(counts) for name, counts in self.segmentation.items()}
+        return {"segmentation": segmentation, **self.options()}
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """One scene as one network sees it.
+
+    Attributes:
+        truth: (H, W).
+        maps: fine attribution maps by source, (h, w), to be summed into cells: "gradient" |∇ₓ s_y| of every
+            pixel; "gradcam" the positive part of Grad-CAM at the CNN's third convolution.
+        scores: score maps (H, W) in [0, 1]: "model" the pipeline's; "shuffled" the same scores dealt to
+            other segments; "random segments" the model's for segments that ignore the image; "true segments"
+            the model's for foreground and background; "true scores" the share of each of the pipeline's
+            segments that is foreground; "truth" the foreground.
+        forward_passes: that the pipeline's scores took.
+    """
+
+    truth: Tensor
+    maps: Mapping[str, Tensor]
+    scores: Mapping[str, Tensor]
+    forward_passes: int
+
+    def case(self, source: str, grid: int) -> Case:
+        """Return what a map on a grid of `grid` × `grid` cells is made of."""
+        shape = (grid, grid)
+        fine = self.maps[source]
+        return Case(
+            coarse=cells_of(shape, tuple(fine.shape)).sum(fine),
+            true_coarse=cells_of(shape, tuple(self.truth.shape)).sum(self.truth),
+            scores=self.scores,
+        )
+
+
+def segmented(scenes: Sequence[Scene], scoring: Scoring) -> list[list[Hierarchy]]:
+    """Return the hierarchies of each scene's picture; they do not depend on the network."""
+    wanted = scoring.segmentation.items()
+    return [[usu.segment(scene.picture, counts, name) for name, counts in wanted] for scene in scenes]
+
+
+def scored(
+    model: nn.Module, scenes: Sequence[Scene], hierarchies: Sequence[Sequence[Hierarchy]], scoring: Scoring
+) -> list[usu.Explanation]:
+    """Run the pipeline on a batch of scenes for its score maps, which depend on no coarse map."""
+    inputs = torch.stack([scene.inputs for scene in scenes])
+    explanations: list[usu.Explanation] = usu.upsample(
+        inputs.new_zeros(len(scenes), 1, 1),
+        inputs,
+        model,
+        [scene.target for scene in scenes],
+        images=torch.stack([scene.picture for scene in scenes]),
+        segmentation=[list(several) for several in hierarchies] if len(scenes) > 1 else list(hierarchies[0]),
+        **scoring.options(),
+    )
+    return explanations
+
+
+def gather(
+    model: nn.Module,
+    scenes: Sequence[Scene],
+    numbers: Sequence[int],
+    hierarchies: Sequence[Sequence[Hierarchy]],
+    scoring: Scoring,
+    sources: Sequence[str] = ("gradient",),
+    seed: int = 0,
+) -> list[Evidence]:
+    """Look at a batch of scenes through one network.
+
+    Args:
+        model: in evaluation mode.
+        scenes: of one size.
+        numbers: of the scenes, which seed their random controls: the same for every network.
+        hierarchies: of each scene, from `segmented`.
+        scoring: how segments are scored.
+        sources: of fine maps, "gradient" and "gradcam".
+        seed: of the controls.
+    """
+    inputs = torch.stack([scene.inputs for scene in scenes])
+    targets = [scene.target for scene in scenes]
+    truths = [scene.truth for scene in scenes]
+    random = [np.random.default_rng([seed, number]) for number in numbers]
+    explanations = scored(model, scenes, hierarchies, scoring)
+    finest = max(count for counts in scoring.segmentation.values() for count in counts)
+    chance = [
+        Hierarchy((scattered_segments((truth.shape[0], truth.shape[1]), finest, generator),))
+        for truth, generator in zip(truths, random, strict=True)
+    ]
+    halves = [Hierarchy(((truth > 0).long(),)) for truth in truths]
+    by_chance, by_truth = (
+        usu.refine(model, inputs, several, targets, **scoring.options()) for several in (chance, halves)
+    )
+    maps = {source: SOURCES[source](model, inputs, targets) for source in sources}
+    return [
+        Evidence(
+            truth=truth,
+            maps={source: values[index] for source, values in maps.items()},
+            scores={
+                "model": torch.as_tensor(explanation.score_map),
+                "shuffled": shuffled(explanation, random[index]),
+                "random segments": by_chance[index].score_map,
+                "true segments": by_truth[index].score_map,
+                "true scores": true_scores(explanation, truth),
+                "truth": (truth > 0).to(truth),
+            },
+            forward_passes=explanation.forward_passes,
+        )
+        for index, (truth, explanation) in enumerate(zip(truths, explanations, strict=True))
+    ]
+
+
+def _gradients(model: nn.Module, inputs: Tensor, targets: list[int]) -> Tensor:
+    return attribution(model, inputs, targets)
+
+
+def _gradcam(model: nn.Module, inputs: Tensor, targets: list[int]) -> Tensor:
+    found = find_source("gradcam")(model, inputs, targets, _THIRD_CONVOLUTION)
+    return torch.as_tensor(found.values).clamp(min=0)
+
+
+_THIRD_CONVOLUTION = (
+    "features.7"  # of the CNN, after its ReLU: 56 × 56 values of an image of 224 × 224 pixels
+)
+
+SOURCES = {"gradient": _gradients, "gradcam": _gradcam}
+
+
+def shuffled(explanation: usu.Explanation, random: np.random.Generator) -> Tensor:
+    """Return the score map after each partition's scores were dealt to its segments anew."""
+    dealt = [scores[torch.from_numpy(random.permutation(len(scores)))] for scores in explanation.scores]
+    return _mean_map(explanation, dealt)
+
+
+def true_scores(explanation: usu.Explanation, truth: Tensor) -> Tensor:
+    """Return the score map after each segment's score was replaced by its share of foreground."""
+    inside = (truth > 0).to(torch.float32).flatten()
+    shares = []
+    for labels in explanation.partitions:
+        flat = torch.as_tensor(labels).flatten()
+        shares.append(torch.bincount(flat, weights=inside) / torch.bincount(flat))
+    return _mean_map(explanation, shares)
+
+
+def _mean_map(explanation: usu.Explanation, scores: Sequence[Tensor]) -> Tensor:
+    """Average score maps over partitions as the pipeline does: all depths alike."""
+    maps = [one[labels] for labels, one in zip(explanation.partitions, scores, strict=True)]
+    return torch.stack(maps).mean(0).clamp(0, 1)
+
+
+def scattered_segments(size: tuple[int, int], count: int, random: np.random.Generator) -> Tensor:
+    """Return `count` segments (H, W) that know nothing of the image: the Voronoi cells of random pixels."""
+    height, width = size
+    sites = random.choice(height * width, count, replace=False)
+    rows, columns = np.divmod(sites, width)
+    y, x = np.mgrid[:height, :width]
+    distances = (y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2
+    return torch.from_numpy(distances.argmin(-1))

@@ -1,0 +1,206 @@
+"""Every measure of every map of every scene, of one network; kept in one file, so that it is done once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from usu import measures
+from usu.files import written_whole
+from usu.reproduce.evidence import GRIDS, Evidence, Scoring, gather, segmented
+from usu.reproduce.methods import METHODS, TEMPERATURE, Pixels
+from usu.reproduce.subjects import Effort, Subject
+from usu.segmentation import Hierarchy
+from usu.worlds.drawings import Drawings
+
+Values: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+
+_EDITION = 1  # to be raised when the same settings come to mean other values
+_BATCH = 8
+_BAND = 4
+
+
+def _misplaced(pixels: Pixels, truth: Pixels) -> float:
+    """Return the share of mass above a truth that spreads the map's own mass evenly over the foreground."""
+    total = np.abs(pixels).sum()
+    return measures.alpha_total(pixels, truth * (total / truth.sum())) if total else 0.0
+
+
+MEASURES: Mapping[str, Callable[[Pixels, Pixels], float]] = MappingProxyType(
+    {
+        "iou_area": measures.iou_area,
+        "iou_best": measures.iou_best,
+        "iou_half": measures.iou_half,
+        "concentration": measures.concentration,
+        "pointing": measures.pointing,
+        "band_error": lambda pixels, truth: measures.band_error(pixels, truth, _BAND),
+        "alpha": _misplaced,
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All values of one network.
+
+    Attributes:
+        subject: the network's name.
+        sources: of coarse maps.
+        grids: cells of a side.
+        methods: by name.
+        measures: by name.
+        values: (sources, grids, methods, measures, scenes).
+        facts: of the training, and the forward passes per scene.
+    """
+
+    subject: str
+    sources: tuple[str, ...]
+    grids: tuple[int, ...]
+    methods: tuple[str, ...]
+    measures: tuple[str, ...]
+    values: Values
+    facts: Mapping[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        words = {
+            name: getattr(self, name)
+            for name in ("subject", "sources", "grids", "methods", "measures", "facts")
+        }
+        with written_whole(path) as file:
+            np.savez_compressed(file, values=self.values, words=np.array(json.dumps(words)))
+
+    @classmethod
+    def load(cls, path: Path) -> Measured:
+        """Read a file that `save` wrote.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                words, values = json.loads(str(arrays["words"])), arrays["values"]
+        except (KeyError, zipfile.BadZipFile, ValueError) as problem:
+            raise ValueError(f"{path} is damaged, remove it: {problem}") from None
+        lists = {name: tuple(words[name]) for name in ("sources", "grids", "methods", "measures")}
+        return cls(subject=words["subject"], values=values, facts=words["facts"], **lists)
+
+
+class Bench:
+    """The scenes of one split, drawn and segmented once for all networks."""
+
+    def __init__(self, scenes: Drawings, scoring: Scoring, seed: int) -> None:
+        self.scenes, self.scoring, self.seed = scenes, scoring, seed
+        self._hierarchies: dict[int, list[Hierarchy]] = {}
+
+    def evidence(self, model: Any, sources: Sequence[str]) -> Iterator[Evidence]:
+        """Look at the scenes one after the other through a network."""
+        for start in range(0, len(self.scenes), _BATCH):
+            batch = list(self.scenes[start : start + _BATCH])
+            numbers = self.scenes.numbers[start : start + _BATCH]
+            missing = [index for index, number in enumerate(numbers) if number not in self._hierarchies]
+            made = segmented([batch[index] for index in missing], self.scoring)
+            for index, several in zip(missing, made, strict=True):
+                self._hierarchies[numbers[index]] = [_small(hierarchy) for hierarchy in several]
+            hierarchies = [self._hierarchies[number] for number in numbers]
+            yield from gather(model, batch, numbers, hierarchies, self.scoring, sources, self.seed)
+
+
+def _small(hierarchy: Hierarchy) -> Hierarchy:
+    """Keep labels as bytes, an eighth of the memory, where there are at most 256."""
+    kind = np.uint8 if max(hierarchy.counts) <= 256 else np.int32
+    return Hierarchy(tuple(np.asarray(level).astype(kind) for level in hierarchy.levels), hierarchy.method)
+
+
+def measure_subject(
+    subject: Subject, bench: Bench, effort: Effort, seed: int, tick: Callable[[], object]
+) -> Measured:
+    """Train or fetch a network and measure every map of every scene.
+
+    Args:
+        subject: the network.
+        bench: its scenes.
+        effort: that it is trained with.
+        seed: of the training.
+        tick: is called after each scene.
+    """
+    network = subject.trained(effort, seed)
+    columns, passes = [], []
+    for evidence in bench.evidence(network.model, subject.sources):
+        columns.append(measure_scene(evidence, subject.sources))
+        passes.append(evidence.forward_passes)
+        tick()
+    facts = {
+        "accuracy": network.accuracy,
+        "inside_before": network.inside_before,
+        "inside_after": network.inside_after,
+        "inside_validation": network.validation.inside,
+        "training_seconds": network.seconds,
+        "penalty": subject.penalty,
+        "forward_passes": float(np.mean(passes)),
+    }
+    return Measured(
+        subject.name,
+        subject.sources,
+        GRIDS,
+        tuple(METHODS),
+        tuple(MEASURES),
+        np.stack(columns, axis=-1),
+        facts,
+    )
+
+
+def measure_scene(evidence: Evidence, sources: Sequence[str]) -> Values:
+    """Return all measures of all maps of one scene, (sources, grids, methods, measures)."""
+    truth = evidence.truth.double().numpy()
+    values = np.empty((len(sources), len(GRIDS), len(METHODS), len(MEASURES)))
+    for row, source in enumerate(sources):
+        for column, grid in enumerate(GRIDS):
+            case = evidence.case(source, grid)
+            for index, method in enumerate(METHODS.values()):
+                pixels = method.draw(case).double().numpy()
+                values[row, column, index] = [measure(pixels, truth) for measure in MEASURES.values()]
+    return values
+
+
+def measured(
+    subject: Subject, bench: Bench, effort: Effort, seed: int, folder: Path, tick: Callable[[], object]
+) -> Measured:
+    """Return what was measured with these settings before, or measure and keep it."""
+    path = folder / f"{subject.network}-{subject.penalty:g}-{_key(subject, bench, effort, seed)}.npz"
+    if path.exists():
+        found = Measured.load(path)
+        for _ in range(found.values.shape[-1]):
+            tick()
+        return found
+    result = measure_subject(subject, bench, effort, seed, tick)
+    folder.mkdir(parents=True, exist_ok=True)
+    result.save(path)
+    return result
+
+
+def _key(subject: Subject, bench: Bench, effort: Effort, seed: int) -> str:
+    """Return a short text that differs where any setting does."""
+    settings = {
+        "edition": _EDITION,
+        "subject": subject.name,
+        "recipe": repr(subject.recipe(effort)),
+        "scenes": bench.scenes.numbers,
+        "count": effort.scenes,
+        "seed": seed,
+        "scoring": bench.scoring.plain(),
+        "temperature": TEMPERATURE,
+        "grids": GRIDS,
+        "methods": tuple(METHODS),
+        "measures": tuple(MEASURES),
+    }
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]

@@ -1,0 +1,105 @@
+"""The rows of the tables: each way to bring a coarse map to pixels, its oracles and its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from usu.upsamplers import find_upsampler
+
+Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+
+# The paper's temperature, within cells and between them (supplement E).
+TEMPERATURE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What one map is made of.
+
+    Attributes:
+        coarse: (gh, gw) totals, from the network.
+        true_coarse: (gh, gw), the truth summed into the same cells.
+        scores: score maps (H, W) by kind, those of `usu.reproduce.evidence`.
+    """
+
+    coarse: Tensor
+    true_coarse: Tensor
+    scores: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row: its title in tables and what makes its map (H, W) of a case."""
+
+    title: str
+    draw: Callable[[Case], Tensor]
+
+
+def _with(upsampler: str, scores: str = "model", coarse: str = "coarse") -> Callable[[Case], Tensor]:
+    upsample = find_upsampler(upsampler, temperature=TEMPERATURE, mass="total")
+
+    def draw(case: Case) -> Tensor:
+        pixels: Tensor = upsample(getattr(case, coarse), case.scores[scores])
+        return pixels
+
+    return draw
+
+
+_nearest = _with("nearest")
+
+
+def _blurred(case: Case) -> Tensor:
+    """Return the nearest map under a Gaussian whose standard deviation is half a cell."""
+    from scipy.ndimage import gaussian_filter
+
+    pixels = _nearest(case)
+    deviation = [pixels.shape[axis] / case.coarse.shape[axis] / 2 for axis in (0, 1)]
+    return pixels.new_tensor(gaussian_filter(pixels.numpy(), deviation, mode="nearest"))
+
+
+UPSAMPLED: Mapping[str, Method] = MappingProxyType(
+    {
+        "nearest": Method("Nearest", _nearest),
+        "bilinear": Method("Bilinear", _with("bilinear")),
+        "bicubic": Method("Bicubic", _with("bicubic")),
+        "lanczos": Method("Lanczos-3", _with("lanczos")),
+        "usu": Method("USU", _with("usu")),
+        "iwmr": Method("IWMR", _with("iwmr")),
+        "hybrid": Method("Hybrid", _with("hybrid")),
+        "oracle-usu": Method("Oracle-USU", _with("usu", "truth")),
+        "oracle-iwmr": Method("Oracle-IWMR", _with("iwmr", "truth")),
+    }
+)
+
+CONTROLS: Mapping[str, Method] = MappingProxyType(
+    {
+        "scores alone": Method("scores alone, no coarse map", lambda case: case.scores["model"]),
+        "shuffled scores": Method("USU, shuffled scores", _with("usu", "shuffled")),
+        "random segments": Method("USU, random segments", _with("usu", "random segments")),
+        "constant": Method(
+            "constant", lambda case: case.scores["model"].new_ones(case.scores["model"].shape)
+        ),
+        "blurred nearest": Method("blurred nearest", _blurred),
+    }
+)
+
+# One part at a time is replaced by what the truth would make it.
+LIMITS: Mapping[str, Method] = MappingProxyType(
+    {
+        f"{upsampler}, true {part}": Method(f"{title}, true {part}", _with(upsampler, scores, coarse))
+        for upsampler, title in (("usu", "USU"), ("iwmr", "IWMR"))
+        for part, scores, coarse in (
+            ("cells", "model", "true_coarse"),
+            ("segments", "true segments", "coarse"),
+            ("scores", "true scores", "coarse"),
+        )
+    }
+)
+
+METHODS: Mapping[str, Method] = MappingProxyType({**UPSAMPLED, **CONTROLS, **LIMITS})

@@ -1,0 +1,129 @@
+"""Sheets of pictures and maps, drawn from records: nothing here computes an attribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+try:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+except ImportError as missing:
+    raise ImportError("figures need matplotlib: pip install 'usu-xai[plot]'") from missing
+
+from usu.plot import colour_limits, heat, save_figure
+
+Values: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+
+PICTURE, MAP, ERROR, BLANK = "picture", "map", "error", "blank"
+
+_ERRORS = "PuOr_r"  # other colours than a signed map's
+
+_WIDTH = 1.25  # of a panel, in inches
+_SMALL, _LARGE = 8, 10
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One panel.
+
+    Attributes:
+        values: (H, W): grey levels in [0, 1], or mass per pixel relative to the image's mean.
+        kind: "picture", "map", "error" |Ã| - |A*| (spurious mass positive, lost mass negative), or "blank".
+        outline: (H, W) truth, whose border is drawn.
+        title: above it.
+    """
+
+    values: Values
+    kind: str = MAP
+    outline: Values | None = None
+    title: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """Panels in rows; all maps share one colour scale, all errors another.
+
+    Attributes:
+        title: of the whole figure.
+        columns: titles above the first row.
+        rows: labels at the left.
+        panels: row by row.
+        notes: lines to print beside the figure: what it shows, in numbers.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    panels: tuple[tuple[Panel, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def draw(sheet: Sheet) -> Figure:
+    """Return the figure of a sheet."""
+    rows, columns = len(sheet.panels), len(sheet.panels[0])
+    figure = Figure(figsize=(columns * _WIDTH + 1.2, rows * (_WIDTH + 0.08) + 0.7), layout="compressed")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    panels = [panel for row in sheet.panels for panel in row]
+    scale = colour_limits([panel.values for panel in panels if panel.kind == MAP])
+    errors = [panel.values for panel in panels if panel.kind == ERROR]
+    error_scale = _symmetric(errors) if errors else None
+    for axis, panel in zip(axes.flat, panels, strict=True):
+        _draw_panel(panel, axis, scale, error_scale)
+    for axis, title in zip(axes[0], sheet.columns, strict=True):
+        axis.set_title(title, fontsize=_SMALL)
+    for axis, label in zip(axes[:, 0], sheet.rows, strict=True):
+        axis.set_ylabel(label, fontsize=_SMALL)
+    colours = heat(np.zeros((1, 1)), Figure().subplots(), norm=scale).cmap
+    _colour_bar(figure, axes, ScalarMappable(scale, colours), "mass per pixel\n(the image's mean = 1)")
+    if error_scale is not None:
+        label = "error per pixel\nα (spurious) above 0, β (lost) below"
+        _colour_bar(figure, axes, ScalarMappable(error_scale, _ERRORS), label)
+    figure.suptitle(sheet.title, fontsize=_LARGE)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is settled: no need to find it again for each file
+    return figure
+
+
+def save(sheet: Sheet, folder: Path, name: str) -> list[Path]:
+    """Write a sheet as PNG and PDF; return the two paths."""
+    figure = draw(sheet)
+    paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
+    for path in paths:
+        save_figure(figure, path, dpi=160)
+    return paths
+
+
+def _draw_panel(panel: Panel, axis: Any, scale: Normalize, error_scale: Normalize | None) -> None:
+    if panel.kind == BLANK:
+        axis.set_axis_off()
+    elif panel.kind == PICTURE:
+        axis.imshow(panel.values, cmap="gray", vmin=0, vmax=1)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    elif panel.kind == MAP:
+        heat(panel.values, axis, norm=scale)
+    else:
+        heat(panel.values, axis, norm=error_scale).set_cmap(_ERRORS)
+    if panel.outline is not None:
+        colour = "black" if panel.kind == ERROR else "cyan"
+        axis.contour(panel.outline, levels=[0.5 * panel.outline.max()], colors=colour, linewidths=0.5)
+    if panel.title:
+        axis.set_title(panel.title, fontsize=_SMALL)
+
+
+def _colour_bar(figure: Figure, axes: Any, colours: ScalarMappable, label: str) -> None:
+    extend = "max" if colours.norm.vmin == 0 else "both"
+    bar = figure.colorbar(colours, ax=axes, extend=extend, shrink=0.6, pad=0.015, aspect=25)
+    bar.set_label(label, fontsize=_SMALL)
+    bar.ax.tick_params(labelsize=_SMALL)
+
+
+def _symmetric(maps: Sequence[Values]) -> Normalize:
+    limit = max(float(np.quantile(np.abs(values), 0.98)) for values in maps) or 1.0
+    return Normalize(-limit, limit)

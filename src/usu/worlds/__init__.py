@@ -1,0 +1,8 @@
+"""Worlds where the true attribution is known, so that an upsampler can be judged without a metric of faith.
+
+Each is an image, a model, and the truth: which pixels count, or how much each of them counts.
+"""
+
+from usu.worlds.scene import Scene
+
+__all__ = ["Scene"]

@@ -1,0 +1,86 @@
+"""Photographs that a classifier is sure of, as parts of composed scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torchvision.transforms.functional as transforms
+from PIL import Image
+from torch import Tensor
+
+from usu.models import Classifier
+
+
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """A photograph and what the classifier says it shows.
+
+    Attributes:
+        picture: (3, h, w) float32, RGB in [0, 1].
+        target: the class index of the answer.
+        probability: of that answer.
+    """
+
+    picture: Tensor
+    target: int
+    probability: float
+
+
+def confident(classifier: Classifier, images: Sequence[Image.Image], least: float = 0.5) -> list[Photograph]:
+    """Return the photographs whose answer has at least the probability `least`, in the order given.
+
+    Args:
+        classifier: asked once for each image.
+        images: Pillow images of any size.
+        least: in [0, 1].
+
+    Raises:
+        ValueError: `least` is no probability, or an image is too slim to be cropped.
+    """
+    if not 0 <= least <= 1:
+        raise ValueError(f"least must be a probability in [0, 1], got {least!r}")
+    found = []
+    for image in images:
+        inputs, picture = classifier.prepare(image)
+        probability, target = probabilities(classifier, inputs[None])[0].max(0)
+        if float(probability) >= least:
+            found.append(Photograph(picture, int(target), float(probability)))
+    return found
+
+
+def probabilities(classifier: Classifier, inputs: Tensor) -> Tensor:
+    """Return the classifier's softmax (B, classes) for inputs (B, 3, H, W)."""
+    with torch.no_grad():
+        found: Tensor = torch.softmax(classifier.model(inputs), dim=1)
+    return found
+
+
+def normalised(classifier: Classifier, picture: Tensor) -> Tensor:
+    """Return a picture (3, H, W) in [0, 1] as the network takes it."""
+    inputs: Tensor = transforms.normalize(picture, classifier.prepare.mean, classifier.prepare.std)
+    return inputs
+
+
+def covering(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the middle of a picture (3, h, w), resized until it covers `size` pixels (height, width)."""
+    height, width = picture.shape[-2:]
+    ratio = max(size[0] / height, size[1] / width)
+    enlarged = [max(size[0], round(height * ratio)), max(size[1], round(width * ratio))]
+    resized = transforms.resize(picture, enlarged, transforms.InterpolationMode.BICUBIC, antialias=True)
+    middle: Tensor = transforms.center_crop(resized, list(size)).clamp(0, 1)
+    return middle
+
+
+def between_borders(length: int, cells: int, lowest: int, highest: int) -> list[int]:
+    """Return the positions in lowest..highest, along one axis, that lie inside a cell and on no border.
+
+    A border of `cells` cells over `length` pixels starts at a pixel whose cell differs from the one before.
+
+    >>> between_borders(8, 2, 3, 6)
+    [3, 5, 6]
+    """
+    cell_of = [((2 * pixel + 1) * cells) // (2 * length) for pixel in range(length)]
+    inner = range(max(1, lowest), min(length - 1, highest) + 1)
+    return [position for position in inner if cell_of[position] == cell_of[position - 1]]

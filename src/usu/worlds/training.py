@@ -1,0 +1,354 @@
+"""Networks trained on shapes or patterns, plain or right for the right reasons (paper, eq. 22)."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from usu.arrays import check_choice, check_number
+from usu.layers import frozen
+from usu.worlds.cache import cache_file, find, keep
+from usu.worlds.drawings import Drawings, Split, split
+from usu.worlds.gradients import differentiate, share_inside
+from usu.worlds.networks import NETWORKS
+from usu.worlds.patterns import patterns
+from usu.worlds.shapes import shapes
+
+WORLDS: dict[str, Callable[[int, int, int], Drawings]] = {"shapes": shapes, "patterns": patterns}
+
+PAPER_PENALTY = 0.1  # λ of eq. 22
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some steps of training.
+
+    Attributes:
+        steps: of the optimiser.
+        batch: images per step.
+        every: 1 for whole images; n for every n-th row and column, n² times cheaper, for networks that take
+            images of any size.
+        learning_rate: the highest; it rises and falls once in each stage.
+    """
+
+    steps: int
+    batch: int
+    every: int = 1
+    learning_rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is trained, by Adam.
+
+    Attributes:
+        plain: stages on cross entropy alone.
+        penalised: stages with the penalty, which go on from the plain network.
+    """
+
+    plain: tuple[Stage, ...]
+    penalised: tuple[Stage, ...]
+
+    def shortened(self, share: float) -> Recipe:
+        """Return the recipe with this share of the steps of each stage, at least one.
+
+        >>> Recipe((Stage(40, 8),), (Stage(3, 8),)).shortened(0.25)
+        Recipe(plain=(Stage(steps=10, batch=8, every=1, learning_rate=0.001),),
+               penalised=(Stage(steps=1, batch=8, every=1, learning_rate=0.001),))
+        """
+        plain, penalised = (
+            tuple(replace(stage, steps=max(1, round(share * stage.steps))) for stage in stages)
+            for stages in (self.plain, self.penalised)
+        )
+        return Recipe(plain, penalised)
+
+
+# What a CNN learns on small images holds on large ones, for a sixteenth of the work.
+RECIPES = {
+    "cnn": Recipe(
+        plain=(Stage(120, 32, 4, 2e-3), Stage(40, 24, 2), Stage(20, 16)),
+        penalised=(Stage(200, 32, 4, 2e-3), Stage(50, 24, 2), Stage(30, 16)),
+    ),
+    "mlp": Recipe(plain=(Stage(60, 32),), penalised=(Stage(240, 48),)),
+    "vit": Recipe(plain=(Stage(150, 32),), penalised=(Stage(240, 32),)),
+}
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """All that decides what weights come out; the key of the cache."""
+
+    network: str
+    penalty: float
+    world: str
+    count: int
+    seed: int
+    size: int
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a network is worth on some scenes.
+
+    Attributes:
+        accuracy: share of scenes whose class is told rightly.
+        inside: mean share of |∇ₓ s_y| that lies inside the foreground.
+    """
+
+    accuracy: float
+    inside: float
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A trained network, in evaluation mode.
+
+    Attributes:
+        model: takes (B, 1, size, size) in [0, 1], returns logits (B, classes).
+        test: its quality on the test scenes, which nothing was chosen by.
+        validation: its quality on the validation scenes, which the penalty may be chosen by.
+        before: quality on the test scenes before the penalty, of the plain network.
+        settings: that it was trained by.
+        seconds: that its training took, the plain network's not counted in.
+    """
+
+    model: nn.Module
+    test: Quality
+    validation: Quality
+    before: Quality
+    settings: TrainingSettings
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Return the accuracy on the test scenes."""
+        return self.test.accuracy
+
+    @property
+    def inside_before(self) -> float:
+        """Return the plain network's mean share of gradient magnitude inside the foreground (test scenes)."""
+        return self.before.inside
+
+    @property
+    def inside_after(self) -> float:
+        """Return this network's mean share of gradient magnitude inside the foreground (test scenes)."""
+        return self.test.inside
+
+    def __str__(self) -> str:
+        """Return one line that tells what came out."""
+        return (
+            f"{self.settings.network} on {self.settings.world}, λ = {self.settings.penalty:g}: accuracy "
+            f"{self.accuracy:.3f}, gradient inside the foreground {self.inside_before:.3f} before and "
+            f"{self.inside_after:.3f} after, {self.seconds:.0f} s"
+        )
+
+
+def trained(
+    name: str,
+    penalty: float = 0.0,
+    *,
+    world: str = "shapes",
+    count: int = 2000,
+    seed: int = 0,
+    size: int = 224,
+    recipe: Recipe | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    show_progress: bool = False,
+) -> TrainedNetwork:
+    """Return a trained network, from the cache where it was trained before.
+
+    Without a penalty it is trained on cross entropy alone. With one, that network is fine-tuned on
+    L = CE + λ · Σ_{x ∉ FG} |∇ₓ s_y|² (eq. 22), s_y the logit of the true class, the mean taken over images; λ
+    grows from 0 over the first third of the steps. The paper trains from scratch, as far as it says; a
+    penalty from the first step on can hold a network where all its gradients are zero.
+
+    Args:
+        name: "cnn", "mlp" or "vit".
+        penalty: λ, at least 0.
+        world: "shapes" or "patterns".
+        count: scenes in all, of which 70 % are trained on.
+        seed: of scenes, split, first weights and the order of training.
+        size: pixels of a side.
+        recipe: how to train; `RECIPES[name]` if None.
+        cache: folder of the weights; the user's cache folder if None.
+        show_progress: show a bar, and the result in one line, on standard error.
+
+    Raises:
+        ValueError: an unknown name or world, a negative penalty, too few scenes to split.
+        ImportError: safetensors is missing.
+    """
+    check_choice(name, tuple(NETWORKS), "name")
+    check_choice(world, tuple(WORLDS), "world")
+    if check_number(penalty, "penalty") < 0:
+        raise ValueError(f"penalty must be at least 0, got {penalty!r}")
+    settings = TrainingSettings(name, float(penalty), world, count, seed, size, recipe or RECIPES[name])
+    return _find_or_train(settings, cache, show_progress)
+
+
+def _find_or_train(
+    settings: TrainingSettings, cache: str | os.PathLike[str] | None, show_progress: bool
+) -> TrainedNetwork:
+    if settings.penalty == 0:  # how the penalised go on does not make the plain network another one
+        settings = replace(settings, recipe=replace(settings.recipe, penalised=()))
+    path = cache_file(f"{settings.world}-{settings.network}", asdict(settings), cache)
+    found = find(path, partial(_restored, settings))
+    if found is None:
+        plain = None
+        if settings.penalty > 0:
+            plain = _find_or_train(replace(settings, penalty=0.0), cache, show_progress)
+        found = _train(settings, plain, show_progress)
+        keep(path, found.model.state_dict(), _facts(found))
+    if show_progress:
+        print(found, file=sys.stderr)
+    return found
+
+
+def measure(model: nn.Module, scenes: Drawings) -> Quality:
+    """Return a network's accuracy and share of gradient inside the foreground on some scenes."""
+    return _measure(model.eval(), _Stack.of(scenes))
+
+
+@dataclass(frozen=True, eq=False)
+class _Stack:
+    """Scenes in memory: inputs (N, 1, size, size) and truth (N, size, size) as bytes."""
+
+    inputs: Tensor
+    truth: Tensor
+    targets: Tensor
+
+    @classmethod
+    def of(cls, scenes: Drawings) -> _Stack:
+        drawn = [
+            ((255 * scene.inputs).round().to(torch.uint8), scene.truth.to(torch.uint8), scene.target)
+            for scene in scenes
+        ]
+        inputs, truth, targets = zip(*drawn, strict=True)
+        return cls(torch.stack(inputs), torch.stack(truth), torch.tensor(targets))
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, chosen: Tensor, every: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+        """Return inputs and truth as float32, and the targets, of the chosen scenes."""
+        rows = slice(every // 2, None, every)
+        inputs, truth = self.inputs[chosen, :, rows, rows], self.truth[chosen, rows, rows]
+        return inputs / 255, truth.to(torch.float32), self.targets[chosen]
+
+
+def _train(settings: TrainingSettings, plain: TrainedNetwork | None, show_progress: bool) -> TrainedNetwork:
+    parts = _parts(settings)
+    started = time.perf_counter()
+    # The user's random numbers go on as if nothing had been trained.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = _untrained(settings)
+    if plain is not None:
+        model.load_state_dict(plain.model.state_dict())
+    stages = settings.recipe.penalised if plain else settings.recipe.plain
+    steps = sum(stage.steps for stage in stages)
+    description = f"training {settings.network}, λ = {settings.penalty:g}"
+    with tqdm(total=steps, desc=description, unit="step", disable=not show_progress, leave=False) as bar:
+        for loss, inside in _descend(model.train(), _Stack.of(parts.train), settings, stages):
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.3f}", inside=f"{inside:.2f}", refresh=False)
+    seconds = time.perf_counter() - started
+    test = measure(model, parts.test)
+    validation = measure(model, parts.validation)
+    return TrainedNetwork(model, test, validation, plain.test if plain else test, settings, seconds)
+
+
+def _descend(
+    model: nn.Module, scenes: _Stack, settings: TrainingSettings, stages: Sequence[Stage]
+) -> Iterator[tuple[float, float]]:
+    """Train `model` in place; yield the loss and the share inside (NaN without a penalty) of each step."""
+    optimiser = torch.optim.Adam(model.parameters(), fused=True)
+    order = _Order(len(scenes), settings.seed)
+    every_step = [(stage, step) for stage in stages for step in range(stage.steps)]
+    for step, (stage, step_of_stage) in enumerate(every_step):
+        for group in optimiser.param_groups:
+            group["lr"] = stage.learning_rate * _cycle((step_of_stage + 0.5) / stage.steps)
+        batch = scenes.take(order.next(stage.batch), stage.every)
+        # Seen through every n-th row and column, a gradient is n² times as large and has n² times fewer
+        # pixels: this keeps λ what it is on whole images.
+        penalty = settings.penalty / stage.every**2 * min(1.0, 3 * (step + 1) / len(every_step))
+        loss, inside = _loss(model, batch, penalty)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        yield float(loss.detach()), inside
+
+
+def _cycle(progress: float) -> float:
+    """Return the share of the highest learning rate: up in the first tenth, down along a cosine."""
+    return min(10 * progress, (1 + math.cos(math.pi * progress)) / 2)
+
+
+class _Order:
+    """Deals out the numbers of scenes: all in a random order, then all in another one."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._count = count
+        self._random = torch.Generator().manual_seed(seed)
+        self._waiting = torch.empty(0, dtype=torch.int64)
+
+    def next(self, length: int) -> Tensor:
+        while len(self._waiting) < length:
+            further = torch.randperm(self._count, generator=self._random)
+            self._waiting = torch.cat([self._waiting, further])
+        dealt, self._waiting = self._waiting[:length], self._waiting[length:]
+        return dealt
+
+
+def _loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], penalty: float) -> tuple[Tensor, float]:
+    """Return the loss of eq. 22, and the share of the gradients that lies inside."""
+    inputs, truth, targets = batch
+    if penalty == 0:
+        return cross_entropy(model(inputs), targets), float("nan")
+    logits, gradients = differentiate(model, inputs, targets, create_graph=True)
+    outside = (gradients.square().sum(1) * (1 - truth)).sum((1, 2)).mean()
+    inside = share_inside(gradients.detach().sum(1), truth).mean()
+    return cross_entropy(logits, targets) + penalty * outside, float(inside)
+
+
+def _measure(model: nn.Module, scenes: _Stack, batch: int = 25) -> Quality:
+    right, inside = [], []
+    with frozen(model):
+        for chosen in torch.arange(len(scenes)).split(batch):
+            inputs, truth, targets = scenes.take(chosen)
+            logits, gradients = differentiate(model, inputs, targets)
+            right.append(logits.argmax(1) == targets)
+            inside.append(share_inside(gradients.sum(1), truth))
+    return Quality(float(torch.cat(right).double().mean()), float(torch.cat(inside).mean()))
+
+
+def _parts(settings: TrainingSettings) -> Split:
+    return split(WORLDS[settings.world](settings.count, settings.seed, settings.size), settings.seed)
+
+
+def _untrained(settings: TrainingSettings) -> nn.Module:
+    classes = len(WORLDS[settings.world](1, 0, settings.size).classes)
+    return NETWORKS[settings.network](classes, settings.size)
+
+
+def _facts(network: TrainedNetwork) -> dict[str, Any]:
+    qualities = {name: asdict(getattr(network, name)) for name in ("test", "validation", "before")}
+    return {**qualities, "seconds": network.seconds}
+
+
+def _restored(settings: TrainingSettings, state: dict[str, Tensor], facts: dict[str, Any]) -> TrainedNetwork:
+    model = _untrained(settings)
+    model.load_state_dict(state)
+    qualities = {name: Quality(**facts[name]) for name in ("test", "validation", "before")}
+    return TrainedNetwork(model.eval(), **qualities, settings=settings, seconds=facts["seconds"])
