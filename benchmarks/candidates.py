@@ -77,8 +77,8 @@ def valued(task: Task, tree: str, method: str = "owen", passes: int = 158) -> di
     return {f"scores {method} {tree}": found.score_map}
 
 
-def owen(task: Task, tree: str = "halved slic", passes: int = 158) -> dict[str, Pixels]:
-    """Owen values on one tree with all that is made of them: three redistributions and the complete map."""
+def owen(task: Task, passes: int = 160) -> dict[str, Pixels]:
+    """Owen values on one tree, and what is made of them: complete maps, and scores to redistribute by."""
     coarse, photograph = task.coarse, task.photograph
     found = usu.upsample(
         coarse.values[0],
@@ -88,22 +88,34 @@ def owen(task: Task, tree: str = "halved slic", passes: int = 158) -> dict[str, 
         mode="complete",
         mass=coarse.mass,
         images=photograph.picture,
-        segmentation=TREES[tree],
+        segmentation=TREES["halved slic"],
         method="owen",
-        passes=passes,
         temperature=1.0,
+        passes=passes - 1,
     )
-    scores = np.asarray(found.scores[0])[found.partitions[0]]
-    maps = {f"scores owen {tree} {passes}": scores, f"complete {tree} {passes}": found.attribution}
-    maps[f"complete, even, {tree} {passes}"] = found.by("nearest")
+    scores = found.scores[0][found.partitions[0]]
+    sharper = usu.redistribute(
+        found.coarse,
+        found.score_map,
+        neighbourhoods=found.neighbourhoods,
+        mass="total",
+        temperature=0.3,
+        negative="opposite",
+    )
+    maps = {
+        f"complete {passes}": found.attribution,
+        f"complete, even, {passes}": found.by("nearest"),
+        f"complete, ε = 0.3, {passes}": sharper,
+        f"scores owen {passes}": scores,
+    }
     for name in ("usu", "hybrid"):
         upsampler = find_upsampler(name, temperature=0.2, mass=coarse.mass)
-        maps[f"{name} owen {tree} {passes}"] = upsampler(coarse.values[0], torch.from_numpy(scores))
+        maps[f"{name} owen {passes}"] = upsampler(coarse.values[0], torch.as_tensor(scores))
     return maps
 
 
 def complete(task: Task, tree: str, power: float = 0.0) -> dict[str, Pixels]:
-    """The complete map, its cells' masses spread evenly, and the same smoothed along the photograph's edges."""
+    """Other trees and turns: the complete map, spread evenly, and smoothed along the photograph's edges."""
     usu.owen._AREA_POWER = power
     photograph = task.photograph
     found = usu.upsample(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from usu.files import written_whole
 
 FILLS = ("blur", "mean")
 AREAS = tuple(f"{curve}, {fill}" for fill in FILLS for curve in ("deletion", "insertion"))
@@ -47,19 +49,36 @@ MEASURES = tuple(
 )
 
 
-def read_results(folder: Path) -> Results:
-    """Return the rows of every map found below `folder`, by map and photograph.
+def read_records(source: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a folder of results, or of the file that `gather` made of one."""
+    if source.is_dir():
+        yield from (json.loads(path.read_text()) for path in sorted(source.glob("*/*.json")))
+    elif source.exists():
+        yield from map(json.loads, source.read_text().splitlines())
+
+
+def gather(folder: Path, target: Path) -> None:
+    """Write the records of a folder to one file, a line each: the areas, without the curves."""
+    with written_whole(target) as file:
+        for record in read_records(folder):
+            for entry in record["maps"].values():
+                for seed in entry["seeds"].values():
+                    seed.update({name: {"area": seed[name]["area"]} for name in AREAS})
+            file.write((json.dumps(record) + "\n").encode())
+
+
+def read_results(source: Path) -> Results:
+    """Return the rows of every map found in `source`, a folder or a file, by map and photograph.
 
     Raises:
         ValueError: two methods gave a map of one name for one photograph.
     """
     results: Results = {}
-    for path in sorted(folder.glob("*/*.json")):
-        record = json.loads(path.read_text())
+    for record in read_records(source):
         for name, entry in record["maps"].items():
             rows = results.setdefault(name, {})
             if record["photograph"] in rows:
-                raise ValueError(f"{path}: another method has a map {name!r} of this photograph too")
+                raise ValueError(f"two methods have a map {name!r} of {record['photograph']}")
             areas = np.array([_measures(seed) for seed in entry["seeds"].values()])
             rows[record["photograph"]] = Row(
                 record["half"], entry["passes"], record["seconds_outside"], areas
@@ -156,9 +175,9 @@ def _line(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def tables(folder: Path) -> str:
-    """Return all tables in Markdown."""
-    results = read_results(folder)
+def tables(source: Path) -> str:
+    """Return all tables in Markdown, of a folder of results or of a file that `gather` made."""
+    results = read_results(source)
     parts: list[tuple[str, Sequence[str], Callable[[], Iterable[str]]]] = [
         (
             "The reporting half",

@@ -34,7 +34,7 @@ from candidates import CANDIDATES
 from curves import Curves, ranks
 from peers import DEAR, PEERS
 from photographs import Photograph, photographs
-from score_tables import FILLS, HALVES, tables
+from score_tables import FILLS, HALVES, gather, tables
 from tasks import Costed, Frozen, Made, Method, Task, make
 from torch import nn
 from tqdm import tqdm
@@ -162,6 +162,9 @@ def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scores"), help="results folder")
     parser.add_argument("--cache", type=Path, help="folder for the maps themselves")
     parser.add_argument("--table", type=Path, help="write the tables to this file")
+    parser.add_argument(
+        "--gathered", type=Path, help="one file for all results: written, or with --images 0 read"
+    )
     return parser.parse_args(given)
 
 
@@ -178,7 +181,9 @@ def main() -> None:
         study = Study(photograph, position, classifier.model, quick, arguments.out, arguments.cache, fresh)
         for name in arguments.methods:
             study.measure(name, arguments.tie_seeds)
-    text = tables(arguments.out)
+    if arguments.gathered and arguments.images:
+        gather(arguments.out, arguments.gathered)
+    text = tables(arguments.gathered or arguments.out)
     print(text)
     if arguments.table:
         title = "# Measurements of the scores"

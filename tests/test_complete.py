@@ -38,7 +38,6 @@ def test_a_photograph_is_accounted_for(classifier, photograph, passes):
         target=285,
         images=picture,
         mode="complete",
-        method="owen",
         passes=passes,
         segmentation=TREES,
     )
@@ -63,7 +62,6 @@ def test_players_of_several_trees_are_intersected():
         lambda batch: weighted(torch.from_numpy(batch)).numpy(),
         0,
         mode="complete",
-        method="owen",
         passes=100,
         output="logit",
         baselines="zeros",
@@ -86,7 +84,6 @@ def test_within_a_cell_pixels_follow_the_source_also_where_mass_is_negative():
         negative,
         0,
         mode="complete",
-        method="owen",
         passes=2,
         output="logit",
         baselines="zeros",
@@ -99,9 +96,7 @@ def test_within_a_cell_pixels_follow_the_source_also_where_mass_is_negative():
 
 def test_it_is_saved_and_loaded(tmp_path):
     model = small_cnn()
-    found = usu.explain(
-        model, torch.rand(3, 16, 16), mode="complete", method="owen", passes=20, segmentation=TREES
-    )
+    found = usu.explain(model, torch.rand(3, 16, 16), mode="complete", passes=20, segmentation=TREES)
     found.save(tmp_path / "complete.npz")
     loaded = usu.Explanation.load(tmp_path / "complete.npz")
     assert loaded.mode == "complete"

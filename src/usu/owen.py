@@ -24,7 +24,9 @@ from usu.trees import Tree
 
 # Divided at a time: few, so that each choice knows the values before it; many, so that batches are filled.
 _AT_ONCE = 4
-_AREA_POWER = 0.0
+
+# A player's turn is by |value| · area^this: of two equal values, what is spread over more pixels is coarser.
+_AREA_POWER = 0.5
 
 
 def owen_values(
@@ -117,7 +119,7 @@ class _Division:
             self.added += 1
 
     def choose(self) -> list[_Player]:
-        """Take the players with the largest values off the queue, as far as the budget goes."""
+        """Take the players whose turn it is off the queue, as far as the budget goes."""
         count = min(_AT_ONCE, self.splits, len(self.queue))
         self.splits -= count
         return [heapq.heappop(self.queue)[2] for _ in range(count)]

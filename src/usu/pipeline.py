@@ -26,6 +26,8 @@ from usu.targets import Targets, check_outputs, name_of
 from usu.upsamplers import upsample_all
 
 MODES = ("usu", "iwmr", "hybrid", "complete")
+# Where a mode's defaults differ from those of `usu.Settings`; docs/scores.md has the reasons.
+_DEFAULTS: dict[str, dict[str, Any]] = {"complete": {"method": "owen", "temperature": 1.0}}
 
 
 def explain(
@@ -56,7 +58,7 @@ def explain(
             token output before pooling. The result says which.
         mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells; "complete" takes
             Owen values as the coarse map, on cells of their own, and the source's map as their scores: all
-            pixels together sum to f(x) - f(fill). It needs method="owen".
+            pixels together sum to f(x) - f(fill).
         images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
         classes: names in the order of the outputs, for targets given by name.
         placement: where the inputs lie in the photograph, for `Explanation.at_photograph`; for a batch, one
@@ -343,7 +345,7 @@ def _mean_score_map(refinements: list[Refinement], settings: Settings) -> Array:
 
 def _options(mode: str, settings: Mapping[str, Any]) -> Settings:
     check_choice(mode, MODES, "mode")
-    options = Settings.of(**settings)
+    options = Settings.of(**{**_DEFAULTS.get(mode, {}), **settings})
     if mode != "complete":
         return options
     if options.method != "owen":
