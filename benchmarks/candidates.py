@@ -114,6 +114,11 @@ def owen(task: Task, passes: int = 160) -> dict[str, Pixels]:
     return maps
 
 
+def budget(task: Task, passes: int) -> dict[str, Pixels]:
+    """Return the complete map alone, at another number of passes."""
+    return {f"complete {passes}": owen(task, passes)[f"complete {passes}"]}
+
+
 def complete(task: Task, tree: str, power: float = 0.0) -> dict[str, Pixels]:
     """Other trees and turns: the complete map, spread evenly, and smoothed along the photograph's edges."""
     usu.owen._AREA_POWER = power
@@ -164,7 +169,7 @@ CANDIDATES: dict[str, Method] = {
     "owen": owen,
     **{f"complete {tree}": partial(complete, tree=tree) for tree in TREES},
     **{f"complete 0.5 {tree}": partial(complete, tree=tree, power=0.5) for tree in TREES},
-    **{f"owen {passes}": partial(owen, passes=passes) for passes in (40, 80, 320)},
+    **{f"complete {passes}": partial(budget, passes=passes) for passes in (40, 80, 320)},
     **{f"finished {tree}": partial(finished, tree=tree) for tree in FINISHED},
     **{f"owen {tree}": partial(valued, tree=tree) for tree in TREES},
     **{f"random {tree}": partial(valued, tree=tree, method="random") for tree in ("slic", "halved slic")},
