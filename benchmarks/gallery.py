@@ -92,15 +92,15 @@ def _draw_stages(explanation: Explanation, panels: Sequence[Any], category: str)
 def _draw_method(explanation: Explanation, panels: Sequence[Any]) -> None:
     maps = [explanation.by(name) for name in UPSAMPLERS]
     norm = plot.colour_limits(maps)
-    image = plot.coarse_cells(explanation, panels[0], norm=norm)
+    # One of several grids is a small part of the whole map, and would be blank on its scale.
+    plot.coarse_cells(explanation, panels[0], norm=None if explanation.further else norm)
     panels[0].set_title(METHODS[explanation.source], fontsize=11)
     if explanation.further:
-        panels[0].set_xlabel(f"coarsest of {1 + len(explanation.further)} grids", fontsize=9)
-    for axis, values in zip(panels[1:4], maps, strict=True):
-        plot.heat(values, axis, norm=norm)
+        panels[0].set_xlabel(f"coarsest of {1 + len(explanation.further)} grids, own scale", fontsize=9)
+    images = [plot.heat(values, axis, norm=norm) for axis, values in zip(panels[1:4], maps, strict=True)]
     limit = norm.vmax
     panels[0].figure.colorbar(
-        ScalarMappable(norm, image.cmap),
+        ScalarMappable(norm, images[0].cmap),
         cax=panels[4],
         orientation="horizontal",
         ticks=MaxNLocator(2, symmetric=True),

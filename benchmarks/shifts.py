@@ -1,11 +1,12 @@
 """Finer coarse maps at the price of a few passes: Grad-CAM of shifted inputs, and of an earlier layer.
 
-    python benchmarks/scores.py DATA --half choosing --images 24 --methods "shifted 14" "shifted 28" "layer 14"
+    python benchmarks/scores.py DATA --half choosing --images 24 \
+        --methods bilinear owen "shifted 14" "shifted 28" "layer 14"
     python benchmarks/shifts.py RESULTS [--maps NAME...] [--references NAME...] [--half choosing]
 
-After Jitter-CAM and Augmented Grad-CAM: a cell of 32 pixels says nothing of where in it the evidence lies, but
-cells of inputs shifted by parts of a cell overlap it differently. The second command needs no model: it prints
-means, paired differences and the spread over tie seeds of the named maps from the saved results.
+After Jitter-CAM and Augmented Grad-CAM: a cell of 32 pixels does not say where in it the evidence lies, but
+the cells of inputs shifted by parts of a cell overlap it differently. The second command needs no model: from
+the saved results it prints means, paired differences and the spread over tie seeds of the named maps.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ EARLIER = "_blocks.10"
 
 
 def shifted(task: Task, shifts: int) -> tuple[Tensor, Mass]:
-    """Return Grad-CAM of `shifts`² shifted inputs, placed back and averaged: cells (shifts · 7)², and their mass.
+    """Return Grad-CAM of `shifts`² shifted inputs, placed back and averaged, and its kind of mass.
 
-    The shifts lie symmetrically around 0, a fraction of a cell apart. What is shifted in is the input mirrored
-    at its border, and what falls on a mirrored pixel goes back to the pixel that it was copied from: the mass
-    of the mean is the mean of the masses, to rounding.
+    Its grid is `shifts` times finer. The shifts lie symmetrically around 0, 1 / `shifts` of a cell apart.
+    What is shifted in is the input mirrored at its border, and what falls on a mirrored pixel goes back to
+    the pixel that it was copied from: the mass of the map is the mean of the shifted maps' masses. A shift
+    counts two passes, forward and backward.
     """
     coarse, inputs = task.coarse, task.photograph.inputs
     grid, size = tuple(coarse.values.shape[-2:]), tuple(inputs.shape[-2:])
@@ -60,7 +62,7 @@ def shifted(task: Task, shifts: int) -> tuple[Tensor, Mass]:
 
 
 def _origins(pixels: int, cells: int, shifts: int) -> list[Tensor]:
-    """Return, for each shift along one axis, the pixel (pixels,) that each pixel of the shifted input copies."""
+    """Return, for each shift along one axis, which pixel each pixel of the shifted input copies."""
     cell = pixels // cells
     mirrored = torch.from_numpy(np.pad(np.arange(pixels), cell, mode="symmetric"))
     starts = [cell + round((2 * shift - shifts + 1) * cell / (2 * shifts)) for shift in range(shifts)]
@@ -81,12 +83,11 @@ COARSE: dict[str, Callable[[Task], tuple[Tensor, Mass]]] = {
     "layer 14": earlier,
 }
 INTERPOLATIONS = ("nearest", "bilinear")
-REDISTRIBUTIONS = ("usu", "hybrid")
 SCORES = "scores owen halved slic 158"
 
 
 def upsampled(task: Task, name: str) -> dict[str, Pixels]:
-    """A finer coarse map brought to pixels: by interpolation, and by redistribution with Owen values as scores."""
+    """A finer coarse map brought to pixels, by interpolation and by redistribution with Owen values."""
     coarse, mass = COARSE[name](task)
     size = tuple(task.photograph.inputs.shape[-2:])
     # Interpolation needs no scores, so that its price is that of the coarse map.
@@ -95,16 +96,14 @@ def upsampled(task: Task, name: str) -> dict[str, Pixels]:
         for mode in INTERPOLATIONS
     }
     scores = torch.from_numpy(task.made_by("owen")[SCORES])
-    for method in REDISTRIBUTIONS:
-        upsampler = find_upsampler(method, temperature=0.2, mass=mass)
-        maps[f"{method} owen {name}"] = upsampler(coarse, scores)
-    return maps
+    upsampler = find_upsampler("usu", temperature=0.2, mass=mass)
+    return {**maps, f"usu owen {name}": upsampler(coarse, scores)}
 
 
 SHIFTED: dict[str, Method] = {name: partial(upsampled, name=name) for name in COARSE}
 
-MAPS = tuple(f"{how} {name}" for name in COARSE for how in ("nearest", "bilinear", "usu owen", "hybrid owen"))
-REFERENCES = ("nearest", "bilinear", "usu owen halved slic 158")
+MAPS = tuple(f"{how} {name}" for name in COARSE for how in ("nearest", "bilinear", "usu owen"))
+REFERENCES = ("bilinear", "usu owen halved slic 158")
 
 
 def main() -> None:
@@ -125,7 +124,7 @@ def main() -> None:
     results = {name: {key: found[name][key] for key in sorted(shared)} for name in sorted(wanted)}
     parts = [means(results, arguments.half)]
     for reference in arguments.references:
-        few = {name: results[name] for name in {*arguments.maps, reference}}
+        few = {name: results[name] for name in (*arguments.maps, reference)}
         parts.append(paired(few, reference, arguments.half))
     parts.append(ties(results))
     print("\n\n".join("\n".join(part) for part in parts))

@@ -89,7 +89,8 @@ def described(entry: Entry | None, errors: list[str]) -> str:
         if entry["error"] not in errors:
             errors.append(entry["error"])
         return f"no ({errors.index(entry['error']) + 1})"
-    grids = f" and {len(entry['further'])} further grids" if entry["further"] else ""
+    more = len(entry["further"])
+    grids = f" and {more} further grid{'s' * (more > 1)}" if more else ""
     spent = entry["forward_passes"]
     passes = "passes not known" if spent is None else f"{spent:,} pass{'es' * (spent != 1)}"
     return f"{entry['cells']}{grids}, {entry['mass']}, {passes}, {entry['seconds']:.2f} s"

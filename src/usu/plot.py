@@ -237,8 +237,8 @@ def _draw_stages(explanation: Explanation, panels: list[Axes], norm: Normalize) 
     count = segment_borders(explanation, segments)
     image = score_map(explanation, scores)
     shape = " × ".join(map(str, explanation.coarse.shape))
-    cells = f"Coarse map, {shape} cells" if not explanation.further else f"Coarsest map, {shape} cells"
-    titles = ["Input", cells, f"Finest segments, {count}", "Score map"]
+    which = "Coarsest" if explanation.further else "Coarse"
+    titles = ["Input", f"{which} map, {shape} cells", f"Finest segments, {count}", "Score map"]
     for axis, title in zip(panels, titles, strict=True):
         axis.set_title(title, fontsize=_SMALL)
     return image

@@ -191,7 +191,10 @@ def check_outputs(outputs: Any, count: int, indices: Sequence[int] = ()) -> Tens
     """
     scores = as_floats(outputs, "the result of forward_func")
     if scores.dim() != 2 or len(scores) != count:
-        raise ValueError(f"forward_func must return ({count}, classes) outputs, got {tuple(scores.shape)}")
+        raise ValueError(
+            f"forward_func must return ({count}, classes) outputs, got {tuple(scores.shape)}; for other kinds "
+            "of output, give a callable as target"
+        )
     if not bool(scores.isfinite().all()):
         raise ValueError("forward_func returned NaN or infinite outputs; no score can be made of them")
     if max(indices, default=0) >= scores.shape[1]:
@@ -210,4 +213,7 @@ def probabilities(outputs: Any, targets: Sequence[Target]) -> list[float | None]
 
 def name_of(target: Target) -> int | str:
     """Return a target as a record can hold it: an index as it is, a callable by its name."""
-    return target if isinstance(target, int) else getattr(target, "__qualname__", type(target).__name__)
+    if isinstance(target, int):
+        return target
+    name: str = getattr(target, "__qualname__", type(target).__name__)
+    return name.replace(".<locals>", "")

@@ -143,7 +143,7 @@ class CamSource:
         strategy: what the method is made of, as a function to the maps of a job.
         score: what is differentiated, from the model's outputs and the targets to (B,); gradient-free
             methods take the targets' logits.
-        tokens: whether the method makes sense on the tokens of a vision transformer.
+        tokens: whether the method works on the tokens of a vision transformer, whose channels come last.
     """
 
     name: str
@@ -172,15 +172,16 @@ class CamSource:
         """
         check_evaluation_mode(model, "model")
         chosen = check_targets(targets, len(inputs), batched=True)
-        found, search = find_layer(model, inputs[:1], layer)
+        first = chosen[:1]
+        found, search = find_layer(model, inputs[:1], layer, lambda outputs: self.score(outputs, first))
 
         def grid(output: Tensor) -> Tensor:
-            if not self.tokens and isinstance(output, Tensor) and output.dim() == 3:
-                raise ValueError(
-                    f"{self.name} needs a layer of shape (B, C, h, w), {found.name!r} gives tokens: it "
-                    "replaces whole channels by values that no token can have"
-                )
             cells = found.grid_of(output, inputs.shape[-2:])
+            if not self.tokens and cells is not output:  # axes were moved: tokens, or channels that come last
+                raise ValueError(
+                    f"{self.name} needs a layer of shape (B, C, h, w), {found.name!r} gives tokens of shape "
+                    f"{tuple(output.shape)}: it replaces whole channels, on the axis after the batch's"
+                )
             return cells.to(torch.promote_types(cells.dtype, torch.float32))  # half has no NumPy routines
 
         with ExitStack() as undo:

@@ -18,7 +18,7 @@ from usu.adapters.fullgrad import grids
 from usu.arrays import check_choice
 from usu.layers import frozen
 from usu.perturbation import check_evaluation_mode
-from usu.pipeline import MODES, upsample
+from usu.pipeline import upsample
 from usu.settings import Settings
 from usu.targets import Target
 from usu.upsamplers import find_upsampler
@@ -32,6 +32,9 @@ except ImportError as missing:
     raise ImportError("CAM methods need pytorch-grad-cam: pip install 'usu-xai[cam]'") from missing
 
 Maps: TypeAlias = "list[np.ndarray[Any, np.dtype[Any]]]"
+
+# Of `usu.explain`'s modes, those that redistribute the object's own map.
+MODES = ("usu", "iwmr", "hybrid")
 
 
 def upsampled(

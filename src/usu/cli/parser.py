@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NoReturn, TypeAlias
 
-from usu.cli import reproduce
+from usu.cli import report_page, reproduce
 from usu.cli.commands import BAD_INPUT, check, demo, explain_files
 from usu.sources import SOURCES
 
@@ -162,7 +162,8 @@ _WEIGHTS = "the network's weights: a state dict, as torch.save writes it"
 _TARGET = "class to explain, by index or name (default: the predicted one)"
 _LAYER = "module whose map is taken, such as layer4 (default: the last one before pooling)"
 _MODE = """usu keeps the mass of each cell; iwmr and hybrid keep only the total and move it to the cells that
-matter, hybrid in proportion to the mass that is there (default: %(default)s)"""
+matter, hybrid in proportion to the mass that is there; complete accounts for the prediction itself, by Owen
+values on parts of the picture (default: %(default)s)"""
 _SOURCE = "method that gives the coarse map: %(choices)s (default: %(default)s)"
 _SIZE = """what overlay.png shows: the network's input, or the whole photograph with the map at its size
 (default: %(default)s)"""
@@ -195,7 +196,7 @@ COMMANDS = (
             argument("--weights", _WEIGHTS, metavar="FILE"),
             argument("--target", _TARGET, metavar="CLASS"),
             argument("--layer", _LAYER, metavar="NAME"),
-            argument("--mode", _MODE, choices=("usu", "iwmr", "hybrid"), default="usu"),
+            argument("--mode", _MODE, choices=("usu", "iwmr", "hybrid", "complete"), default="usu"),
             argument("--source", _SOURCE, choices=SOURCES, metavar="NAME", default="gradcam"),
             argument("--size", _SIZE, choices=("network", "photograph"), default="network"),
             argument("--temperature", _TEMPERATURE, metavar="T", type=_positive),
@@ -217,6 +218,20 @@ COMMANDS = (
             argument("--upsampler", _UPSAMPLER, action="append", choices=UPSAMPLERS, metavar="NAME"),
             argument("--require", _REQUIRE, action="append", choices=UPSAMPLERS, metavar="NAME", default=[]),
             argument("--json", _JSON, action="store_true"),
+        ),
+    ),
+    Command(
+        name="report",
+        run=report_page.report,
+        summary=report_page.SUMMARY,
+        details=report_page.DETAILS,
+        examples=report_page.EXAMPLES,
+        arguments=(
+            argument("explanations", "files that usu wrote", metavar="EXPLANATION.npz", nargs="+"),
+            argument("-o", "--out", "the page (default: %(default)s)", metavar="FILE", default="report.html"),
+            argument("--model", "name of the network, which a record does not hold", metavar="NAME"),
+            argument("--classes", "file with the names of the classes, a line for each", metavar="FILE"),
+            argument("--quick", "leave out the verdicts, which take most of the time", action="store_true"),
         ),
     ),
     Command(

@@ -42,7 +42,8 @@ def fact_table(explanation: Explanation, category: str | None, model: str, secon
 def cells_of(explanation: Explanation) -> str:
     """Return what the coarse map is made of, such as "7 × 7 cells" or "64 superpixels"."""
     kind = "cells" if explanation.neighbourhoods is None else "superpixels"
-    grids = f" and {len(explanation.further)} further grids" if explanation.further else ""
+    more = len(explanation.further)
+    grids = f" and {more} further grid{'s' * (more > 1)}" if more else ""
     return f"{' × '.join(map(str, explanation.coarse.shape))} {kind}{grids}"
 
 
@@ -65,13 +66,13 @@ def mass_table(explanation: Explanation, maps: Mapping[str, Array]) -> list[str]
         densities = grid / own.areas(grid) if explanation.mass == "total" else grid
         masses = masses + cells.sum(own.spread(densities))
     scale = float(masses.abs().mean())
-    lines = [f"{'upsampler':<12}{'D1 error':>12}{'relative':>12}{'total mass':>12}"]
+    lines = [f"{'upsampler':<12}{'D1 error':>12}{'relative':>12}{'total mass':>14}"]
     for name, values in maps.items():
         pixels = wide(values)
         error = float((cells.sum(pixels) - masses).abs().mean())
         relative = f"{error / scale:.1e}" if scale else "-"
-        lines.append(f"{name:<12}{error:>12.1e}{relative:>12}{float(pixels.sum()):>12.6g}")
-    lines.append(f"{'(coarse map)':<36}{float(masses.sum()):>12.6g}")
+        lines.append(f"{name:<12}{error:>12.1e}{relative:>12}{float(pixels.sum()):>14.6g}")
+    lines.append(f"{'(coarse map)':<36}{float(masses.sum()):>14.6g}")
     return [
         *lines,
         "D1 error: mean over cells of |sum of pixels - mass of the cell|; relative to the mean |mass|",
