@@ -192,8 +192,8 @@ def check_outputs(outputs: Any, count: int, indices: Sequence[int] = ()) -> Tens
     scores = as_floats(outputs, "the result of forward_func")
     if scores.dim() != 2 or len(scores) != count:
         raise ValueError(
-            f"forward_func must return ({count}, classes) outputs, got {tuple(scores.shape)}; for other kinds "
-            "of output, give a callable as target"
+            f"forward_func must return ({count}, classes) outputs, got {tuple(scores.shape)}; for other "
+            "kinds of output, give a callable as target"
         )
     if not bool(scores.isfinite().all()):
         raise ValueError("forward_func returned NaN or infinite outputs; no score can be made of them")
