@@ -83,7 +83,7 @@ COARSE: dict[str, Callable[[Task], tuple[Tensor, Mass]]] = {
     "layer 14": earlier,
 }
 INTERPOLATIONS = ("nearest", "bilinear")
-SCORES = "scores owen halved slic 158"
+SCORES = "scores owen 160"
 
 
 def upsampled(task: Task, name: str) -> dict[str, Pixels]:
@@ -103,7 +103,7 @@ def upsampled(task: Task, name: str) -> dict[str, Pixels]:
 SHIFTED: dict[str, Method] = {name: partial(upsampled, name=name) for name in COARSE}
 
 MAPS = tuple(f"{how} {name}" for name in COARSE for how in ("nearest", "bilinear", "usu owen"))
-REFERENCES = ("bilinear", "usu owen halved slic 158")
+REFERENCES = ("bilinear", "usu owen 160")
 
 
 def main() -> None:

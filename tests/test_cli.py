@@ -20,7 +20,7 @@ from usu.cli import commands, parser
 from usu.models import DEMO_MODEL, imagenet_categories
 from usu.plot import TITLES
 
-FILES = {"overlay.png", "comparison.png", "explanation.npz"}
+FILES = {"overlay.png", "comparison.png", "report.html", "explanation.npz"}
 
 
 @pytest.fixture(scope="session")

@@ -132,6 +132,23 @@ class Explanation:
             raise ValueError("where the image lies in a photograph is not known: give explain a `placement`")
         return self.placement.to_photograph(self.attribution, padding=padding)
 
+    def to_html(self, *, category: str | None = None, model: str | None = None) -> str:
+        """Return the interactive report of this explanation, one self-contained HTML document.
+
+        Args:
+            category: name of the class.
+            model: name of the model.
+        """
+        from usu.report import Entry, html
+
+        return html([Entry(self, category=category, model=model)])
+
+    def _repr_html_(self) -> str:
+        """Return the report as a notebook shows it, without the verdicts, which take seconds."""
+        from usu.report import Entry, frame
+
+        return frame(Entry(self, verdicts=False))
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one `.npz`, whole or not at all: a file that exists is replaced at the end.
 

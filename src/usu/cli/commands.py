@@ -30,7 +30,7 @@ _TO_EXPLAIN = ("layer", "mode", "source", "temperature", "importance_temperature
 def demo(options: argparse.Namespace) -> int:
     """Explain scikit-image's photograph of a cat."""
     folder = _writable_folder(options.out)
-    _explain_picture(*_demo_photograph(), folder)
+    _explain_picture(*_demo_photograph(), folder, verdicts=True)
     return 0
 
 
@@ -82,13 +82,19 @@ def explain_files(options: argparse.Namespace) -> int:
 
 
 def _explain_picture(
-    image: Image.Image, classifier: Classifier, folder: Path, size: str = "network", **keywords: Any
+    image: Image.Image,
+    classifier: Classifier,
+    folder: Path,
+    size: str = "network",
+    verdicts: bool = False,
+    **keywords: Any,
 ) -> None:
-    """Explain one picture, write the three files, print the tables."""
+    """Explain one picture, write the four files, print the tables; verdicts in the report take seconds."""
     from tqdm import tqdm
 
     from usu.pipeline import explain
     from usu.plot import TITLES, comparison, overlay_figure, save_figure
+    from usu.report import Entry, write
 
     inputs, picture = classifier.prepare(image)
     placement = classifier.prepare.placement(image)
@@ -108,9 +114,10 @@ def _explain_picture(
     explanation.save(folder / "explanation.npz")
     save_figure(overlay_figure(_SIZES[size](explanation, image), **names), folder / "overlay.png")
     save_figure(comparison(explanation, maps, **names), folder / "comparison.png")
+    write([Entry(explanation, name=folder.name, verdicts=verdicts, **names)], folder / "report.html")
     lines = [
         *fact_table(explanation, category, classifier.name, seconds),
-        f"{'written to':<16}{folder}: overlay.png, comparison.png, explanation.npz",
+        f"{'written to':<16}{folder}: overlay.png, comparison.png, report.html, explanation.npz",
         "",
         *mass_table(explanation, maps),
         "",

@@ -95,8 +95,9 @@ start here:
 
 _FILES = """\
 Writes overlay.png (the map over the photograph), comparison.png (all stages, and all upsamplers side by
-side) and explanation.npz (every array; usu.Explanation.load reads it), and prints the class, the cost,
-and how well each upsampler keeps the mass of the coarse map's cells (the D1 error)."""
+side), report.html (a page to explore the map in) and explanation.npz (every array; usu.Explanation.load
+reads it), and prints the class, the cost, and how well each upsampler keeps the mass of the coarse map's
+cells (the D1 error)."""
 
 _DEMO_DETAILS = f"""\
 Explain scikit-image's photograph of a cat with EfficientNet-Lite0 and Grad-CAM.

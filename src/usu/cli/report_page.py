@@ -63,7 +63,9 @@ def names_of(paths: Sequence[str]) -> list[str]:
     ['cat', 'dog']
     """
     found = [Path(path) for path in paths]
-    return [path.parent.name if path.stem == "explanation" and path.parent.name else path.stem for path in found]
+    return [
+        path.parent.name if path.stem == "explanation" and path.parent.name else path.stem for path in found
+    ]
 
 
 def _categories(path: str | None) -> list[str] | None:

@@ -1,0 +1,190 @@
+"""One explanation as the page takes it: plain values and packed arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from usu.arrays import as_tensor
+from usu.desiderata import check_desiderata
+from usu.explanation import Explanation
+from usu.operators import neighbourhoods_of
+from usu.potentials import POTENTIALS
+from usu.report.packing import pack, photograph
+from usu.report.refinements import rebuild, transitions, trees
+from usu.report.words import SOURCES, call_of, cells_of, finite, unit_of
+from usu.upsamplers import UPSAMPLERS
+
+_FOUR = ("D1", "D2", "D3", "D4")
+_EXACT = 1e-5  # scores are rounded to float32 once per depth
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """An explanation, and what the record itself does not know.
+
+    Attributes:
+        explanation: what is shown; its image and its score map are of one size.
+        name: what the gallery calls it, a file's name for instance.
+        category: name of the explained class.
+        model: name of the model.
+        verdicts: whether to measure D1 to D4 of each upsampler, some fifty calls each.
+    """
+
+    explanation: Explanation
+    name: str = ""
+    category: str | None = None
+    model: str | None = None
+    verdicts: bool = True
+
+    def plain(self) -> dict[str, Any]:
+        """Return what the page is told, as values that JSON can hold.
+
+        Raises:
+            ValueError: image and score map differ in size, or a cell has no pixel.
+        """
+        record = self.explanation
+        image, scores = np.asarray(as_numpy(record.image)), as_numpy(record.score_map)
+        if image.shape != (3, *scores.shape):
+            raise ValueError(
+                f"image must be (3, H, W) at the size of the score map {scores.shape}, got {image.shape}"
+            )
+        target = f"class {record.target}" if isinstance(record.target, int) else record.target
+        return {
+            "name": self.name,
+            "title": self.category or target,
+            "target": target,
+            "model": self.model,
+            "probability": record.probability,
+            "mode": record.mode if record.mode in UPSAMPLERS else "usu",  # "complete" shares as USU does
+            "recordedMode": record.mode,
+            "source": SOURCES.get(record.source, record.source),
+            "layer": record.layer,
+            "cellsTitle": cells_of(record),
+            "unit": unit_of(record),
+            "forwardPasses": record.forward_passes,
+            "versions": record.versions,
+            "settings": record.settings,
+            "call": call_of(record),
+            "size": list(scores.shape),
+            "photograph": photograph(image),
+            **_cells(record),
+            **_scores(record, scores),
+            "redistribution": _redistribution(record),
+            "verdicts": _verdicts(record) if self.verdicts else None,
+        }
+
+
+def as_numpy(values: Any) -> np.ndarray[Any, Any]:
+    """Return an array or a tensor of any device as NumPy's."""
+    found: np.ndarray[Any, Any] = as_tensor(values, "values").detach().cpu().numpy()
+    return found
+
+
+def _cells(record: Explanation) -> dict[str, Any]:
+    """Return the coarse maps, each with its cells and the mass convention that they share."""
+    labels = None if record.neighbourhoods is None else as_numpy(record.neighbourhoods)
+    size = tuple(record.score_map.shape)
+    for coarse, regions in ((record.coarse, labels), *((grid, None) for grid in record.further)):
+        neighbourhoods_of(
+            as_tensor(as_numpy(coarse), "coarse"), size, regions
+        )  # refuses a cell without pixels
+    return {
+        "mass": record.mass,
+        "coarse": _grid(record.coarse),
+        "further": [_grid(grid) for grid in record.further],
+        "neighbourhoods": None if labels is None else pack(labels),
+    }
+
+
+def _grid(values: Any) -> dict[str, Any]:
+    array = as_numpy(values)
+    return {"shape": list(array.shape), "values": pack(array.astype(np.float64))}
+
+
+def _scores(record: Explanation, scores: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Return the score map, the partitions behind it, and whether the page can merge these itself."""
+    labels = [as_numpy(part) for part in record.partitions]
+    levels = [as_numpy(part).astype(np.float64) for part in record.scores]
+    raw = [as_numpy(part).astype(np.float64) for part in record.raw_scores]
+    rules = record.settings
+    found = trees(labels, rules.get("segmentation"))
+    merged = rebuild(found, labels, levels, rules)
+    mixing = rules.get("mixing")
+    reason = None
+    if merged is None or not np.allclose(merged, scores, rtol=0, atol=_EXACT):
+        reason = "the score map was not merged from these segments: it is shown as it was recorded"
+    elif mixing != "mean":
+        reason = f'the depths were merged with mixing="{mixing}": the score map is shown as it was recorded'
+    steps = {} if merged is None else transitions(found, labels, levels, rules)
+    values, index = np.unique(scores, return_inverse=True)
+    return {
+        "scoreMap": {"values": pack(values), "index": pack(index.reshape(scores.shape))},
+        "kernel": rules.get("kernel", "diagonal"),
+        "threshold": rules.get("threshold"),
+        "mixing": mixing,
+        "depthReason": reason,
+        "partitions": [
+            {
+                "tree": tree.name,
+                "number": number,
+                "depth": depth,
+                "count": len(levels[index]),
+                "labels": pack(labels[index]),
+                "scores": pack(levels[index]),
+                "raw": pack(raw[index]),
+                **steps.get(index, {}),
+            }
+            for number, tree in enumerate(found)
+            for depth, index in enumerate(tree.members)
+        ],
+    }
+
+
+def _redistribution(record: Explanation) -> dict[str, Any]:
+    """Return what the operators are told; a potential that was a callable is not in a record."""
+    setting = record.settings
+    potential = setting.get("potential", "tensor")
+    known = potential in POTENTIALS
+    return {
+        "temperature": setting.get("temperature", 0.2),
+        "importanceTemperature": setting.get("importance_temperature"),
+        "negative": setting.get("negative", "same"),
+        "potential": potential,
+        "reason": None
+        if known
+        else f"the potential was a callable, {potential}, which a record does not hold",
+        "recorded": None if known else pack(as_numpy(record.attribution).astype(np.float64)),
+    }
+
+
+def _verdicts(record: Explanation) -> dict[str, Any]:
+    """Measure D1 to D4 for each upsampler that is defined on the record's cells, at its own ε."""
+    names = ("temperature", "importance_temperature", "potential")
+    setting = {name: record.settings[name] for name in names if name in record.settings}
+    if setting.get("potential", "tensor") not in POTENTIALS:
+        return {}
+    kernels = ("bilinear", "bicubic", "lanczos")
+    wanted = [name for name in UPSAMPLERS if record.neighbourhoods is None or name not in kernels]
+    return {name: _verdict(record, name, setting) for name in wanted}
+
+
+def _verdict(record: Explanation, name: str, setting: Mapping[str, Any]) -> dict[str, Any]:
+    report = check_desiderata(
+        name,
+        as_numpy(record.coarse),
+        as_numpy(record.score_map),
+        neighbourhoods=None if record.neighbourhoods is None else as_numpy(record.neighbourhoods),
+        mass=record.mass,
+        **setting,
+    )
+    findings = {key: finding for key, finding in report.items() if key in _FOUR}
+    plain = {
+        key: {**asdict(finding), "witness": finding.witness.text if finding.witness else None}
+        for key, finding in findings.items()
+    }
+    verdict: dict[str, Any] = finite(plain)
+    return verdict

@@ -1,0 +1,146 @@
+// One explanation: its arrays, and every map and figure that follow from them.
+
+const TITLES = {
+  usu: "USU",
+  iwmr: "Soft IWMR",
+  hybrid: "Hybrid",
+  nearest: "Nearest",
+  bilinear: "Bilinear",
+  bicubic: "Bicubic",
+  lanczos: "Lanczos-3",
+  recorded: "As recorded",
+};
+const REDISTRIBUTIONS = ["usu", "iwmr", "hybrid"];
+
+class Explanation {
+  static async load(plain) {
+    const found = new Explanation();
+    found.plain = plain;
+    found.size = plain.size;
+    found.pixels = plain.size[0] * plain.size[1];
+    found.picture = await loadPicture(plain.photograph);
+    const maps = [plain.coarse, ...plain.further];
+    const values = await Promise.all(maps.map((map) => unpack(map.values)));
+    const regions = plain.neighbourhoods && Int32Array.from(await unpack(plain.neighbourhoods));
+    found.grids = maps.map(({ shape }, number) => {
+      const own = number === 0 && regions;
+      const cells = own ? new Cells(regions, shape[0], shape) : Cells.grid(shape, plain.size);
+      const coarse = Float64Array.from(values[number]);
+      const masses = plain.mass === "density" ? coarse.map((a, k) => a * cells.areas[k]) : coarse;
+      return { cells, masses };
+    });
+    found.isGrid = !plain.neighbourhoods;
+    await found.loadScores(plain);
+    if (plain.redistribution.recorded) found.recorded = Float64Array.from(await unpack(plain.redistribution.recorded));
+    found.cells = found.grids[0].cells;
+    found.masses = found.massesOfAllGrids();
+    found.kept = new Map();
+    found.known = new WeakMap();
+    return found;
+  }
+
+  async loadScores({ scoreMap, partitions }) {
+    const [values, index] = [await unpack(scoreMap.values), await unpack(scoreMap.index)];
+    this.recordedScores = Float64Array.from(index, (position) => values[position]);
+    this.partitions = await Promise.all(
+      partitions.map(async (part) => ({
+        ...part,
+        labels: await unpack(part.labels),
+        scores: Float64Array.from(await unpack(part.scores)),
+        raw: await unpack(part.raw),
+        parts: part.parts && (await unpack(part.parts)),
+        strongest: part.strongest && (await unpack(part.strongest)),
+        alpha: part.alpha && (await unpack(part.alpha)),
+      })),
+    );
+    this.depths = Math.max(1, ...this.partitions.map((part) => part.depth + 1));
+  }
+
+  // Mass in each cell of the first grid; that of further grids is where their cells lie.
+  massesOfAllGrids() {
+    const masses = Float64Array.from(this.grids[0].masses);
+    for (const grid of this.grids.slice(1)) {
+      this.cells.sum(this.spreadEvenly(grid)).forEach((mass, cell) => (masses[cell] += mass));
+    }
+    return masses;
+  }
+
+  spreadEvenly({ cells, masses }) {
+    return cells.spread(masses.map((mass, cell) => mass / cells.areas[cell]));
+  }
+
+  // The upsamplers that are defined on these cells.
+  get methods() {
+    const operators = this.recorded ? ["recorded"] : REDISTRIBUTIONS;
+    return [...operators, "nearest", ...(this.isGrid ? Object.keys(KERNELS) : [])];
+  }
+
+  get defaults() {
+    const { temperature, importanceTemperature } = this.plain.redistribution;
+    return {
+      method: this.recorded ? "recorded" : this.plain.mode,
+      other: this.isGrid ? "bilinear" : "nearest",
+      temperature,
+      importanceTemperature,
+      depth: this.depths,
+    };
+  }
+
+  // Φ of the first `depth` depths; the recorded one, to the last bit, where that is all of them.
+  scores(depth) {
+    if (depth >= this.depths || this.plain.depthReason) return this.recordedScores;
+    return this.once(`scores ${depth}`, () => {
+      const used = this.partitions.filter((part) => part.depth < depth);
+      const mean = new Float64Array(this.pixels);
+      for (const { labels, scores } of used) {
+        for (let pixel = 0; pixel < mean.length; pixel++) mean[pixel] += scores[labels[pixel]] / used.length;
+      }
+      return mean.map((score) => Math.min(Math.max(score, 0), 1));
+    });
+  }
+
+  h(depth) {
+    return this.once(`h ${depth}`, () => hMap(this.scores(depth), this.size, this.plain.kernel));
+  }
+
+  // The pixel map Ã of a method: of each grid, added.
+  map(method, { temperature, importanceTemperature, depth }) {
+    if (method === "recorded") return this.recorded;
+    if (!REDISTRIBUTIONS.includes(method)) return this.once(method, () => this.interpolated(method));
+    const setting = { ...this.plain.redistribution, temperature, importanceTemperature };
+    const scores = this.scores(depth);
+    return this.added((grid) => redistribute(method, grid, scores, setting));
+  }
+
+  interpolated(method) {
+    if (method === "nearest") return this.added((grid) => this.spreadEvenly(grid));
+    return this.added(({ cells, masses }) => {
+      const densities = masses.map((mass, cell) => mass / cells.areas[cell]);
+      return interpolate(method, densities, cells.shape, this.size);
+    });
+  }
+
+  added(make) {
+    const [total, ...rest] = this.grids.map(make);
+    for (const pixels of rest) pixels.forEach((value, pixel) => (total[pixel] += value));
+    return total;
+  }
+
+  // The D1 error, mean over cells of |Σ Ã - M_k|, absolute and over the mean |M_k|; and the total mass.
+  figures(pixels) {
+    if (!this.known.has(pixels)) this.known.set(pixels, this.measured(pixels));
+    return this.known.get(pixels);
+  }
+
+  measured(pixels) {
+    const sums = this.cells.sum(pixels);
+    const error = sum(sums.map((total, cell) => Math.abs(total - this.masses[cell]))) / this.cells.count;
+    const unit = sum(this.masses.map(Math.abs)) / this.cells.count;
+    return { error, relative: unit ? error / unit : 0, total: sum(sums), mass: sum(this.masses), sums };
+  }
+
+  once(key, make) {
+    if (!this.kept.has(key)) this.kept.set(key, make());
+    return this.kept.get(key);
+  }
+}

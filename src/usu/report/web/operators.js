@@ -1,0 +1,92 @@
+// The operators of the paper, in Float64 and with differences of log φ, which never overflow.
+// A grid is { cells, masses }; a setting is { temperature, importanceTemperature, potential, negative }.
+
+const SMALLEST = 2.2250738585072014e-308;
+const TINY = 1e-300;
+const logOf = (score) => Math.log(Math.max(score, TINY));
+
+// u(s) of each potential φ(s) = exp(u(s) / ε).
+const UTILITIES = {
+  tensor: (score) => score,
+  power: logOf,
+  "log-odds": (score) => logOf(score) - logOf(1 - score),
+};
+
+// Ã(x) = M_ν(x) · φ(s(x)) / Σ_{y ∈ N_ν(x)} φ(s(y)); cells in `flipped` take φ(1 - s) (eq. 8 to 11).
+function share({ cells, masses }, scores, setting, flipped) {
+  const utility = UTILITIES[setting.potential];
+  const levels = new Float64Array(scores.length);
+  for (let pixel = 0; pixel < levels.length; pixel++) {
+    const turned = flipped && flipped[cells.owner[pixel]];
+    levels[pixel] = utility(turned ? 1 - scores[pixel] : scores[pixel]);
+  }
+  const best = cells.largest(levels);
+  const temperature = Math.max(setting.temperature, SMALLEST);
+  for (let pixel = 0; pixel < levels.length; pixel++) {
+    levels[pixel] = Math.exp((levels[pixel] - best[cells.owner[pixel]]) / temperature);
+  }
+  const factors = cells.sum(levels).map((total, cell) => masses[cell] / total);
+  for (let pixel = 0; pixel < levels.length; pixel++) levels[pixel] *= factors[cells.owner[pixel]];
+  return levels;
+}
+
+// ρ_k ∝ prior_k · exp(λ_k / ε_Λ); all zeros where the whole prior is zero (eq. 13).
+function portions(prior, importances, temperature) {
+  let best = 0;
+  prior.forEach((weight, cell) => {
+    if (weight > 0) best = Math.max(best, importances[cell]);
+  });
+  const wide = Math.max(temperature, SMALLEST);
+  const weights = prior.map((weight, cell) =>
+    weight > 0 ? weight * Math.exp((importances[cell] - best) / wide) : 0,
+  );
+  const total = Math.max(sum(weights), SMALLEST);
+  return weights.map((weight) => weight / total);
+}
+
+// The mass M̃_k that each mode promises its cells.
+const BUDGETS = {
+  usu: ({ masses }) => masses,
+  iwmr: ({ cells, masses }, scores, temperature) => {
+    const total = sum(masses);
+    return portions(cells.areas, cells.largest(scores), temperature).map((part) => part * total);
+  },
+  hybrid: ({ cells, masses }, scores, temperature) => {
+    const importances = cells.largest(scores);
+    const reassigned = new Float64Array(masses.length);
+    for (const part of [masses.map((mass) => Math.max(mass, 0)), masses.map((mass) => Math.min(mass, 0))]) {
+      const total = sum(part);
+      const share = portions(part.map(Math.abs), importances, temperature);
+      share.forEach((portion, cell) => (reassigned[cell] += portion * total));
+    }
+    return reassigned;
+  },
+};
+
+function redistribute(mode, grid, scores, setting) {
+  const budget = BUDGETS[mode](grid, scores, setting.importanceTemperature ?? setting.temperature);
+  const turns = mode === "usu" && setting.negative === "opposite";
+  return share({ cells: grid.cells, masses: budget }, scores, setting, turns ? budget.map((m) => m < 0) : null);
+}
+
+// The H-map's kernels (eq. 16), with replicated borders.
+const H_KERNELS = {
+  diagonal: (at, x, y) => at(x + 1, y - 1) + at(x - 1, y + 1) - at(x - 1, y - 1) - at(x + 1, y + 1),
+  gradient: (at, x, y) => Math.hypot(at(x + 1, y) - at(x - 1, y), at(x, y + 1) - at(x, y - 1)),
+};
+
+function hMap(scores, [height, width], kernel) {
+  const clamp = (value, most) => Math.min(Math.max(value, 0), most);
+  const at = (x, y) => scores[clamp(y, height - 1) * width + clamp(x, width - 1)];
+  const found = new Float64Array(scores.length);
+  for (let y = 0, pixel = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, pixel++) found[pixel] = H_KERNELS[kernel](at, x, y);
+  }
+  return found;
+}
+
+function sum(values) {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}

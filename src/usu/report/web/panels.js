@@ -1,0 +1,205 @@
+// Words and figures beside the picture. All text goes in as text, never as markup.
+
+const MARKS = { satisfied: "✓ kept", violated: "✗ violated", "not applicable": "– does not apply" };
+const DESIDERATA = ["D1", "D2", "D3", "D4"];
+const MOST_BARS = 6;
+
+const byId = (id) => document.getElementById(id);
+
+function element(tag, text = "", className = "") {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function short(value) {
+  if (typeof value !== "number") return String(value);
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(2).replaceAll("-", "−");
+  return String(Number(value.toPrecision(4))).replace("-", "−");
+}
+
+const percent = (share) => `${short(Number((100 * share).toPrecision(3)))} %`;
+
+function options(select, pairs, chosen) {
+  const key = JSON.stringify(pairs);
+  if (select.dataset.options !== key) {
+    select.replaceChildren(...pairs.map(([value, text]) => new Option(text, value)));
+  }
+  select.dataset.options = key;
+  select.value = chosen;
+}
+
+function definitions(list, rows) {
+  list.replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
+}
+
+function probabilityOf({ probability }) {
+  return probability === null ? "no probability: the target is a callable" : percent(probability);
+}
+
+function fillHead({ plain }) {
+  const parts = [
+    plain.title === plain.target ? null : plain.target,
+    plain.probability === null ? null : percent(plain.probability),
+    plain.model,
+    `${plain.source}, ${plain.cellsTitle}`,
+    `${plain.forwardPasses} forward passes`,
+  ];
+  byId("title").textContent = plain.title;
+  byId("subtitle").textContent = parts.filter(Boolean).join(" · ");
+}
+
+function fillFacts({ plain }) {
+  const recorded = plain.recordedMode === "complete" ? "complete (shared as USU)" : TITLES[plain.recordedMode];
+  const rows = [
+    ["target", plain.title === plain.target ? plain.target : `${plain.title}, ${plain.target}`],
+    ["probability", probabilityOf(plain)],
+    ["model", plain.model ?? "not recorded"],
+    ["coarse map", `${plain.source}, ${plain.cellsTitle}${plain.layer ? `, layer ${plain.layer}` : ""}`],
+    ["pixels", plain.size.join(" × ")],
+    ["mode", recorded ?? plain.recordedMode],
+    ["forward passes", String(plain.forwardPasses)],
+    ["versions", Object.entries(plain.versions).map(([name, version]) => `${name} ${version}`).join(", ")],
+  ];
+  definitions(byId("facts"), plain.name ? [["name", plain.name], ...rows] : rows);
+}
+
+// The call that makes the map as it is shown.
+function callText({ plain }, { method, temperature, importanceTemperature }) {
+  const mode = REDISTRIBUTIONS.includes(method) && method !== plain.mode ? method : plain.recordedMode;
+  const shown = { ...plain.call.arguments, mode: `'${mode}'`, temperature: String(temperature) };
+  if (importanceTemperature !== null) shown.importance_temperature = String(importanceTemperature);
+  const named = Object.entries(shown).map(([name, value]) => `${name}=${value}`);
+  return `${[plain.call.head, ...named].join(", ")})`;
+}
+
+function fillVerdicts({ plain, methods }, shown) {
+  const rows = methods.filter((method) => plain.verdicts?.[method]);
+  byId("verdicts").replaceChildren(
+    ...rows.map((method) => {
+      const row = element("tr", "", shown.includes(method) ? "shown" : "");
+      const head = element("th", TITLES[method]);
+      head.scope = "row";
+      row.append(head, ...DESIDERATA.map((name) => verdictCell(plain.verdicts[method][name])));
+      return row;
+    }),
+  );
+  byId("verdicts-table").hidden = !rows.length;
+  const { temperature, importanceTemperature } = plain.redistribution;
+  const between = importanceTemperature === null ? "" : `, ε_Λ = ${short(importanceTemperature)}`;
+  byId("verdicts-note").textContent = rows.length
+    ? `Measured on this coarse map when the page was made, at ε = ${short(temperature)}${between}; below each ` +
+      `verdict its relative residual. The maps that are shown stand out. The D1 error under the picture is live.` +
+      (plain.further.length ? " Of several grids, the first was measured." : "")
+    : "Not measured for this page; the D1 error under the picture is live.";
+  const reasons = rows
+    .filter((method) => shown.includes(method))
+    .flatMap((method) => DESIDERATA.map((name) => [method, name, plain.verdicts[method][name]]))
+    .filter(([, , finding]) => finding.witness);
+  byId("witnesses").replaceChildren(
+    ...reasons.map(([method, name, { witness }]) => element("li", `${TITLES[method]}, ${name}: ${witness}`)),
+  );
+}
+
+function verdictCell({ verdict, residual, witness }) {
+  const cell = element("td", MARKS[verdict], verdict.replace(" ", "-"));
+  if (residual !== null) cell.append(element("small", short(Number(residual.toPrecision?.(2) ?? residual))));
+  if (witness) cell.title = witness;
+  return cell;
+}
+
+function fillFigures(rows, mass) {
+  const made = rows.map(([name, { error, relative, total }]) => {
+    const row = element("tr");
+    const head = element("th", name);
+    head.scope = "row";
+    row.append(head, ...[error, relative, total].map((value) => element("td", short(value))));
+    return row;
+  });
+  const coarse = element("tr", "", "coarse");
+  const head = element("th", "coarse map");
+  head.scope = "row";
+  coarse.append(head, element("td"), element("td"), element("td", short(mass)));
+  byId("figures").replaceChildren(...made, coarse);
+}
+
+// What is known of one pixel, and how the mass of its cell was shared.
+function fillPixel(view, pixel) {
+  const { explanation, state, maps, figures } = view;
+  const { cells, masses, plain } = explanation;
+  const width = explanation.size[1];
+  const [row, column] = [Math.floor(pixel / width), pixel % width];
+  const cell = cells.owner[pixel];
+  const got = figures.method.sums[cell];
+  const scores = explanation.scores(state.depth);
+  const rows = [
+    ["place", `row ${row}, column ${column}`],
+    [TITLES[state.method], `${short(maps.method[pixel])} ${plain.unit}`],
+    ...(maps.other ? [[TITLES[state.other], short(maps.other[pixel])]] : []),
+    ["its cell", `${cells.name(cell)}, mass ${short(masses[cell])}; the map gives it ${short(got)}`],
+    ["its weight", got === 0 ? "none: its cell holds nothing" :
+      `${percent(maps.method[pixel] / got)} of the cell (an even share: ${percent(1 / cells.areas[cell])})`],
+    ["its score Φ", short(scores[pixel])],
+    ...segmentRows(explanation, pixel, state.depth),
+  ];
+  definitions(byId("pixel"), rows);
+  fillShares(view, cell, pixel);
+  return `${rows[0][1]}: ${rows[1].join(" ")}; ${rows[maps.other ? 3 : 2][1]}; score ${short(scores[pixel])}`;
+}
+
+function segmentRows({ partitions, plain }, pixel, depth) {
+  const trees = [...new Set(partitions.map((part) => part.number))];
+  return trees.map((number) => {
+    const own = partitions.filter((part) => part.number === number && part.depth < depth);
+    const steps = own.map((part) => {
+      const segment = part.labels[pixel];
+      const score = `segment ${segment} of ${part.count}: score ${short(part.scores[segment])}, raw ${short(part.raw[segment])}`;
+      return part.parts && part.depth + 1 < depth ? `${score}; ${splitWords(part, segment, plain.threshold)}` : score;
+    });
+    return [own[0].tree, steps.join("\n→ ")];
+  });
+}
+
+function splitWords(part, segment, threshold) {
+  const strongest = `max |H| ${short(part.strongest[segment])}`;
+  const count = part.parts[segment];
+  if (threshold === null) return count > 1 ? `split in ${count} (${strongest}; no threshold)` : "has no finer parts";
+  const above = part.strongest[segment] > threshold;
+  const against = `${strongest} ${above ? ">" : "≤"} θ = ${short(threshold)}`;
+  return count > 1 ? `split in ${count} (${against})` : `kept whole (${against})`;
+}
+
+function fillShares({ explanation, partition, maps, figures }, cell, pixel) {
+  const { cells } = explanation;
+  const total = figures.method.sums[cell];
+  const found = new Map();
+  for (let at = 0; at < cells.owner.length; at++) {
+    if (cells.owner[at] !== cell) continue;
+    const segment = partition.labels[at];
+    const entry = found.get(segment) ?? { segment, mass: 0, area: 0 };
+    entry.mass += maps.method[at];
+    entry.area += 1;
+    found.set(segment, entry);
+  }
+  const sorted = [...found.values()].sort((a, b) => Math.abs(b.mass) - Math.abs(a.mass));
+  const listed = sorted.slice(0, MOST_BARS);
+  const rest = sorted.slice(MOST_BARS);
+  byId("shares-title").textContent = `How ${cells.name(cell)} is shared by ${partition.tree}, depth ${partition.depth + 1}`;
+  byId("shares").replaceChildren(
+    ...listed.map((entry) => shareBar(entry, total, cells.areas[cell], partition, pixel)),
+    ...(rest.length ? [element("li", `${rest.length} more: ${percent(sum(rest.map((entry) => entry.mass)) / (total || 1))}`)] : []),
+  );
+}
+
+function shareBar({ segment, mass, area }, total, cellArea, partition, pixel) {
+  const share = total ? mass / total : 0;
+  const item = element("li", "", partition.labels[pixel] === segment ? "own" : "");
+  const bar = element("span", "", "bar");
+  bar.style.setProperty("--share", Math.min(Math.max(share, 0), 1));
+  bar.style.setProperty("--area-share", area / cellArea);
+  const words = `segment ${segment}, score ${short(partition.scores[segment])}: ${percent(share)} of the mass on ${percent(area / cellArea)} of the area`;
+  item.append(bar, element("span", words));
+  return item;
+}
