@@ -188,7 +188,7 @@ PIPELINE: dict[str, Bad] = {
     "images": given(IMAGES),
     "importance_temperature": NUMBER,
     "negative": NAMES,
-    "segmentation": SEGMENTATION,
+    "segmentation": given(SEGMENTATION),
     "method": NAMES,
     "rules": one_of(3, "rules", {}, [], {"kernel": "gradient"}),
     "temprature": one_of(0.1),

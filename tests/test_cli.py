@@ -74,7 +74,7 @@ def test_demo_succeeds_and_says_nothing_on_standard_error(demo):
     assert finished.stderr == ""
 
 
-def test_demo_writes_three_files_and_no_other(demo):
+def test_demo_writes_four_files_and_no_other(demo):
     _, folder = demo
     assert {path.name for path in folder.iterdir()} == FILES
     for name in ("overlay.png", "comparison.png"):

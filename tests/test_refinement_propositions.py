@@ -177,7 +177,7 @@ def runs(draw):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("mixing", MIXINGS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", sorted(set(MODES) - {"complete"}))  # which has masses of its own
 @settings(max_examples=5)
 @given(arguments=runs())
 def test_theorem_08_mass_conservation_through_recursion(mode, mixing, kernel, arguments):

@@ -101,6 +101,7 @@ def score_segments(
             outputs of the wrong shape or not finite.
         TypeError: an argument of the wrong kind.
 
+    >>> import torch
     >>> def left_half(batch):  # class 0 counts the pixels of the left half, class 1 is always 0
     ...     return torch.stack([batch[:, 0, :, :2].sum((1, 2)), torch.zeros(len(batch))], dim=1)
     >>> rows = torch.tensor([[0, 0, 1, 1], [2, 2, 3, 3]])
