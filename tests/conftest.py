@@ -1,8 +1,13 @@
 """What all tests share: a deterministic Hypothesis profile and the devices to run on."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+# shap's inner loops, interpreted, give the same; compiled they would cost each worker ten seconds.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 settings.register_profile(
     "usu",
