@@ -9,9 +9,9 @@ from torch import nn
 import usu
 from usu.adapters import shap as adapter
 from usu.adapters.shap import ShapSource
+from usu.adapters.shap import library as from_shap  # where its warnings are kept quiet
 from usu.fill import make_fill
 
-library = adapter.library  # imported where its warnings are kept quiet
 OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
 TARGETS = [4, 2]
 SOURCE = ShapSource(max_evals=40)
@@ -47,7 +47,7 @@ def explain_directly(model, images, fill, max_evals, outputs=slice(None)):
         return logits[:, outputs]
 
     array = fill.movedim(0, -1).contiguous().numpy()
-    explainer = library.PartitionExplainer(forward_func, library.maskers.Image(array, shape=array.shape))
+    explainer = from_shap.PartitionExplainer(forward_func, from_shap.maskers.Image(array, shape=array.shape))
     np.random.seed(0)  # noqa: NPY002
     return explainer(
         images.movedim(1, -1).contiguous().numpy(), max_evals=max_evals, batch_size=16, silent=True
@@ -245,6 +245,6 @@ def test_explanations_that_do_not_fit(model, batch):
         adapter.upsample(explained, batch, model, 2, **OPTIONS)
     with pytest.raises(ValueError, match="for each of 1 images"):
         adapter.upsample(explained[..., 2], batch[:1], model, 2, **OPTIONS)
-    plain = library.Explanation(explained[..., 2].values)
+    plain = from_shap.Explanation(explained[..., 2].values)
     with pytest.raises(ValueError, match="explanation has no partition tree"):
         adapter.upsample(plain, batch, model, 2, **OPTIONS)

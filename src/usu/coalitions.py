@@ -39,15 +39,14 @@ def fit_random(
         ValueError: a hierarchy of another size than the inputs.
     """
     fills = perturbed.filled([image for image, _ in tasks])
-    shares = {image: sum(image == other for other, _ in tasks) for image, _ in tasks}
     records = []
-    for (image, hierarchy), fill in zip(tasks, fills, strict=True):
+    for (image, hierarchy), fill, pairs in zip(tasks, fills, rules.pairs(tasks), strict=True):
         device = perturbed.inputs.device
         levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in hierarchy.levels]
         if levels[-1].shape != perturbed.inputs.shape[-2:]:
             found, size = tuple(levels[-1].shape), tuple(perturbed.inputs.shape[-2:])
             raise ValueError(f"hierarchy has label maps {found}, but inputs are {size}")
-        draws = list(_draws(levels, max(rules.passes - 2, 0) // shares[image] // 2))
+        draws = list(_draws(levels, pairs))
         answers = perturbed.evaluate((Coalition(image, kept[levels[-1]]) for kept in draws), len(draws))
         everyone = torch.ones(int(levels[-1].max()) + 1, dtype=torch.bool, device=levels[-1].device)
         design = torch.stack([~everyone, everyone, *draws]).double()

@@ -47,16 +47,9 @@ def owen_values(
         ValueError: a hierarchy of another size than the inputs.
     """
     fills = perturbed.filled([image for image, _ in tasks])
-    shares = {image: sum(image == other for other, _ in tasks) for image, _ in tasks}
     divisions = [
-        _Division(
-            image,
-            hierarchy,
-            perturbed,
-            float(fill),
-            splits=max(rules.passes - 2, 0) // shares[image] // 2,
-        )
-        for (image, hierarchy), fill in zip(tasks, fills, strict=True)
+        _Division(image, hierarchy, perturbed, float(fill), splits)
+        for (image, hierarchy), fill, splits in zip(tasks, fills, rules.pairs(tasks), strict=True)
     ]
     while any(chosen := [division.choose() for division in divisions]):
         pairs = zip(divisions, chosen, strict=True)

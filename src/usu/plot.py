@@ -26,6 +26,7 @@ from torch import Tensor
 from usu.arrays import Array
 from usu.explanation import Explanation
 from usu.files import written_whole
+from usu.names import SOURCE_NAMES, unit_of
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -40,28 +41,6 @@ TITLES = {
 }
 QUANTILE = 0.98  # a few peaks must not turn all other pixels, and whole maps beside theirs, black
 
-_LOGITS = ("gradcam", "hirescam", "xgradcam", "fullgrad", "occlusion", "shap", "lime", "integrated-gradients")
-_UNITS = dict.fromkeys(_LOGITS, "logits") | {"rise": "probability"}
-_SOURCES = {
-    "given": "a given map",
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "xgradcam": "XGrad-CAM",
-    "layercam": "LayerCAM",
-    "shapleycam": "ShapleyCAM",
-    "finercam": "FinerCAM",
-    "eigencam": "Eigen-CAM",
-    "scorecam": "Score-CAM",
-    "ablationcam": "Ablation-CAM",
-    "fullgrad": "FullGrad",
-    "rollout": "Attention rollout",
-    "rise": "RISE",
-    "occlusion": "Occlusion",
-    "shap": "SHAP",
-    "lime": "LIME",
-    "integrated-gradients": "Integrated gradients",
-}
 _SEQUENTIAL, _DIVERGING, _SCORES = "inferno", "RdBu_r", "cividis"
 _NEGLIGIBLE = 0.01  # negative values below this share of the limit are not worth half of the colours
 _COLUMNS = 4
@@ -257,7 +236,7 @@ def _colour_bar(
     above, below = highest > _top(norm), lowest < (norm.vmin or 0.0)
     power = math.floor(math.log10(_top(norm)))
     power = 0 if -2 <= power <= 2 else power
-    unit = _UNITS.get(explanation.source, "units of the coarse map")
+    unit = unit_of(explanation)
     label = f"attribution per pixel\nin {f'$10^{{{power}}}$ ' if power else ''}{unit}"
     if above or below:
         furthest = max(highest, -lowest) / 10**power
@@ -280,7 +259,7 @@ def _headline(explanation: Explanation, category: str | None, model: str | None)
     if explanation.probability is not None:
         name += f", probability {100 * explanation.probability:.1f} %"
     parts = [name, model]
-    parts.append(_SOURCES.get(explanation.source, explanation.source))
+    parts.append(SOURCE_NAMES.get(explanation.source, explanation.source))
     return "  ·  ".join([*filter(None, parts), f"{explanation.forward_passes} forward passes"])
 
 

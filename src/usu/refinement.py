@@ -159,6 +159,11 @@ class Rules:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
         check_number(self.centre, "centre")
 
+    def pairs(self, tasks: Sequence[tuple[int, Hierarchy]]) -> list[int]:
+        """Return how many pairs of masked copies each task gets: its image's tasks share `passes` evenly."""
+        images = [image for image, _ in tasks]
+        return [(self.passes - 2) // images.count(image) // 2 for image in images]
+
 
 @dataclass(frozen=True, eq=False)
 class Refinement:

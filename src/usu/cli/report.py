@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from usu.names import cells_of
+
 if TYPE_CHECKING:
     from usu.arrays import Array
     from usu.desiderata import DesiderataReport
@@ -37,14 +39,6 @@ def fact_table(explanation: Explanation, category: str | None, model: str, secon
         "seconds": f"{seconds:.1f}",
     }
     return [f"{name:<16}{value}" for name, value in facts.items()]
-
-
-def cells_of(explanation: Explanation) -> str:
-    """Return what the coarse map is made of, such as "7 × 7 cells" or "64 superpixels"."""
-    kind = "cells" if explanation.neighbourhoods is None else "superpixels"
-    more = len(explanation.further)
-    grids = f" and {more} further grid{'s' * (more > 1)}" if more else ""
-    return f"{' × '.join(map(str, explanation.coarse.shape))} {kind}{grids}"
 
 
 def mass_table(explanation: Explanation, maps: Mapping[str, Array]) -> list[str]:

@@ -11,11 +11,12 @@ import numpy as np
 from usu.arrays import as_tensor
 from usu.desiderata import check_desiderata
 from usu.explanation import Explanation
+from usu.names import SOURCE_NAMES, cells_of, unit_of
 from usu.operators import neighbourhoods_of
 from usu.potentials import POTENTIALS
 from usu.report.packing import pack, photograph
 from usu.report.refinements import rebuild, transitions, trees
-from usu.report.words import SOURCES, call_of, cells_of, finite, unit_of
+from usu.report.words import call_of, finite
 from usu.upsamplers import UPSAMPLERS
 
 _FOUR = ("D1", "D2", "D3", "D4")
@@ -61,7 +62,7 @@ class Entry:
             "probability": record.probability,
             "mode": record.mode if record.mode in UPSAMPLERS else "usu",  # "complete" shares as USU does
             "recordedMode": record.mode,
-            "source": SOURCES.get(record.source, record.source),
+            "source": SOURCE_NAMES.get(record.source, record.source),
             "layer": record.layer,
             "cellsTitle": cells_of(record),
             "unit": unit_of(record),

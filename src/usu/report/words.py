@@ -1,4 +1,4 @@
-"""What the page says of a record: names, units, and the call that makes it again."""
+"""The call that makes a record again, and numbers as JSON can hold them."""
 
 from __future__ import annotations
 
@@ -8,43 +8,7 @@ from typing import Any
 
 from usu.explanation import Explanation
 from usu.settings import Settings
-from usu.sources import SOURCES as BY_NAME
-
-SOURCES = {
-    "given": "a given map",
-    "owen": "Owen values",
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "xgradcam": "XGrad-CAM",
-    "layercam": "LayerCAM",
-    "shapleycam": "ShapleyCAM",
-    "finercam": "FinerCAM",
-    "eigencam": "Eigen-CAM",
-    "scorecam": "Score-CAM",
-    "ablationcam": "Ablation-CAM",
-    "fullgrad": "FullGrad",
-    "rollout": "Attention rollout",
-    "rise": "RISE",
-    "occlusion": "Occlusion",
-    "shap": "SHAP",
-    "lime": "LIME",
-    "integrated-gradients": "Integrated gradients",
-}
-_LOGITS = ("gradcam", "hirescam", "xgradcam", "fullgrad", "occlusion", "shap", "lime", "integrated-gradients")
-_UNITS = dict.fromkeys(_LOGITS, "logits") | {"rise": "probability"}
-
-
-def unit_of(explanation: Explanation) -> str:
-    """Return the unit of a coarse map's mass."""
-    return _UNITS.get(explanation.source, "units of the coarse map")
-
-
-def cells_of(explanation: Explanation) -> str:
-    """Return what the coarse map is made of, such as "7 × 7 cells" or "64 superpixels"."""
-    kind = "cells" if explanation.neighbourhoods is None else "superpixels"
-    grids = f" and {len(explanation.further)} further grids" if explanation.further else ""
-    return f"{' × '.join(map(str, explanation.coarse.shape))} {kind}{grids}"
+from usu.sources import SOURCES
 
 
 def call_of(explanation: Explanation) -> dict[str, Any]:
@@ -52,7 +16,7 @@ def call_of(explanation: Explanation) -> dict[str, Any]:
 
     The page puts the mode and the temperatures that it shows into it.
     """
-    given = explanation.source not in BY_NAME and explanation.mode != "complete"
+    given = explanation.source not in SOURCES and explanation.mode != "complete"
     head = "usu.upsample(coarse, inputs, forward_func" if given else "usu.explain(model, inputs"
     target = explanation.target if isinstance(explanation.target, str) else repr(explanation.target)
     arguments = {"target": target}
