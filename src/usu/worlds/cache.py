@@ -18,7 +18,7 @@ from usu.files import written_whole
 Found = TypeVar("Found")
 
 # Part of every key: to be raised when the same settings come to mean other weights.
-_EDITION = 1
+_EDITION = 2
 
 
 def cache_folder() -> Path:

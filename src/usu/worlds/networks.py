@@ -7,11 +7,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+# Between the grey levels of the grounds and of the figures, see `usu.worlds.drawings`.
+_MID_GREY = 0.45
+
 
 class CNN(nn.Module):
     """Three blocks of a 5 × 5 convolution, ReLU and 2 × 2 max-pooling; average pooling to 4 × 4; two layers.
 
     Takes (B, 1, H, W), returns logits (B, classes). The last layer with cells is the third convolution's.
+
+    The first convolution starts as a threshold at mid-grey on each pixel, with a tenth of the usual noise
+    around it. From the usual start it learns edges, which owe as much to the ground as to the figure, and no
+    penalty on gradients leads away from them: the best share inside was 0.53.
     """
 
     def __init__(self, classes: int = 3) -> None:
@@ -24,6 +31,13 @@ class CNN(nn.Module):
         self.head = nn.Sequential(
             nn.Flatten(), nn.Linear(64 * 4 * 4, 128), nn.ReLU(), nn.Linear(128, classes)
         )
+        first = blocks[0]
+        assert isinstance(first, nn.Conv2d)
+        assert first.bias is not None
+        with torch.no_grad():
+            heights = torch.empty(len(first.weight)).uniform_(0.3, 1.0)
+            first.weight.mul_(0.1)[:, 0, 2, 2] += heights
+            first.bias.copy_(-_MID_GREY * heights)
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return the logits of a batch."""

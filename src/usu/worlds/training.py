@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -28,6 +29,9 @@ from usu.worlds.shapes import shapes
 WORLDS: dict[str, Callable[[int, int, int], Drawings]] = {"shapes": shapes, "patterns": patterns}
 
 PAPER_PENALTY = 0.1  # λ of eq. 22
+
+# Of the softplus that stands in for ReLU while the penalty is on; the two differ by 0.023 at most.
+_SHARPNESS = 30.0
 
 
 @dataclass(frozen=True)
@@ -171,8 +175,9 @@ def trained(
 
     Without a penalty it is trained on cross entropy alone. With one, that network is fine-tuned on
     L = CE + λ · Σ_{x ∉ FG} |∇ₓ s_y|² (eq. 22), s_y the logit of the true class, the mean taken over images; λ
-    grows from 0 over the first third of the steps. The paper trains from scratch, as far as it says; a
-    penalty from the first step on can hold a network where all its gradients are zero.
+    grows from 0 over the first third of the steps, and ReLUs are softened meanwhile. The paper trains from
+    scratch, as far as it says; a penalty from the first step on can hold a network where all its gradients
+    are zero.
 
     Args:
         name: "cnn", "mlp" or "vit".
@@ -259,7 +264,10 @@ def _train(settings: TrainingSettings, plain: TrainedNetwork | None, show_progre
     stages = settings.recipe.penalised if plain else settings.recipe.plain
     steps = sum(stage.steps for stage in stages)
     description = f"training {settings.network}, λ = {settings.penalty:g}"
-    with tqdm(total=steps, desc=description, unit="step", disable=not show_progress, leave=False) as bar:
+    with (
+        tqdm(total=steps, desc=description, unit="step", disable=not show_progress, leave=False) as bar,
+        softened(model) if plain else nullcontext(),
+    ):
         for loss, inside in _descend(model.train(), _Stack.of(parts.train), settings, stages):
             bar.update()
             bar.set_postfix(loss=f"{loss:.3f}", inside=f"{inside:.2f}", refresh=False)
@@ -267,6 +275,28 @@ def _train(settings: TrainingSettings, plain: TrainedNetwork | None, show_progre
     test = measure(model, parts.test)
     validation = measure(model, parts.validation)
     return TrainedNetwork(model, test, validation, plain.test if plain else test, settings, seconds)
+
+
+@contextmanager
+def softened(model: nn.Module) -> Iterator[None]:
+    """Let softplus stand in for every ReLU of a model.
+
+    The gradient of a network of ReLUs does not change when a threshold moves a little, so a penalty on it
+    cannot move any: units that answer to the ground stay, however large λ is.
+    """
+    found = [
+        (parent, name)
+        for parent in model.modules()
+        for name, module in parent.named_children()
+        if isinstance(module, nn.ReLU)
+    ]
+    try:
+        for parent, name in found:
+            setattr(parent, name, nn.Softplus(_SHARPNESS))
+        yield
+    finally:
+        for parent, name in found:
+            setattr(parent, name, nn.ReLU())
 
 
 def _descend(
