@@ -1,0 +1,103 @@
+"""Paired comparisons of contestants on the same images, corrected for all that were run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from usu.bench.table_rows import Floats, Section
+from usu.bench.table_words import METRIC_WORDS
+from usu.statistics import Correction, PairedTest, correct, paired_test
+
+CHALLENGERS = ("usu", "iwmr", "hybrid", "complete")
+REFERENCES = ("nearest", "bilinear")
+LEVEL = 0.05  # below which a corrected p-value names a winner
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Values of two contestants on the images that both were measured on.
+
+    Attributes:
+        values: (n,) of the one.
+        reference: (n,) of the other.
+        left_out: number of images on which one of the two has no value.
+    """
+
+    values: Floats
+    reference: Floats
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One contestant against another by one metric.
+
+    Attributes:
+        challenger: by name.
+        reference: by name.
+        metric: by name; what is compared by ratio is compared as log(challenger / reference).
+        n: number of pairs.
+        left_out: number of pairs that miss a value.
+        difference: mean of challenger - reference; None without pairs.
+        test: None for fewer than two pairs.
+        correction: for all tests that were run; None before, and where there is no test.
+    """
+
+    challenger: str
+    reference: str
+    metric: str
+    n: int
+    left_out: int
+    difference: float | None
+    test: PairedTest | None
+    correction: Correction | None = None
+
+    @property
+    def winner(self) -> str | None:
+        """Name of the better one at the corrected level; None where neither is, or nothing was tested."""
+        if self.correction is None or self.difference is None or self.correction.holm >= LEVEL:
+            return None
+        challenger_is = (self.difference > 0) == METRIC_WORDS[self.metric].higher_is_better
+        return self.challenger if challenger_is else self.reference
+
+
+def pairs(section: Section, challenger: str, reference: str, metric: str, *, positive: bool = False) -> Pairs:
+    """Return the values of two contestants on the images that both have rows of.
+
+    Values that are not finite are left out pairwise, and if `positive` those that have no logarithm.
+    """
+    ours, theirs = section.of(challenger, metric), section.of(reference, metric)
+    _, first, second = np.intersect1d(ours.images, theirs.images, assume_unique=True, return_indices=True)
+    values, others = ours.values[first], theirs.values[second]
+    usable = np.isfinite(values) & np.isfinite(others)
+    if positive:
+        usable &= (values > 0) & (others > 0)
+    return Pairs(values[usable], others[usable], int((~usable).sum()))
+
+
+def compare(section: Section, challenger: str, reference: str, metric: str) -> Comparison:
+    """Compare two contestants; infidelities by log ratios, the others by differences."""
+    log_ratio = METRIC_WORDS[metric].log_ratio
+    found = pairs(section, challenger, reference, metric, positive=log_ratio)
+    values, others, n = found.values, found.reference, len(found.values)
+    if log_ratio:
+        values, others = np.log(values), np.log(others)
+    return Comparison(
+        challenger,
+        reference,
+        metric,
+        n,
+        found.left_out,
+        float((values - others).mean()) if n else None,
+        paired_test(values, others) if n > 1 else None,
+    )
+
+
+def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Correct the p-values for all the tests among the comparisons, null results among them."""
+    p_values = [one.test.p_value for one in comparisons if one.test is not None]
+    corrections = iter(correct(p_values) if p_values else [])
+    return [one if one.test is None else replace(one, correction=next(corrections)) for one in comparisons]
