@@ -16,6 +16,7 @@ from usu.desiderata import DESIDERATA, check_desiderata
 from usu.upsamplers import UPSAMPLERS, find_upsampler
 
 FOUR = ("D1", "D2", "D3", "D4")
+COARSE, SCORES = np.ones((2, 2)), np.full((4, 4), 0.5)
 SATISFIED, VIOLATED, NOT_APPLICABLE = "satisfied", "violated", "not applicable"
 
 # The verdicts of every built-in upsampler, in the order of DESIDERATA: D1, D2, D3, D4, D1-G, D4', global.
@@ -369,9 +370,137 @@ def test_an_all_zero_map_must_stay_zero():
     assert report["D1"].residual == math.inf
 
 
-# --- bad input ---
+# --- residuals against a slow, plain version ---
 
-COARSE, SCORES = np.ones((2, 2)), np.full((4, 4), 0.5)
+
+class Recorded:
+    """An upsampler that keeps what went in and what came out."""
+
+    def __init__(self, upsample):
+        self.upsample, self.calls = upsample, []
+
+    def __call__(self, coarse, scores):
+        result = self.upsample(coarse, scores)
+        self.calls.append((coarse.copy(), scores.copy(), np.array(result, dtype=np.float64)))
+        return result
+
+
+def units(coarse, result, owner):
+    """What differences in each cell are compared with."""
+    areas = np.bincount(owner.ravel())
+    masses = coarse.ravel() * areas
+    density = np.abs(masses).sum() / areas.sum()
+    return masses, np.array([max(np.abs(result[owner == k]).max(), density) for k in range(len(areas))])
+
+
+def plain_inversion(coarse, scores, result, owner):
+    """The largest relative excess of one pixel over another of the same cell and no lower score."""
+    masses, unit = units(coarse, result, owner)
+    worst = 0.0
+    for cell in np.flatnonzero(masses >= 0):
+        level, value = scores[owner == cell], result[owner == cell]
+        for one in range(len(level)):
+            worst = max(worst, (value[level <= level[one]] - value[one]).max() / unit[cell])
+    return worst
+
+
+def plain_locality(calls, owner):
+    """The largest change in a cell between the first call and those that keep this cell's data only."""
+    coarse, scores, before = calls[0]
+    _, unit = units(coarse, before, owner)
+    strict, semi = [], []
+    for new_coarse, new_scores, after in calls[1:]:
+        for cell in range(coarse.size):
+            inside = owner == cell
+            moved = new_coarse.ravel() != coarse.ravel()
+            changed = new_scores != scores
+            values = moved.sum() == coarse.size - 1 and not moved[cell] and not changed.any()
+            levels = not moved.any() and changed[~inside].all() and not changed[inside].any()
+            if values or levels:
+                strict.append(np.abs(after - before)[inside].max() / unit[cell])
+                semi.append(plain_distortion(coarse, before[inside], after[inside], owner))
+    return max(strict), max(semi)
+
+
+def plain_distortion(coarse, before, after, owner):
+    small, large = sorted((before, after), key=np.linalg.norm)
+    (factor,), *_ = np.linalg.lstsq(large[:, None], small, rcond=None)
+    density = np.abs(coarse.ravel() * np.bincount(owner.ravel())).sum() / owner.size
+    return np.abs(small - factor * large).max() / max(np.abs(small).max(), density)
+
+
+def owner_of(shape, size):
+    rows, columns = (
+        np.floor((np.arange(n) + 0.5) * cells / n).astype(int) for n, cells in zip(size, shape, strict=True)
+    )
+    return rows[:, None] * shape[1] + columns
+
+
+@pytest.mark.parametrize("levels", [2, 5, None], ids=["two scores", "five scores", "all scores differ"])
+@pytest.mark.parametrize("name", ["bilinear", "lanczos", "iwmr", "noise"])
+def test_residuals_are_those_of_a_slow_plain_version(name, levels):
+    rng = np.random.default_rng(7)
+    coarse, scores = rng.random((3, 4)) - 0.3, rng.random((11, 17))
+    if levels:
+        scores = np.round(scores * (levels - 1)) / (levels - 1)
+    draws = np.random.default_rng(8)
+    noise = {"noise": lambda a, s: np.round(draws.normal(size=s.shape), 1)}
+    recorded = Recorded(noise[name] if name in noise else find_upsampler(name))
+    report, owner = check_desiderata(recorded, coarse, scores), owner_of(coarse.shape, scores.shape)
+    inversions = [plain_inversion(*call, owner) for call in recorded.calls[:6]]
+    assert report["D2"].residual == pytest.approx(max(inversions), rel=1e-12, abs=1e-15)
+    strict, semi = plain_locality(recorded.calls, owner)
+    assert report["D4"].residual == pytest.approx(strict, rel=1e-12, abs=1e-15)
+    assert report["D4'"].residual == pytest.approx(semi, rel=1e-9, abs=1e-14)
+
+
+def test_inversions_in_regions_of_any_shape_and_size():
+    rng = np.random.default_rng(2)
+    owner = rng.permutation(np.repeat(np.arange(300), np.r_[np.ones(298, int), 40, 62])).reshape(20, 20)
+    coarse, scores = rng.random(300), np.round(rng.random((20, 20)), 1)
+    recorded = Recorded(lambda a, s: a[owner] * (2 - s**2))
+    finding = check_desiderata(recorded, coarse, scores, neighbourhoods=owner)["D2"]
+    inversions = [plain_inversion(*call, owner) for call in recorded.calls[:6]]
+    assert finding.residual == pytest.approx(max(inversions), rel=1e-12)
+    better, worse = finding.witness.pixels
+    assert owner[better] == owner[worse] == finding.witness.cell[0]
+
+
+def test_the_witness_of_an_inversion_is_the_pair_that_makes_the_residual(case):
+    finding = check_desiderata("bicubic", *case)["D2"]
+    numbers = finding.witness.numbers
+    excess = numbers["value_worse"] - numbers["value_better"]
+    assert numbers["score_worse"] <= numbers["score_better"]
+    assert excess / finding.residual >= abs(numbers["value_worse"])  # the unit is the cell's largest
+
+
+# --- threads ---
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_small_maps_are_measured_by_one_thread_and_the_threads_come_back(three_threads):
+    seen = set()
+
+    def spy(coarse, scores):
+        seen.add(torch.get_num_threads())
+        return find_upsampler("nearest")(coarse, scores)
+
+    check_desiderata(spy, COARSE, SCORES)
+    assert seen == {1}
+    assert torch.get_num_threads() == 3
+    with pytest.raises(ValueError, match="must be finite"):
+        check_desiderata(lambda a, s: np.full(s.shape, np.nan), COARSE, SCORES)
+    assert torch.get_num_threads() == 3
+
+
+# --- bad input ---
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from usu.probes import Data, Run, Subject
 
 Verdict: TypeAlias = Literal["satisfied", "violated", "not applicable"]
+Indices: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 # D3 and D4 compare a rounded number with another one, each with the error that D1's tolerance allows for.
 _TWICE_ROUNDED = 2
@@ -117,12 +119,16 @@ def global_conservation(subject: Subject, runs: Sequence[Run]) -> Finding:
 
 def monotonicity(subject: Subject, runs: Sequence[Run]) -> Finding:
     """Look in each cell of non-negative mass for a pixel that a pixel of no better score exceeds."""
-    inversions = [_worst_inversion(subject, run) for run in runs]
+    # Sorting is what costs, and the runs have few score maps between them.
+    distinct = {id(run.scores): run.scores for run in runs}
+    orders = {key: _ordered(subject, scores) for key, scores in distinct.items()}
+    inversions = [_worst_inversion(subject, run, orders[id(run.scores)]) for run in runs]
     worst = max(range(len(runs)), key=lambda index: inversions[index][0])
-    residual, worse, better = inversions[worst]
+    residual, group = inversions[worst]
 
     def witness() -> Witness:
         run = runs[worst]
+        better, worse = _inverted_pair(subject, run, orders[id(run.scores)].first[group])
         pixels = subject.pixel(better), subject.pixel(worse)
         cell = subject.cell(int(subject.owner.flatten()[better]))
         scores = [float(run.scores.flatten()[index]) for index in (better, worse)]
@@ -137,25 +143,62 @@ def monotonicity(subject: Subject, runs: Sequence[Run]) -> Finding:
     return _finding(residual, subject.tolerance, witness)
 
 
-def _worst_inversion(subject: Subject, run: Run) -> tuple[float, int, int]:
-    """Return the largest relative inversion, the pixel that has too much and the one that has too little."""
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """The pixels by cell, then by score; pixels of one cell and one score are a group.
+
+    Attributes:
+        pixels: (H·W,), pixel numbers.
+        starts: (G,), where the groups start among them.
+        first: (G,), a pixel of each group.
+        cells: (G,), the cell of each group, ascending.
+        bounds: (K + 1,), where the cells start among the groups.
+    """
+
+    pixels: Indices
+    starts: Indices
+    first: Indices
+    cells: Indices
+    bounds: Indices
+
+
+def _ordered(subject: Subject, scores: Tensor) -> _Order:
+    levels = scores.flatten().to(torch.float64).numpy()
+    # NumPy sorts short integers by counting: far cheaper than a second key among numbers.
+    owner = subject.owner.flatten().numpy().astype(np.min_scalar_type(subject.count))
+    by_score = levels.argsort()
+    pixels = by_score[owner[by_score].argsort(kind="stable")]
+    cells, levels = owner[pixels], levels[pixels]
+    starts = np.flatnonzero(np.r_[True, (cells[1:] != cells[:-1]) | (levels[1:] != levels[:-1])])
+    groups = cells[starts].astype(np.int64)
+    bounds = np.searchsorted(groups, np.arange(subject.count + 1))
+    return _Order(pixels, starts, pixels[starts], groups, bounds)
+
+
+def _worst_inversion(subject: Subject, run: Run, order: _Order) -> tuple[float, int]:
+    """Return the largest relative inversion, and the group whose smallest value it is."""
+    values = run.pixels.flatten().numpy()[order.pixels]
+    smallest = np.minimum.reduceat(values, order.starts)
+    # Whatever exceeds a value of the same or of a later group of its cell contradicts the scores.
+    leader = np.maximum.reduceat(values, order.starts)
+    for start, end in itertools.pairwise(order.bounds.tolist()):
+        np.maximum.accumulate(leader[start:end], out=leader[start:end])
+    masses = run.masses if run.promised is None else run.promised
+    unit = torch.where(masses >= 0, subject.scale(run), math.inf).flatten().numpy()
+    relative = (leader - smallest) / unit[order.cells]
+    worst = int(relative.argmax())
+    return float(relative[worst]), worst
+
+
+def _inverted_pair(subject: Subject, run: Run, member: int) -> tuple[int, int]:
+    """Return the pixel with too little of the group that `member` is of, and the one that has too much."""
     cells, scores, values = (
         tensor.flatten().to(torch.float64).numpy() for tensor in (subject.owner, run.scores, run.pixels)
     )
-    count = len(values)
-    # Ascending scores, and descending values among equals: whatever exceeds a later pixel contradicts it.
-    order = np.lexsort((-values, scores, cells))
-    ascending = np.argsort(values[order], kind="stable")
-    rank = np.empty(count, dtype=np.int64)
-    rank[ascending] = np.arange(count)
-    offset = cells[order].astype(np.int64) * count  # keeps the running maximum within each cell
-    leader = ascending[np.maximum.accumulate(offset + rank) - offset]
-    gaps = values[order][leader] - values[order]
-    masses = run.masses if run.promised is None else run.promised
-    unit = torch.where(masses >= 0, subject.scale(run), math.inf).flatten().numpy()
-    relative = gaps / unit[cells[order].astype(np.int64)]
-    worst = int(relative.argmax())
-    return float(relative[worst]), int(order[leader[worst]]), int(order[worst])
+    mates = cells == cells[member]
+    better = np.where(mates & (scores == scores[member]), values, math.inf).argmin()
+    worse = np.where(mates & (scores <= scores[member]), values, -math.inf).argmax()
+    return int(better), int(worse)
 
 
 def conditioning(subject: Subject, runs: Sequence[Run]) -> Finding:
@@ -183,7 +226,7 @@ def conditioning(subject: Subject, runs: Sequence[Run]) -> Finding:
 
 def _step_values(subject: Subject, coarse: Tensor, cell: int, step: float) -> Tensor | None:
     """Return the values of the upper and the lower pixel at each base score; None if a ratio is too steep."""
-    members = (subject.owner.flatten() == cell).nonzero().flatten()
+    members = subject.members(cell)
     upper = members[: len(members) // 2]
     pair = torch.stack([upper[len(upper) // 2], members[-1]])
     values = []
@@ -239,14 +282,19 @@ def locality(subject: Subject, runs: Sequence[Run]) -> dict[str, Finding]:
     new: dict[Data, Tensor] = {"coarse": 2 * subject.random_coarse(), "scores": subject.random_scores()}
     strict: list[_Change] = []
     semi: list[_Change] = []
+    units = subject.scale(base).flatten()
     for cell in subject.telling_cells(base):
         others = torch.arange(subject.count) != cell
+        members = subject.members(cell)
+        before = base.pixels.flatten()[members]
         for data, values in new.items():
             after = subject.change(base, others, data, values)
-            for changes, measure in ((strict, _moves), (semi, _distortions)):
-                moves = torch.where(subject.owner == cell, measure(subject, base, after, cell), 0.0)
-                pixel = int(moves.argmax())
-                changes.append(_Change(base, after, cell, data, values, pixel, float(moves.max())))
+            inside = after.pixels.flatten()[members]
+            measures = (inside - before).abs() / units[cell], _distortions(subject, base, before, inside)
+            for changes, moves in zip((strict, semi), measures, strict=True):
+                most = int(moves.argmax())
+                pixel = int(members[most])
+                changes.append(_Change(base, after, cell, data, values, pixel, float(moves[most])))
     worst, worst_semi = (max(changes, key=lambda change: change.residual) for changes in (strict, semi))
     return {
         "D4": _finding(worst.residual, tolerance, lambda: _intruder(subject, worst, tolerance)),
@@ -254,17 +302,9 @@ def locality(subject: Subject, runs: Sequence[Run]) -> dict[str, Finding]:
     }
 
 
-def _moves(subject: Subject, base: Run, after: Run, cell: int) -> Tensor:
-    return (after.pixels - base.pixels).abs() / subject.scale(base).flatten()[cell]
-
-
-def _distortions(subject: Subject, base: Run, after: Run, cell: int) -> Tensor:
-    """Return what is left of the change once the cell's larger values are scaled to fit its smaller ones."""
-    inside = subject.owner == cell
-    small, large = sorted(
-        (torch.where(inside, run.pixels, 0.0) for run in (base, after)),
-        key=lambda pixels: float(pixels.norm()),
-    )
+def _distortions(subject: Subject, base: Run, before: Tensor, after: Tensor) -> Tensor:
+    """Return what is left of a cell's change once its larger values are scaled to fit its smaller ones."""
+    small, large = sorted((before, after), key=lambda values: float(values.norm()))
     square = float(large.square().sum())
     factor = float((small * large).sum()) / square if square else 0.0
     density = float(base.masses.abs().sum() / subject.areas.sum())

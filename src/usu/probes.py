@@ -126,6 +126,10 @@ class Subject:
         density = float(run.masses.abs().sum() / self.areas.sum())
         return self.cells.amax(run.pixels.abs()).clamp(min=max(density, torch.finfo(torch.float64).tiny))
 
+    def members(self, cell: int) -> Tensor:
+        """Return the numbers of a cell's pixels, ascending."""
+        return (self.owner.flatten() == cell).nonzero().flatten()
+
     def cell(self, number: int) -> tuple[int, ...]:
         """Return the place of a cell on its grid."""
         return tuple(int(index) for index in np.unravel_index(number, self.cells.shape))

@@ -1,9 +1,4 @@
-"""Pictures of explanations: panels that draw a record on an axis, and the comparison of all upsamplers.
-
-Nothing here computes an attribution. Maps that stand side by side share one colour scale: sequential from
-zero, or diverging about it as soon as a map has negative values. Both kinds of colours stay apart for
-colour-blind readers and in grey print.
-"""
+"""Whole figures of one explanation: the map over its photograph, and the comparison of upsamplers."""
 
 from __future__ import annotations
 
@@ -11,24 +6,20 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
-from torch import Tensor
 
 from usu.arrays import Array
 from usu.explanation import Explanation
 from usu.files import written_whole
 from usu.names import SOURCE_NAMES, unit_of
-
-Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+from usu.plot.panels import coarse_cells, heat, overlay, photograph, score_map, segment_borders
+from usu.plot.scales import QUANTILE, as_pixels, colour_limits, colours, top
 
 TITLES = {
     "nearest": "Nearest neighbour",
@@ -39,92 +30,9 @@ TITLES = {
     "iwmr": "IWMR",
     "hybrid": "Hybrid",
 }
-QUANTILE = 0.98  # a few peaks must not turn all other pixels, and whole maps beside theirs, black
 
-_SEQUENTIAL, _DIVERGING, _SCORES = "inferno", "RdBu_r", "cividis"
-_NEGLIGIBLE = 0.01  # negative values below this share of the limit are not worth half of the colours
 _COLUMNS = 4
 _SMALL, _LARGE = 9, 11
-
-
-def colour_limits(maps: Iterable[Array]) -> Normalize:
-    """Return one colour scale for all `maps`: to their joint 98 % quantile, from 0 or symmetric about 0."""
-    values = np.concatenate([_numpy(values).ravel() for values in maps])
-    magnitudes = np.abs(values)
-    limit = float(np.quantile(magnitudes, QUANTILE)) or float(magnitudes.max()) or 1.0
-    signed = float(values.min()) < -_NEGLIGIBLE * limit
-    return Normalize(-limit if signed else 0.0, limit)
-
-
-def heat(values: Array, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
-    """Draw a map (H, W) alone, so that its colours are exactly those of the colour bar."""
-    norm = norm or colour_limits([values])
-    _bare(axis)
-    return axis.imshow(_numpy(values), cmap=_colours(norm), norm=norm)
-
-
-def overlay(
-    explanation: Explanation,
-    axis: Axes,
-    attribution: Array | None = None,
-    *,
-    norm: Normalize | None = None,
-    alpha: float | None = None,
-) -> ScalarMappable:
-    """Draw a map over the photograph, which is shown in grey so that every colour is the map's.
-
-    Args:
-        explanation: gives the photograph, and the map by default.
-        axis: to draw on.
-        attribution: (H, W), another map for the same photograph.
-        norm: colour scale, shared with other panels; by default the map's own.
-        alpha: opacity in [0, 1]; by default it grows with the magnitude, so that zero is transparent.
-
-    Returns:
-        What `Figure.colorbar` takes.
-    """
-    values = _numpy(explanation.attribution if attribution is None else attribution)
-    norm = norm or colour_limits([values])
-    photograph(explanation, axis, grey=True)
-    opacity = np.clip(np.abs(values) / _top(norm), 0, 0.9) if alpha is None else alpha
-    axis.imshow(values, cmap=_colours(norm), norm=norm, alpha=opacity)
-    return ScalarMappable(norm, _colours(norm))
-
-
-def photograph(explanation: Explanation, axis: Axes, *, grey: bool = False) -> AxesImage:
-    """Draw the picture that was explained, in colour or in dim grey as a ground for something else."""
-    picture = _numpy(explanation.image).transpose(1, 2, 0).clip(0, 1)
-    _bare(axis)
-    if not grey:
-        return axis.imshow(picture)
-    luminance = picture @ np.array([0.299, 0.587, 0.114])
-    return axis.imshow(0.1 + 0.6 * luminance, cmap="gray", vmin=0, vmax=1)
-
-
-def coarse_cells(explanation: Explanation, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
-    """Draw the coarse map cell by cell, as densities, with the borders of its cells."""
-    regions = _cells(explanation)
-    densities = _numpy(explanation.coarse).ravel()
-    if explanation.mass == "total":
-        densities = densities / np.bincount(regions.ravel(), minlength=densities.size)
-    image = heat(densities[regions], axis, norm=norm)
-    axis.add_collection(_borders(regions, color="0.5", linewidth=0.4))
-    return image
-
-
-def segment_borders(explanation: Explanation, axis: Axes) -> int:
-    """Draw the borders of the finest partition on the photograph; return its number of segments."""
-    finest = max(map(_numpy, explanation.partitions), key=lambda labels: int(labels.max()))
-    photograph(explanation, axis)
-    axis.add_collection(_borders(finest, color="black", linewidth=1.0))
-    axis.add_collection(_borders(finest, color="yellow", linewidth=0.4))
-    return int(finest.max()) + 1
-
-
-def score_map(explanation: Explanation, axis: Axes) -> AxesImage:
-    """Draw the scores in [0, 1] that the mass was shared by."""
-    _bare(axis)
-    return axis.imshow(_numpy(explanation.score_map), cmap=_SCORES, vmin=0, vmax=1)
 
 
 def overlay_figure(
@@ -231,10 +139,10 @@ def _colour_bar(
     maps: Iterable[Array],
 ) -> None:
     """Draw the colour bar of `maps`: it says the unit and, where colours are clipped, how far values go."""
-    values = [_numpy(one) for one in maps]
+    values = [as_pixels(one) for one in maps]
     lowest, highest = min(float(one.min()) for one in values), max(float(one.max()) for one in values)
-    above, below = highest > _top(norm), lowest < (norm.vmin or 0.0)
-    power = math.floor(math.log10(_top(norm)))
+    above, below = highest > top(norm), lowest < (norm.vmin or 0.0)
+    power = math.floor(math.log10(top(norm)))
     power = 0 if -2 <= power <= 2 else power
     unit = unit_of(explanation)
     label = f"attribution per pixel\nin {f'$10^{{{power}}}$ ' if power else ''}{unit}"
@@ -243,7 +151,7 @@ def _colour_bar(
         label += f" (clipped at\nthe {100 * QUANTILE:g} % quantile; largest: {furthest:.3g})"
     ends = {(False, False): "neither", (True, False): "max", (False, True): "min", (True, True): "both"}
     figure.colorbar(
-        ScalarMappable(norm, _colours(norm)),
+        ScalarMappable(norm, colours(norm)),
         ax=panels,
         label=label,
         extend=ends[above, below],
@@ -265,40 +173,3 @@ def _headline(explanation: Explanation, category: str | None, model: str | None)
 
 def _title(upsampler: str) -> str:
     return TITLES.get(upsampler, upsampler)
-
-
-def _cells(explanation: Explanation) -> Pixels:
-    """Return the label map (H, W) of the cells that the coarse values belong to."""
-    if explanation.neighbourhoods is not None:
-        return _numpy(explanation.neighbourhoods)
-    rows, columns = explanation.coarse.shape
-    height, width = explanation.attribution.shape
-    row = (2 * np.arange(height) + 1) * rows // (2 * height)
-    column = (2 * np.arange(width) + 1) * columns // (2 * width)
-    return np.asarray(row[:, None] * columns + column)
-
-
-def _borders(labels: Pixels, **style: Any) -> LineCollection:
-    """Return the lines between pixels of different labels, in the coordinates of `imshow`."""
-    y, x = np.nonzero(labels[:, 1:] != labels[:, :-1])
-    upright = np.stack([np.stack([x + 0.5, y - 0.5], -1), np.stack([x + 0.5, y + 0.5], -1)], 1)
-    y, x = np.nonzero(labels[1:] != labels[:-1])
-    level = np.stack([np.stack([x - 0.5, y + 0.5], -1), np.stack([x + 0.5, y + 0.5], -1)], 1)
-    return LineCollection(list(np.concatenate([upright, level])), capstyle="projecting", **style)
-
-
-def _colours(norm: Normalize) -> str:
-    return _DIVERGING if (norm.vmin or 0.0) < 0 else _SEQUENTIAL
-
-
-def _top(norm: Normalize) -> float:
-    return float(norm.vmax or 1.0)
-
-
-def _bare(axis: Axes) -> None:
-    axis.set_xticks([])
-    axis.set_yticks([])
-
-
-def _numpy(values: Array) -> Pixels:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

@@ -1,0 +1,55 @@
+"""Pictures of records: panels that draw one on an axis, and whole figures.
+
+Nothing here computes an attribution, a score or a statistic: panels take records and an axis, and draw what
+stands in the record.
+"""
+
+from usu.plot.distributions import distributions
+from usu.plot.errors import error_figure, error_limits, error_map
+from usu.plot.figures import TITLES, comparison, overlay_figure, save_figure
+from usu.plot.panels import (
+    cell_weights,
+    changes,
+    coarse_cells,
+    h_map,
+    heat,
+    hierarchy,
+    mark_cell,
+    overlay,
+    photograph,
+    raw_scores,
+    score_map,
+    scores,
+    segment_borders,
+)
+from usu.plot.paper import figure5, figure6
+from usu.plot.scales import QUANTILE, colour_limits, full_limits
+
+__all__ = [
+    "QUANTILE",
+    "TITLES",
+    "cell_weights",
+    "changes",
+    "coarse_cells",
+    "colour_limits",
+    "comparison",
+    "distributions",
+    "error_figure",
+    "error_limits",
+    "error_map",
+    "figure5",
+    "figure6",
+    "full_limits",
+    "h_map",
+    "heat",
+    "hierarchy",
+    "mark_cell",
+    "overlay",
+    "overlay_figure",
+    "photograph",
+    "raw_scores",
+    "save_figure",
+    "score_map",
+    "scores",
+    "segment_borders",
+]

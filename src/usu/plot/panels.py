@@ -1,0 +1,248 @@
+"""Panels: each draws one field of an explanation on an axis, and leaves the rest of the axis alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+
+from usu.arrays import Array
+from usu.explanation import Explanation
+from usu.plot.scales import (
+    CHANGES,
+    DEPTHS,
+    SCORES,
+    SEQUENTIAL,
+    Pixels,
+    as_pixels,
+    bare,
+    borders,
+    colour_limits,
+    colours,
+    full_limits,
+    top,
+)
+
+
+def heat(values: Array, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
+    """Draw a map (H, W) alone, so that its colours are exactly those of the colour bar."""
+    norm = norm or colour_limits([values])
+    bare(axis)
+    return axis.imshow(as_pixels(values), cmap=colours(norm), norm=norm)
+
+
+def overlay(
+    explanation: Explanation,
+    axis: Axes,
+    attribution: Array | None = None,
+    *,
+    norm: Normalize | None = None,
+    alpha: float | None = None,
+) -> ScalarMappable:
+    """Draw a map over the photograph, which is shown in grey so that every colour is the map's.
+
+    Args:
+        explanation: gives the photograph, and the map by default.
+        axis: to draw on.
+        attribution: (H, W), another map for the same photograph.
+        norm: colour scale, shared with other panels; by default the map's own.
+        alpha: opacity in [0, 1]; by default it grows with the magnitude, so that zero is transparent.
+
+    Returns:
+        What `Figure.colorbar` takes.
+    """
+    values = as_pixels(explanation.attribution if attribution is None else attribution)
+    norm = norm or colour_limits([values])
+    photograph(explanation, axis, grey=True)
+    opacity = np.clip(np.abs(values) / top(norm), 0, 0.9) if alpha is None else alpha
+    axis.imshow(values, cmap=colours(norm), norm=norm, alpha=opacity)
+    return ScalarMappable(norm, colours(norm))
+
+
+def photograph(explanation: Explanation, axis: Axes, *, grey: bool = False) -> AxesImage:
+    """Draw the picture that was explained, in colour or in dim grey as a ground for something else."""
+    return picture(explanation.image, axis, grey=grey)
+
+
+def picture(image: Array, axis: Axes, *, grey: bool = False) -> AxesImage:
+    """Draw a picture (3, H, W), RGB in [0, 1], in colour or in dim grey as a ground for something else."""
+    values = as_pixels(image).transpose(1, 2, 0).clip(0, 1)
+    bare(axis)
+    if not grey:
+        return axis.imshow(values)
+    luminance = values @ np.array([0.299, 0.587, 0.114])
+    return axis.imshow(0.1 + 0.6 * luminance, cmap="gray", vmin=0, vmax=1)
+
+
+def coarse_cells(explanation: Explanation, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
+    """Draw the coarse map cell by cell, as densities, with the borders of its cells."""
+    regions = _cells(explanation)
+    densities = as_pixels(explanation.coarse).ravel()
+    if explanation.mass == "total":
+        densities = densities / np.bincount(regions.ravel(), minlength=densities.size)
+    image = heat(densities[regions], axis, norm=norm)
+    axis.add_collection(borders(regions, color="0.5", linewidth=0.4))
+    return image
+
+
+def segment_borders(explanation: Explanation, axis: Axes, number: int | None = None) -> int:
+    """Draw the borders of a partition on the photograph; return its number of segments.
+
+    Args:
+        explanation: gives photograph and partitions.
+        axis: to draw on.
+        number: of the partition in `explanation.partitions`; the finest by default.
+
+    Raises:
+        ValueError: there is no such partition.
+    """
+    labels = partition(explanation, number)
+    photograph(explanation, axis)
+    axis.add_collection(borders(labels, color="black", linewidth=1.0))
+    axis.add_collection(borders(labels, color="yellow", linewidth=0.4))
+    return int(labels.max()) + 1
+
+
+def hierarchy(explanation: Explanation, axis: Axes) -> list[LineCollection]:
+    """Draw the borders of all partitions over the dim photograph, wider and brighter the coarser they are.
+
+    Returns:
+        The borders of each partition, in order: what `Axes.legend` takes. Those of coarser ones lie above.
+    """
+    photograph(explanation, axis, grey=True)
+    count = len(explanation.partitions)
+    shades = colormaps[DEPTHS](np.linspace(0.95, 0.3, count))
+    widths = np.linspace(1.4, 0.5, count) if count > 1 else np.ones(1)
+    drawn = []
+    for number, (shade, width) in enumerate(zip(shades, widths, strict=True)):
+        labels = partition(explanation, number)
+        lines = borders(labels, color=shade, linewidth=width, zorder=2 + (count - number) / count)
+        axis.add_collection(lines)
+        drawn.append(lines)
+    return drawn
+
+
+def score_map(explanation: Explanation, axis: Axes) -> AxesImage:
+    """Draw the scores in [0, 1] that the mass was shared by."""
+    return scores(explanation.score_map, axis)
+
+
+def scores(values: Array, axis: Axes) -> AxesImage:
+    """Draw a score matrix Φ (H, W), in [0, 1] whatever its own extremes are."""
+    bare(axis)
+    return axis.imshow(as_pixels(values), cmap=SCORES, vmin=0, vmax=1)
+
+
+def raw_scores(
+    explanation: Explanation, axis: Axes, number: int, *, norm: Normalize | None = None
+) -> AxesImage:
+    """Draw the raw scores of a partition, in the unit of the output that was scored.
+
+    Args:
+        explanation: gives partitions and raw scores.
+        axis: to draw on.
+        number: of the partition in `explanation.partitions`.
+        norm: colour scale, shared with the panels of other partitions; by default to its own extreme.
+
+    Raises:
+        ValueError: there is no such partition.
+    """
+    values = as_pixels(explanation.raw_scores[_check(explanation, number)])
+    return changes(values[partition(explanation, number)], axis, norm=norm)
+
+
+def h_map(explanation: Explanation, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
+    """Draw the H-map: where the scores change (eq. 16)."""
+    return changes(explanation.h_map, axis, norm=norm)
+
+
+def changes(values: Array, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
+    """Draw signed values of scores (H, W), raw ones or an H-map, to their extreme and symmetric about 0."""
+    limit = top(norm or full_limits([values]))
+    bare(axis)
+    return axis.imshow(as_pixels(values), cmap=CHANGES, norm=norm or Normalize(-limit, limit))
+
+
+def cell_weights(
+    explanation: Explanation, axis: Axes, cell: int, *, norm: Normalize | None = None
+) -> AxesImage:
+    """Draw how one cell's mass is shared: Ã(x) over its mean in the cell, 1 for an even share.
+
+    Args:
+        explanation: gives the pixel map and the cells.
+        axis: to draw on; shows the rectangle around the cell, other cells blank.
+        cell: number of the cell, row by row, or its label.
+        norm: colour scale; by default from 0 to the largest weight.
+
+    Raises:
+        ValueError: there is no such cell, or its pixels sum to 0.
+    """
+    inside = _inside(explanation, cell)
+    values = as_pixels(explanation.attribution)
+    mean = values[inside].mean(dtype=np.float64)
+    if mean == 0:
+        raise ValueError(f"cell {cell} has no mass to share: take one whose pixels do not sum to 0")
+    weights = np.where(inside, values / mean, np.nan)[_box(inside)]
+    bare(axis)
+    return axis.imshow(weights, cmap=SEQUENTIAL, norm=norm or Normalize(0, float(np.nanmax(weights))))
+
+
+def mark_cell(explanation: Explanation, axis: Axes, cell: int) -> Rectangle:
+    """Draw a frame around a cell.
+
+    Raises:
+        ValueError: there is no such cell.
+    """
+    rows, columns = _box(_inside(explanation, cell))
+    corner = columns.start - 0.5, rows.start - 0.5
+    size = columns.stop - columns.start, rows.stop - rows.start
+    frame = Rectangle(corner, *size, fill=False, edgecolor="cyan", linewidth=1.2)
+    axis.add_patch(frame)
+    return frame
+
+
+def partition(explanation: Explanation, number: int | None = None) -> Pixels:
+    """Return a partition (H, W) of an explanation; the finest by default.
+
+    Raises:
+        ValueError: there is no such partition.
+    """
+    if number is None:
+        return max(map(as_pixels, explanation.partitions), key=lambda labels: int(labels.max()))
+    return as_pixels(explanation.partitions[_check(explanation, number)])
+
+
+def _check(explanation: Explanation, number: int) -> int:
+    count = len(explanation.partitions)
+    if not 0 <= number < count:
+        raise ValueError(f"number must be one of the {count} partitions, 0..{count - 1}, got {number}")
+    return number
+
+
+def _inside(explanation: Explanation, cell: int) -> Pixels:
+    inside: Pixels = _cells(explanation) == cell
+    if not inside.any():
+        count = int(_cells(explanation).max()) + 1
+        raise ValueError(f"cell must be one of the {count} cells, 0..{count - 1}, got {cell}")
+    return inside
+
+
+def _box(inside: Pixels) -> tuple[slice, slice]:
+    rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _cells(explanation: Explanation) -> Pixels:
+    """Return the label map (H, W) of the cells that the coarse values belong to."""
+    if explanation.neighbourhoods is not None:
+        return as_pixels(explanation.neighbourhoods)
+    rows, columns = explanation.coarse.shape
+    height, width = explanation.attribution.shape
+    row = (2 * np.arange(height) + 1) * rows // (2 * height)
+    column = (2 * np.arange(width) + 1) * columns // (2 * width)
+    return np.asarray(row[:, None] * columns + column)

@@ -1,0 +1,80 @@
+"""Colour scales, colour bars and lines: what all panels have in common.
+
+Maps that stand side by side share one colour scale: sequential from zero, or diverging about it as soon as a
+map has negative values. All colours stay apart for colour-blind readers and in grey print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from usu.arrays import Array
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import Normalize
+except ImportError as missing:
+    raise ImportError("figures need matplotlib: pip install 'usu-xai[plot]'") from missing
+
+Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+QUANTILE = 0.98  # a few peaks must not turn all other pixels, and whole maps beside theirs, black
+SEQUENTIAL, DIVERGING, SCORES = "inferno", "RdBu_r", "cividis"
+CHANGES = "PuOr_r"  # of signed scores and of their differences: other colours than an attribution's
+DEPTHS = "plasma"
+
+_NEGLIGIBLE = 0.01  # negative values below this share of the limit are not worth half of the colours
+
+
+def colour_limits(maps: Iterable[Array]) -> Normalize:
+    """Return one colour scale for all `maps`: to their joint 98 % quantile, from 0 or symmetric about 0."""
+    values = np.concatenate([as_pixels(values).ravel() for values in maps])
+    magnitudes = np.abs(values)
+    limit = float(np.quantile(magnitudes, QUANTILE)) or float(magnitudes.max()) or 1.0
+    signed = float(values.min()) < -_NEGLIGIBLE * limit
+    return Normalize(-limit if signed else 0.0, limit)
+
+
+def full_limits(maps: Iterable[Array]) -> Normalize:
+    """Return one colour scale for all `maps` to their joint extreme, from 0 or symmetric about 0.
+
+    For maps that are 0 nearly everywhere, such as H-maps: a quantile of them would be 0.
+    """
+    values = np.concatenate([as_pixels(values).ravel() for values in maps])
+    limit = float(np.abs(values).max()) or 1.0
+    return Normalize(-limit if float(values.min()) < 0 else 0.0, limit)
+
+
+def borders(labels: Pixels, **style: Any) -> LineCollection:
+    """Return the lines between pixels of different labels, in the coordinates of `imshow`."""
+    y, x = np.nonzero(labels[:, 1:] != labels[:, :-1])
+    upright = np.stack([np.stack([x + 0.5, y - 0.5], -1), np.stack([x + 0.5, y + 0.5], -1)], 1)
+    y, x = np.nonzero(labels[1:] != labels[:-1])
+    level = np.stack([np.stack([x - 0.5, y + 0.5], -1), np.stack([x + 0.5, y + 0.5], -1)], 1)
+    return LineCollection(list(np.concatenate([upright, level])), capstyle="projecting", **style)
+
+
+def colours(norm: Normalize) -> str:
+    """Return the colour map of attributions on a scale."""
+    return DIVERGING if (norm.vmin or 0.0) < 0 else SEQUENTIAL
+
+
+def top(norm: Normalize) -> float:
+    """Return the upper end of a scale."""
+    return float(norm.vmax or 1.0)
+
+
+def bare(axis: Axes) -> None:
+    """Take the ticks from an axis that pixels are drawn on."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def as_pixels(values: Array) -> Pixels:
+    """Return an array or a tensor of any device as NumPy's."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
