@@ -26,7 +26,7 @@ MASKING: dict[str, Any] = {
 
 def masking(task: Task) -> dict[str, Pixels]:
     """Masked perturbation of six partitions: the scores, strict USU and the hybrid, from the same passes."""
-    coarse, photograph = task.coarse, task.photograph
+    coarse, photograph = task.coarse("gradcam"), task.photograph
     found = usu.upsample(
         coarse.values[0],
         photograph.inputs,
@@ -62,7 +62,7 @@ TREES: dict[str, dict[str, tuple[int, ...]]] = {
 
 def valued(task: Task, tree: str, method: str = "owen", passes: int = 158) -> dict[str, Pixels]:
     """Owen values, or a fit to random coalitions, on one tree or on several that share the passes."""
-    coarse, photograph = task.coarse, task.photograph
+    coarse, photograph = task.coarse("gradcam"), task.photograph
     found = usu.upsample(
         coarse.values[0],
         photograph.inputs,
@@ -79,7 +79,7 @@ def valued(task: Task, tree: str, method: str = "owen", passes: int = 158) -> di
 
 def owen(task: Task, passes: int = 160) -> dict[str, Pixels]:
     """Owen values on one tree, and what is made of them: complete maps, and scores to redistribute by."""
-    coarse, photograph = task.coarse, task.photograph
+    coarse, photograph = task.coarse("gradcam"), task.photograph
     found = usu.upsample(
         coarse.values[0],
         photograph.inputs,
@@ -143,7 +143,7 @@ def complete(task: Task, tree: str, power: float = 0.0) -> dict[str, Pixels]:
 def finished(task: Task, tree: str) -> dict[str, Pixels]:
     """Owen values smoothed along the photograph's edges, and mixed with Grad-CAM: no further pass but one."""
     scores = torch.from_numpy(task.made_by(f"owen {tree}")[f"scores owen {tree}"])
-    coarse = torch.as_tensor(task.coarse.values[0])[None, None].clamp(min=0)
+    coarse = torch.as_tensor(task.coarse("gradcam").values[0])[None, None].clamp(min=0)
     cam = torch.nn.functional.interpolate(coarse, scores.shape, mode="bilinear", align_corners=False)[0, 0]
     cam = cam / cam.max().clamp(min=1e-12)
     smooth = _along_edges(scores, task.photograph.picture)

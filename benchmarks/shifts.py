@@ -43,7 +43,7 @@ def shifted(task: Task, shifts: int) -> tuple[Tensor, Mass]:
     the pixel that it was copied from: the mass of the map is the mean of the shifted maps' masses. A shift
     counts two passes, forward and backward.
     """
-    coarse, inputs = task.coarse, task.photograph.inputs
+    coarse, inputs = task.coarse("gradcam"), task.photograph.inputs
     grid, size = tuple(coarse.values.shape[-2:]), tuple(inputs.shape[-2:])
     rows, columns = (_origins(*axis, shifts) for axis in zip(size, grid, strict=True))
     places = list(product(rows, columns))

@@ -15,10 +15,8 @@ from photographs import Photograph
 from torch import Tensor, nn
 
 import usu
-from usu.fill import make_fill
+from usu.bench.subject import Subject
 from usu.sources import find_source
-
-BATCH = 16
 
 
 class Frozen(nn.Module):
@@ -66,45 +64,26 @@ class Counting(nn.Module):
         return outputs
 
 
-class Task:
+class Task(Subject):
     """One photograph to explain; a fresh one for every method.
 
     Attributes:
         photograph: with `inputs` and `picture` (3, H, W) and `target`.
         model: counts its passes; in evaluation mode. Without gradients a frozen copy runs, whose layers
             cannot be hooked.
-        fill: (3, H, W), what masked pixels become: the blurred inputs, for every method.
     """
 
     def __init__(self, photograph: Photograph, model: nn.Module, quick: nn.Module, fetch: Fetch) -> None:
+        super().__init__(model, photograph.inputs, photograph.picture, photograph.target)
         self.photograph = photograph
         self.model = Counting(model, quick).eval()
-        self.fill = make_fill(photograph.inputs[None], "blur")[0]
         self._fetch = fetch
-        self._coarse: usu.CoarseMap | None = None
 
-    @property
-    def coarse(self) -> usu.CoarseMap:
-        """Raw Grad-CAM, values (1, 7, 7), mass "total"; its one forward pass counts from the first use on."""
-        if self._coarse is None:
-            inputs, target = self.photograph.inputs[None], self.photograph.target
-            layer = _last_layer(self.model.model, inputs, target)
-            self._coarse = find_source("gradcam")(self.model, inputs, [target], f"model.{layer}")
-        return self._coarse
-
-    def answers(self, batch: Tensor) -> Tensor:
-        """Return the target's softmax probability (B,) for inputs (B, 3, H, W)."""
-        with torch.no_grad():
-            parts = [self.model(part).softmax(1)[:, self.photograph.target] for part in batch.split(BATCH)]
-        return torch.cat(parts)
-
-    def keep(self, masks: Tensor) -> Tensor:
-        """Return the answers (B,) where masks (B, H, W) are 1 for a pixel that stays and 0 for the fill."""
-        kept = [
-            self.answers(torch.lerp(self.fill, self.photograph.inputs, part[:, None].to(self.fill)))
-            for part in masks.split(BATCH)
-        ]
-        return torch.cat(kept)
+    def _coarse(self, source: str) -> usu.CoarseMap:
+        """Raw Grad-CAM at a cost of one pass: the layer is searched for once and for all photographs."""
+        inputs = self.inputs[None]
+        layer = _last_layer(self.model.model, inputs, self.target)
+        return find_source(source)(self.model, inputs, [self.target], f"model.{layer}")
 
     def made_by(self, method: str) -> dict[str, np.ndarray]:
         """Return another method's maps, by name, to combine them: its passes and its time count here too."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NoReturn, TypeAlias
 
-from usu.cli import report_page, reproduce
+from usu.cli import bench, report_page, reproduce
 from usu.cli.commands import BAD_INPUT, check, demo, explain_files
 from usu.sources import SOURCES
 
@@ -27,14 +27,15 @@ def argument(*flags_and_help: str, **settings: Any) -> Argument:
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand; `details` and `examples` are laid out as the terminal shows them."""
+    """One subcommand: it runs, or has commands of its own; texts are laid out as terminals show them."""
 
     name: str
-    run: Callable[[argparse.Namespace], int]
     summary: str
     details: str
     examples: str
-    arguments: tuple[Argument, ...]
+    run: Callable[[argparse.Namespace], int] | None = None
+    arguments: tuple[Argument, ...] = ()
+    commands: tuple[Command, ...] = ()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,19 +43,26 @@ def build_parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="usu", description=_ABOUT, epilog=_START, formatter_class=layout)
     parser.add_argument("--version", action="version", version=f"usu {version('usu-xai')}")
+    _add(parser, COMMANDS)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, several: tuple[Command, ...]) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for command in several:
         one = commands.add_parser(
             command.name,
             help=command.summary,
             description=command.details,
             epilog=command.examples,
-            formatter_class=layout,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         for flags, settings in command.arguments:
             one.add_argument(*flags, **settings)
-        one.set_defaults(run=command.run)
-    return parser
+        if command.commands:
+            _add(one, command.commands)
+        else:
+            one.set_defaults(run=command.run)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -245,6 +253,67 @@ COMMANDS = (
             argument("what", "table or figure: %(choices)s", metavar="WHAT", choices=reproduce.CHOICES),
             argument("--quick", "a tenth of the scenes", action="store_true"),
             argument("--out", _OUT, metavar="DIR", default="usu-reproduction"),
+        ),
+    ),
+    Command(
+        name="bench",
+        summary=bench.SUMMARY,
+        details=bench.DETAILS,
+        examples=bench.EXAMPLES,
+        commands=(
+            Command(
+                name="run",
+                run=bench.run,
+                summary="measure what is missing in a results folder",
+                details=bench.RUN_DETAILS,
+                examples=bench.RUN_EXAMPLES,
+                arguments=(
+                    argument("--dataset", bench.DATASET, choices=bench.DATASETS, default="folder"),
+                    argument("--data", "folder of the data set", metavar="DIR", required=True),
+                    argument(
+                        "--model", bench.MODEL, metavar="NAME", nargs="+", default=["efficientnet-lite0"]
+                    ),
+                    argument("--weights", bench.WEIGHTS, metavar="NAME=FILE", nargs="+", default=[]),
+                    argument("--source", bench.SOURCE, metavar="NAME", nargs="+", default=["gradcam"]),
+                    argument(
+                        "--upsampler", bench.UPSAMPLER, metavar="NAME", nargs="+", default=["upsamplers"]
+                    ),
+                    argument("--metric", bench.METRIC, metavar="NAME", nargs="+", default=["all"]),
+                    argument("--images", "how many (default: all)", metavar="N", type=_count),
+                    argument("--correct", bench.CORRECT, action="store_true"),
+                    argument("--positive", bench.POSITIVE, action="store_true"),
+                    argument("--temperature", _TEMPERATURE, metavar="T", type=_positive),
+                    argument("--seed", bench.SEED, metavar="S", type=int, default=0),
+                    argument("--engine", bench.ENGINE, choices=("local", "ray"), default="local"),
+                    argument("--workers", bench.WORKERS, metavar="N", type=_count),
+                    argument("--address", "of a Ray cluster (default: one here)", metavar="A"),
+                    argument(
+                        "--out", "results folder, begun or gone on with", metavar="RESULTS", required=True
+                    ),
+                ),
+            ),
+            Command(
+                name="status",
+                run=bench.status,
+                summary="say what a results folder holds",
+                details="Say what a results folder holds, and which images its last run left out and why.\n",
+                examples="example:\n  usu bench status results\n",
+                arguments=(argument("results", "folder of a run", metavar="RESULTS"),),
+            ),
+            Command(
+                name="table",
+                run=bench.table,
+                summary="print a table of results",
+                details=bench.TABLE_DETAILS,
+                examples=bench.TABLE_EXAMPLES,
+                arguments=(
+                    argument("results", "folder of a run", metavar="RESULTS"),
+                    argument("--layout", bench.LAYOUT, choices=bench.LAYOUTS, default="honest"),
+                    argument(
+                        "--format", "%(choices)s (default: text)", choices=bench.FORMATS, default="text"
+                    ),
+                ),
+            ),
         ),
     ),
 )

@@ -69,7 +69,11 @@ class Candidate:
 def choose(folder: Path, quick: bool) -> list[str]:
     """Try ways of scoring on the few segments, then other segments with the best way; write the ranking."""
     effort = QUICK if quick else FULL
-    networks = {subject.name: subject.trained(effort).model for subject in SUBJECTS if subject.strong}
+    networks = {
+        subject.name: subject.trained(effort).model
+        for subject in SUBJECTS
+        if subject.strong and subject.paper  # the vision transformer is not the paper's
+    }
     scenes = list(validation_scenes(effort)[:_SCENES])
     few, *others = SEGMENTATIONS
     ways = [Scoring(few, *way) for way in itertools.product(METHODS, BASELINES, OUTPUTS)]
@@ -113,7 +117,7 @@ def render(results: list[Candidate], scenes: int) -> list[str]:
     """Return the ranking as lines, the best first."""
     lines = [
         f"{len(results)} candidates on {scenes} validation scenes. Merit: mean of IoU at the truth's area",
-        "and of concentration, of USU and IWMR, over grids and networks with the strongest penalty.",
+        "and of concentration, of USU and IWMR, over grids and the paper's networks, penalty strong.",
         "",
         f"{'segments':58}{'method':>7}{'fill':>7}{'output':>13}{'passes':>8}{'merit':>7}",
     ]

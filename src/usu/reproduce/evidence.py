@@ -32,12 +32,10 @@ class Scoring:
         output: "probability" or "logit".
     """
 
-    segmentation: Mapping[str, tuple[int, ...]] = field(
-        default_factory=lambda: {"watershed": (2, 8), "slic": (2, 8)}
-    )
+    segmentation: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: {"watershed": (2, 8)})
     method: str = "mask"
-    baselines: str = "mean"
-    output: str = "logit"
+    baselines: str = "zeros"
+    output: str = "probability"
 
     def options(self) -> dict[str, Any]:
         """Return what `usu.refine` and `usu.upsample` both take."""

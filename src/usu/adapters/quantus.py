@@ -1,0 +1,218 @@
+"""Quantus 0.6's own metrics, one map of one image at a time, with its faults worked around.
+
+The reference for `usu.bench.metrics`, which computes block A much faster; nothing else needs it. What of
+Quantus 0.6.0 stands in the way of scoring one map of an RGB image:
+
+* The areas call `np.trapz`, which NumPy 2.4 no longer has (IROF, PixelFlipping).
+* IROF compares a mask without channels with the image's shape, and ROAD takes indices of features for
+  indices of pixels; both stop at an RGB image.
+* IROF fills with the mean of the whole batch, `normalise=True` divides by the maximum of the whole batch,
+  ROAD returns the first batch alone, and MonotonicityCorrelation stops where some but not all images of a
+  batch have a probability under 1e-5: a batch has one image here.
+* Maps that are constant, zero or negative throughout are refused, also by metrics with an answer for them.
+* A model is kept for ever by the caches of Quantus's wrapper.
+
+Infidelity needs patches that divide the image: its sides must be multiples of 14 here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+from torch import Tensor, nn
+
+from usu.arrays import check_choice
+from usu.perturbation import check_evaluation_mode
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import quantus
+        from quantus.functions.perturb_func import baseline_replacement_by_mask
+        from quantus.helpers import asserts, utils
+        from quantus.helpers.model.pytorch_model import PyTorchModel
+except ImportError as missing:
+    raise ImportError("Quantus's metrics need quantus: pip install 'usu-xai[bench]'") from missing
+
+library: Any = quantus
+
+Values: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+_PATCHES = 14
+_STEPS = 8
+_SAMPLES = 5
+_PERCENTAGES = [10, 20, 30, 40, 50, 60, 70, 80, 90]
+_QUIET = {"disable_warnings": True}
+
+
+def quantus_score(
+    name: str, model: nn.Module, inputs: Tensor, target: int, attribution: Tensor, *, seed: int = 0
+) -> float:
+    """Score one map with Quantus.
+
+    Args:
+        name: of `QUANTUS_SCORES`, the same as in `usu.bench.metrics.METRICS`.
+        model: in evaluation mode.
+        inputs: (C, H, W), on the model's device.
+        target: index of the explained class.
+        attribution: (H, W), signed.
+        seed: of Quantus's random numbers; NumPy's global state is put back afterwards.
+
+    Returns:
+        The score; NaN for a constant map, which puts nothing in an order, where the metric needs one.
+
+    Raises:
+        ValueError: an unknown name, a model in training mode, an attribution of another size; sides or a
+            number of pixels that Quantus cannot cut into equal parts.
+    """
+    check_choice(name, tuple(QUANTUS_SCORES), "name")
+    check_evaluation_mode(model, "model")
+    if attribution.shape != inputs.shape[1:]:
+        raise ValueError(f"attribution must be {tuple(inputs.shape[1:])}, got {tuple(attribution.shape)}")
+    values = attribution.detach().double().cpu().numpy()[None, None]
+    call = {
+        "model": model,
+        "x_batch": inputs.detach().cpu().numpy()[None],
+        "y_batch": np.array([target]),
+        "channel_first": True,
+        "device": str(inputs.device),
+        "batch_size": 1,
+    }
+    with _mended(), _seeded(seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a step without effect, a constant curve: they show in the score
+        return float(QUANTUS_SCORES[name](values, call))
+
+
+def _infidelity(values: Values, call: dict[str, Any]) -> float:
+    height, width = call["x_batch"].shape[2:]
+    if height != width or height % _PATCHES:
+        raise ValueError(f"Quantus needs {_PATCHES} × {_PATCHES} squares, got {height} × {width} pixels")
+    metric = library.Infidelity(
+        perturb_patch_sizes=[height // _PATCHES], n_perturb_samples=1, perturb_baseline="black", **_QUIET
+    )
+    return float(metric(a_batch=values, softmax=False, **call)[0])
+
+
+def _infidelity_minmax(values: Values, call: dict[str, Any]) -> float:
+    low, high = values.min(), values.max()
+    return _infidelity((values - low) / (high - low if high > low else 1), call)
+
+
+def _irof(values: Values, call: dict[str, Any]) -> float:
+    if _is_flat(values):
+        return np.nan
+    metric = library.IROF(
+        segmentation_method="slic",
+        perturb_func=_with_channels,
+        perturb_baseline="mean",
+        normalise=False,
+        return_aggregate=False,
+        **_QUIET,
+    )
+    return float(metric(a_batch=values, softmax=True, **call)[0])
+
+
+def _with_channels(arr: Values, mask: Values, **options: Any) -> Values:
+    replaced: Values = baseline_replacement_by_mask(arr, np.broadcast_to(mask, arr.shape), **options)
+    return replaced
+
+
+def _irof_per_segment(values: Values, call: dict[str, Any]) -> float:
+    pixels = np.moveaxis(call["x_batch"][0], 0, -1).astype("double")
+    segments = len(np.unique(utils.get_superpixel_segments(pixels, "slic")))
+    return _irof(values, call) / segments
+
+
+def _monotonicity(values: Values, call: dict[str, Any]) -> float:
+    if _is_flat(np.abs(values)):
+        return np.nan
+    metric = library.MonotonicityCorrelation(
+        nr_samples=_SAMPLES, features_in_step=_features(values), normalise=False, abs=True, **_QUIET
+    )
+    return float(metric(a_batch=values, softmax=True, **call)[0])
+
+
+def _pixel_flipping(values: Values, call: dict[str, Any]) -> float:
+    if _is_flat(values):
+        return np.nan
+    step = _features(values)
+    metric = library.PixelFlipping(
+        features_in_step=step, perturb_baseline="black", normalise=False, return_auc_per_sample=True, **_QUIET
+    )
+    steps: int = -(-call["x_batch"].size // step)
+    return float(metric(a_batch=values, softmax=True, **call)[0]) / (steps - 1)
+
+
+def _road(values: Values, call: dict[str, Any]) -> float:
+    if _is_flat(values):
+        return np.nan
+    metric = library.ROAD(percentages=_PERCENTAGES, noise=0.01, normalise=False, **_QUIET)
+    metric.a_size = values.size
+    # Indices of the first channel are those of pixels; the other channels come after all of them.
+    others = np.broadcast_to(2 * values.min() - values.max(), values.shape)
+    stacked = np.concatenate([values, *[others] * (call["x_batch"].shape[1] - 1)], axis=1)
+    return float(np.mean(list(metric(a_batch=stacked, softmax=True, **call).values())))
+
+
+def _sparseness(values: Values, call: dict[str, Any]) -> float:
+    metric = library.Sparseness(abs=True, normalise=True, **_QUIET)
+    return float(metric(a_batch=values, **call)[0])
+
+
+def _features(values: Values) -> int:
+    if values.size % _STEPS:
+        raise ValueError(f"Quantus needs a number of pixels that {_STEPS} divides, got {values.size}")
+    return int(values.size // _STEPS)
+
+
+def _is_flat(values: Values) -> bool:
+    return bool(values.min() == values.max())
+
+
+QUANTUS_SCORES: Mapping[str, Callable[[Values, dict[str, Any]], float]] = MappingProxyType(
+    {
+        "infidelity": _infidelity,
+        "infidelity-minmax": _infidelity_minmax,
+        "irof": _irof,
+        "irof-per-segment": _irof_per_segment,
+        "monotonicity": _monotonicity,
+        "pixel-flipping": _pixel_flipping,
+        "road": _road,
+        "sparseness": _sparseness,
+    }
+)
+
+
+@contextmanager
+def _mended() -> Iterator[None]:
+    """Take out of Quantus what stops it here, and put it back."""
+    area, check = utils.calculate_auc, asserts.assert_attributions
+    utils.calculate_auc, asserts.assert_attributions = _trapezoids, lambda **_: None
+    try:
+        yield
+    finally:
+        utils.calculate_auc, asserts.assert_attributions = area, check
+        PyTorchModel._get_last_softmax_layer_index.cache_clear()
+        PyTorchModel._get_model_with_linear_top.cache_clear()
+
+
+def _trapezoids(values: Values, dx: int = 1, batched: bool = False) -> Values:
+    heights = np.asarray(values)
+    area: Values = dx * (heights[..., 1:] + heights[..., :-1]).sum(-1) / 2
+    return area
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed NumPy's global generator, the only one that Quantus draws from, and put its state back."""
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002

@@ -1,0 +1,243 @@
+"""What makes pixel maps in a benchmark: upsamplers of a coarse map, controls, and other people's methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import usu
+from usu.bench import peers
+from usu.bench.subject import Cost, Subject
+from usu.explanation import Explanation
+from usu.operators import neighbourhoods_of
+from usu.segmentation import Hierarchy
+from usu.settings import Settings
+from usu.upsamplers import upsample_all
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMap:
+    """A pixel map and what it took.
+
+    Attributes:
+        values: (H, W) float64.
+        cost: the source's and the scores' passes and seconds among it.
+        d1_error: mean over cells of |Σ Ã - M_k|; NaN where there is no one coarse map to compare with.
+        d1_relative: the same over the mean of |M_k|.
+    """
+
+    values: Tensor
+    cost: Cost
+    d1_error: float
+    d1_relative: float
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to make a pixel map.
+
+    Attributes:
+        make: from a subject and a source to (H, W), or to an `Explanation`, whose cells are then its own.
+        needs: names of what it shares with others: "coarse", "scoring", or keys of `Subject.share`.
+        settings: what it is made with, beside the run's.
+    """
+
+    make: Callable[[Subject, str], Any]
+    needs: tuple[str, ...] = ("coarse",)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sourced(self) -> bool:
+        """Return whether the map depends on a coarse map."""
+        return "coarse" in self.needs
+
+    def draw(self, subject: Subject, source: str) -> PixelMap:
+        """Make the map of one subject.
+
+        Raises:
+            ValueError: what was made is no finite number per pixel.
+        """
+        coarse = subject.coarse(source) if self.sourced else None
+        shared: list[Any] = [("coarse", source)] if self.sourced else []
+        if "scoring" in self.needs:
+            subject.scoring()
+            shared.append("scoring")
+        found = subject.measured(lambda: self.make(subject, source))
+        cost = found.cost + subject.cost_of(*shared)
+        record = found.made
+        pixels = record.attribution if isinstance(record, Explanation) else record
+        values = torch.as_tensor(pixels).detach().to(torch.float64)
+        if tuple(values.shape) != subject.size or not bool(values.isfinite().all()):
+            raise ValueError(f"the map is not finite or has shape {tuple(values.shape)}, not {subject.size}")
+        if isinstance(record, Explanation):
+            masses, cells = torch.as_tensor(record.coarse), record.neighbourhoods
+            return PixelMap(values, cost, *_d1(values, masses, cells, record.mass))
+        if coarse is None or coarse.further:
+            return PixelMap(values, cost, float("nan"), float("nan"))
+        masses, cells = torch.as_tensor(coarse.values[0]), coarse.neighbourhoods_of(0)
+        return PixelMap(values, cost, *_d1(values, masses, cells, coarse.mass))
+
+
+def _d1(values: Tensor, coarse: Tensor, cells: Any, mass: str) -> tuple[float, float]:
+    """Return the mean error of the cells' masses, as it is and over the mean of |M_k|."""
+    wide = coarse.to(values)
+    size = (values.shape[0], values.shape[1])
+    neighbourhoods = neighbourhoods_of(wide, size, cells)
+    wide = wide * neighbourhoods.areas(wide) if mass == "density" else wide
+    error, scale = float((neighbourhoods.sum(values) - wide).abs().mean()), float(wide.abs().mean())
+    return error, error / scale if scale else float("nan")
+
+
+def _upsampled(subject: Subject, source: str, method: str, scores: str = "model") -> Any:
+    coarse = subject.coarse(source)
+    settings = Settings.of(**subject.settings)
+    return upsample_all(
+        method,
+        torch.as_tensor(coarse.values[0]),
+        tuple(torch.as_tensor(grid[0]) for grid in coarse.further),
+        _SCORES[scores](subject),
+        coarse.neighbourhoods_of(0),
+        mass=coarse.mass,
+        **settings.redistribution,
+    )
+
+
+def _model_scores(subject: Subject) -> Tensor:
+    return torch.as_tensor(subject.scoring().score_map)
+
+
+def _shuffled_scores(subject: Subject) -> Tensor:
+    """Return the score map after each partition's scores were dealt to its segments anew."""
+    record = subject.scoring()
+    random = np.random.default_rng(subject.seed)
+    maps = []
+    for labels, scores in zip(record.partitions, record.scores, strict=True):
+        dealt = torch.as_tensor(scores)[torch.from_numpy(random.permutation(len(scores)))]
+        maps.append(dealt[torch.as_tensor(labels)])
+    return torch.stack(maps).mean(0)
+
+
+def _scores_of_random_segments(subject: Subject) -> Tensor:
+    """Return the model's scores of segments that know nothing of the image, as many as the pipeline's."""
+    record = subject.scoring()
+    random = np.random.default_rng(subject.seed)
+    hierarchies = [
+        Hierarchy((scattered_segments(subject.size, int(torch.as_tensor(labels).max()) + 1, random),))
+        for labels in record.partitions
+    ]
+    found: Explanation = usu.upsample(
+        subject.inputs.new_zeros(1, 1),
+        subject.inputs,
+        subject.model,
+        subject.target,
+        images=subject.picture,
+        **{**subject.settings, "segmentation": hierarchies},
+    )
+    return torch.as_tensor(found.score_map)
+
+
+def scattered_segments(size: tuple[int, int], count: int, random: np.random.Generator) -> Tensor:
+    """Return `count` segments (H, W) that know nothing of the image: the Voronoi cells of random pixels."""
+    height, width = size
+    sites = random.choice(height * width, count, replace=False)
+    rows, columns = np.divmod(sites, width)
+    y, x = np.mgrid[:height, :width]
+    distances = (y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2
+    return torch.from_numpy(distances.argmin(-1))
+
+
+_SCORES: Mapping[str, Callable[[Subject], Tensor]] = {
+    "model": _model_scores,
+    "shuffled": _shuffled_scores,
+    "random segments": _scores_of_random_segments,
+}
+
+
+def _complete(subject: Subject, source: str) -> Explanation:
+    coarse = subject.coarse(source)
+    found: Explanation = usu.explain(
+        subject.model,
+        subject.inputs,
+        subject.target,
+        source=lambda *_: coarse,
+        mode="complete",
+        images=subject.picture,
+    )
+    return found
+
+
+def _blurred(subject: Subject, source: str) -> Tensor:
+    """Return the nearest map under a Gaussian whose standard deviation is half a cell."""
+    from scipy.ndimage import gaussian_filter
+
+    pixels = peers.interpolation(subject, source, "nearest")
+    grid = torch.as_tensor(subject.coarse(source).values[0]).shape
+    deviation = [length / (2 * cells) for length, cells in zip(subject.size, grid[-2:], strict=False)]
+    return torch.from_numpy(gaussian_filter(pixels.double().cpu().numpy(), deviation, mode="nearest"))
+
+
+def _at_our_price(times: int, make: Callable[[Subject, int], Tensor]) -> Callable[[Subject, str], Tensor]:
+    """Return a method that spends a multiple of what the pipeline's scores and one coarse map take."""
+
+    def draw(subject: Subject, source: str) -> Tensor:
+        return make(subject, times * (subject.scoring().forward_passes + 1))
+
+    return draw
+
+
+def _interpolated(mode: str) -> Contestant:
+    return Contestant(partial(peers.interpolation, mode=mode))
+
+
+def _ours(method: str, scores: str = "model") -> Contestant:
+    return Contestant(partial(_upsampled, method=method, scores=scores), ("coarse", "scoring"))
+
+
+UPSAMPLERS: Mapping[str, Contestant] = MappingProxyType(
+    {
+        "nearest": _interpolated("nearest"),
+        "bilinear": _interpolated("bilinear"),
+        "bicubic": _interpolated("bicubic"),
+        "lanczos": _interpolated("lanczos"),
+        "usu": _ours("usu"),
+        "iwmr": _ours("iwmr"),
+        "hybrid": _ours("hybrid"),
+        "complete": Contestant(_complete),
+    }
+)
+
+CONTROLS: Mapping[str, Contestant] = MappingProxyType(
+    {
+        "zero": Contestant(lambda subject, _: torch.zeros(subject.size), ()),
+        "constant": Contestant(lambda subject, _: torch.ones(subject.size), ()),
+        "scores": Contestant(lambda subject, _: _model_scores(subject), ("scoring",)),
+        "shuffled-scores": _ours("usu", "shuffled"),
+        "random-segments": Contestant(partial(_upsampled, method="usu", scores="random segments")),
+        "blurred-nearest": Contestant(_blurred),
+    }
+)
+
+PEERS: Mapping[str, Contestant] = MappingProxyType(
+    {
+        "guided": Contestant(
+            peers.guided_filter,
+            settings={"radius": peers.GUIDED_RADIUS, "eps": peers.GUIDED_EPS},
+        ),
+        "rise": Contestant(_at_our_price(1, peers.rise), ()),
+        "rise-10x": Contestant(_at_our_price(10, peers.rise), ()),
+        "occlusion": Contestant(_at_our_price(1, peers.occlusion), ()),
+        "occlusion-10x": Contestant(_at_our_price(10, peers.occlusion), ()),
+        "shap-partition": Contestant(_at_our_price(1, peers.shap_partition), ()),
+        "xrai": Contestant(lambda subject, _: peers.xrai(subject), ()),
+        "refinecam": Contestant(lambda subject, _: peers.refinecam(subject), ()),
+    }
+)
+
+CONTESTANTS: Mapping[str, Contestant] = MappingProxyType({**UPSAMPLERS, **CONTROLS, **PEERS})

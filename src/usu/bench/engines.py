@@ -1,0 +1,265 @@
+"""Engines that run jobs by workers: in this process, in processes of this machine, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from types import MappingProxyType
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+import torch
+
+from usu.arrays import check_choice
+
+Job = TypeVar("Job")
+Given = TypeVar("Given", contravariant=True)
+
+IN_FLIGHT = 2  # jobs per worker: one at work and the next at hand
+PATIENCE = 3  # times that something may end a process before it is given up
+
+
+class Worker(Protocol[Given]):
+    """Whoever does jobs of one kind."""
+
+    def work(self, job: Given) -> list[dict[str, Any]]:
+        """Return the rows that a job gives."""
+        ...
+
+
+MakeWorker: TypeAlias = Callable[[], Worker[Job]]
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Job]):
+    """What came of a job.
+
+    Attributes:
+        job: as it was given.
+        rows: that it gave, none if there was a problem.
+        problem: why it gave none, None if it did.
+        seconds: of wall-clock time that it took.
+    """
+
+    job: Job
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    problem: str | None = None
+    seconds: float = 0.0
+
+
+# To be closed by who takes them: an engine ends its processes with them.
+Outcomes: TypeAlias = Generator[Outcome[Job], None, None]
+
+
+class Engine(Protocol):
+    """A way to run many jobs."""
+
+    def run(self, make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Outcomes[Job]:
+        """Give one outcome per job, in the order in which they end.
+
+        An exception in a job is that job's problem, and the others go on; one in `make_worker` ends the run.
+
+        Args:
+            make_worker: called once in each process that works.
+            jobs: those that need the same preparation together.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """Runs jobs on this machine.
+
+    Attributes:
+        workers: processes; 1 works in this one.
+    """
+
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        check_workers(self.workers)
+
+    def run(self, make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Outcomes[Job]:
+        """Give one outcome per job; see `Engine.run`. Several workers need what is given to be picklable.
+
+        Of a process that dies only the jobs it may have died of are lost; each is tried once more, by itself.
+        """
+        if self.workers == 1:
+            yield from _here(make_worker, jobs)
+            return
+        queue, lost, barren = deque(jobs), list[Job](), 0
+        while queue:
+            waiting = len(queue)
+            died = yield from _until_one_dies(make_worker, queue, self.workers, IN_FLIGHT * self.workers)
+            lost += died
+            barren = barren + 1 if len(died) == waiting - len(queue) else 0
+            if barren == PATIENCE:
+                raise ChildProcessError(
+                    f"processes died {PATIENCE} times before any job was done: is there memory for "
+                    f"{self.workers} workers? Try fewer"
+                )
+        suspects = deque(lost)
+        while suspects:
+            for job in (yield from _until_one_dies(make_worker, suspects, 1, 1)):
+                yield Outcome(job, problem="the process that ran it died twice, at last with no other job")
+
+
+def _local(workers: int | None, address: str | None) -> Engine:
+    if address is not None:
+        raise ValueError(f"address is for the engine 'ray', got {address!r} with the engine 'local'")
+    return LocalEngine(1 if workers is None else workers)
+
+
+def _ray(workers: int | None, address: str | None) -> Engine:
+    from usu.bench.cluster import RayEngine  # optional
+
+    return RayEngine(workers, address)
+
+
+ENGINES: Mapping[str, Callable[[int | None, str | None], Engine]] = MappingProxyType(
+    {"local": _local, "ray": _ray}
+)
+
+
+def find_engine(name: str, workers: int | None = None, address: str | None = None) -> Engine:
+    """Return the engine of this name.
+
+    Args:
+        name: "local" or "ray".
+        workers: that run jobs at the same time; None for one here, or for all that a cluster has room for.
+        address: of a Ray cluster; None starts one on this machine.
+
+    Raises:
+        ValueError: no such engine, fewer than one worker, an address for "local".
+        ImportError: it needs a library that is not installed.
+    """
+    check_choice(name, tuple(ENGINES), "engine")
+    return ENGINES[name](workers, address)
+
+
+def check_workers(workers: int) -> None:
+    """Refuse a number of workers that is none."""
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers must be an integer of at least 1, got {workers!r}")
+
+
+def attempt(worker: Worker[Job], job: Job) -> Outcome[Job]:
+    """Do one job; an exception becomes the job's problem."""
+    start = time.perf_counter()
+    try:
+        rows = worker.work(job)
+    except Exception as error:
+        return Outcome(job, problem=described(error), seconds=time.perf_counter() - start)
+    return Outcome(job, rows, seconds=time.perf_counter() - start)
+
+
+def described(error: BaseException) -> str:
+    """Return an exception as one line: what it was and where it was raised."""
+    what = " ".join("".join(traceback.format_exception_only(error)).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{what} ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else what
+
+
+def use_threads(threads: int) -> None:
+    """Let this process compute with that many threads."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for libraries that are loaded later
+    torch.set_num_threads(threads)
+
+
+def _here(make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Iterator[Outcome[Job]]:
+    worker = None
+    for job in jobs:
+        worker = make_worker() if worker is None else worker
+        yield attempt(worker, job)
+
+
+def _until_one_dies(
+    make_worker: MakeWorker[Job], queue: deque[Job], workers: int, in_flight: int
+) -> Generator[Outcome[Job], None, list[Job]]:
+    """Run jobs off the queue until it is empty or a process dies; return those in flight at that moment."""
+    flying: dict[Future[Outcome[Job] | _Unready], Job] = {}
+    lost: list[Job] = []
+    with _processes(make_worker, workers) as pool:
+        while (queue and not lost) or flying:
+            while queue and not lost and len(flying) < in_flight:
+                try:
+                    flying[pool.submit(_work, queue[0])] = queue[0]
+                except BrokenProcessPool:
+                    break  # before anybody noticed; the jobs in flight will tell
+                queue.popleft()
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                job, error = flying.pop(future), future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    lost.append(job)
+                else:
+                    yield _outcome(job, future)
+    return lost
+
+
+def _outcome(job: Job, future: Future[Outcome[Job] | _Unready]) -> Outcome[Job]:
+    error = future.exception()
+    if error is not None:  # what the job gave could not be sent from one process to the other
+        return Outcome(job, problem=described(error))
+    result = future.result()
+    if isinstance(result, _Unready):
+        raise result.error
+    return result
+
+
+@contextmanager
+def _processes(make_worker: MakeWorker[Job], workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Give processes with a worker each, which end with the block or with this process, however it ends."""
+    context = multiprocessing.get_context("spawn")
+    ear, mouth = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(make_worker, workers, ear))
+    try:
+        yield pool
+        pool.shutdown()
+    finally:
+        mouth.close()
+        pool.shutdown(cancel_futures=True)
+        ear.close()
+
+
+@dataclass(frozen=True)
+class _Unready:
+    """Why a process has no worker."""
+
+    error: Exception
+
+
+_mine: Any = None  # the worker of this process
+
+
+def _begin(make_worker: MakeWorker[Any], workers: int, ear: Connection) -> None:
+    global _mine
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes; the first one ends the others
+    threading.Thread(target=_end_with, args=(ear,), daemon=True).start()
+    use_threads(max(1, (os.cpu_count() or 1) // workers))
+    try:
+        _mine = make_worker()
+    except Exception as error:
+        _mine = _Unready(error)
+
+
+def _end_with(ear: Connection) -> None:
+    # Nothing is ever sent: the pipe closes when the process that gave the jobs wants no more, or is gone.
+    with suppress(EOFError, OSError):
+        ear.recv()
+    os._exit(1)
+
+
+def _work(job: Job) -> Outcome[Job] | _Unready:
+    return _mine if isinstance(_mine, _Unready) else attempt(_mine, job)

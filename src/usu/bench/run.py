@@ -1,0 +1,146 @@
+"""A benchmark run: what is to be measured, by which engine, into which folder; and what it has come to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from usu.bench.datasets import chosen
+from usu.bench.engines import Engine
+from usu.bench.networks import check_labels
+from usu.bench.results import Results
+from usu.bench.worker import Job, Spec, Worker, combinations, missing
+from usu.files import written_whole
+
+PROBLEMS = "problems.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to measure.
+
+    Attributes:
+        spec: what all of it has in common.
+        models: names of networks.
+        sources: of coarse maps.
+        upsamplers: names of contestants.
+        metrics: names of metrics.
+        images: how many, by the spec's seed; None takes all.
+        correct: take images that each model classifies rightly, and as many of these.
+    """
+
+    spec: Spec
+    models: Sequence[str]
+    sources: Sequence[str]
+    upsamplers: Sequence[str]
+    metrics: Sequence[str]
+    images: int | None = None
+    correct: bool = False
+
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return (source, upsampler, metric) of all rows of an image and a model."""
+        return combinations(self.sources, self.upsamplers, self.metrics)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of a run.
+
+    Attributes:
+        images: per model, that have rows now.
+        new: rows that this run wrote.
+        problems: why an image has none, by "model: image".
+    """
+
+    images: Mapping[str, int]
+    new: int
+    problems: Mapping[str, str]
+
+
+def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True) -> Summary:
+    """Measure what is missing in a results folder.
+
+    Rows are written image by image; a run that was stopped goes on. An image that cannot be read or explained
+    is reported, counted, left out, and tried again by the next run.
+
+    Args:
+        plan: what is to be measured.
+        engine: what runs it.
+        folder: of the results, begun if needed.
+        show_progress: show one bar over all workers on standard error.
+
+    Raises:
+        ValueError: names, settings or a data set that do not fit; results of another protocol.
+        BlockingIOError: another run is writing to the folder.
+        ImportError: a library that a source, a contestant or an engine needs is missing.
+    """
+    worker = Worker(plan.spec)
+    problems: dict[str, str] = {}
+    images = _images(plan, worker, problems)
+    protocol = plan.spec.protocol(plan.upsamplers, plan.metrics)
+    with Results.open(folder, protocol) as results:
+        jobs = [
+            job for model, names in images.items() for job in missing(names, [model], plan.rows, results.done)
+        ]
+        new = 0
+        with (
+            closing(engine.run(partial(Worker, plan.spec), jobs)) as outcomes,
+            tqdm(total=len(jobs), desc="images", unit="image", disable=not show_progress) as bar,
+        ):
+            for outcome in outcomes:
+                results.add(outcome.rows)
+                new += len(outcome.rows)
+                if outcome.problem is not None:
+                    problems[_name(outcome.job)] = outcome.problem
+                    bar.write(f"left out, {_name(outcome.job)}: {outcome.problem}")
+                bar.update()
+        results.compact()
+        with written_whole(Path(folder) / PROBLEMS) as file:
+            file.write(json.dumps(problems, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+        have = {(cell.model, cell.image) for cell in results.done}
+    counts = {model: sum((model, name) in have for name in names) for model, names in images.items()}
+    return Summary(counts, new, problems)
+
+
+def _name(job: Job) -> str:
+    return f"{job.model}: {job.image}"
+
+
+def _images(plan: Plan, worker: Worker, problems: dict[str, str]) -> dict[str, list[str]]:
+    """Return the images that each model is to explain, in the order of the seed."""
+    return {model: _images_of(model, plan, worker, problems) for model in plan.models}
+
+
+def _images_of(model: str, plan: Plan, worker: Worker, problems: dict[str, str]) -> list[str]:
+    dataset, network = worker.dataset, worker.network(model)
+    check_labels(network, dataset)
+    if not plan.correct:
+        return [item.name for item in chosen(dataset, plan.images, plan.spec.seed)]
+    right: list[str] = []
+    for item in chosen(dataset, None, plan.spec.seed):
+        if len(right) == plan.images:
+            break
+        try:
+            *_, target, _ = worker.predicted(network, item)
+        except (ValueError, OSError) as problem:
+            problems[f"{model}: {item.name}"] = str(problem)
+            continue
+        if target == item.label:
+            right.append(item.name)
+    if plan.images is not None and len(right) < plan.images:
+        raise ValueError(f"images: {model} classifies {len(right)} rightly, {plan.images} were asked for")
+    return right
+
+
+def read_problems(folder: Path) -> dict[str, Any]:
+    """Return what the last run of a folder left out, and why."""
+    path = folder / PROBLEMS
+    return dict(json.loads(path.read_text())) if path.exists() else {}

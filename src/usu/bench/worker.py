@@ -1,0 +1,229 @@
+"""What a benchmark does to one image: the maps of all contestants, judged by all metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from usu.bench.contestants import CONTESTANTS, PixelMap
+from usu.bench.datasets import Dataset, Item, find_dataset
+from usu.bench.metrics import METRICS, Judge
+from usu.bench.networks import Network, load_network
+from usu.bench.results import Row
+from usu.bench.schema import NO_SOURCE, Cell
+from usu.bench.subject import Subject
+from usu.explanation import library_versions
+from usu.settings import Settings
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What all jobs of a run have in common; can be pickled.
+
+    Attributes:
+        dataset: name in `DATASETS`.
+        folder: where the data set lies, on every machine that works.
+        weights: files by model, for networks whose weights come from no package.
+        settings: fields of `usu.Settings` that differ from its defaults.
+        positive: whether coarse maps lose their negative values, for every upsampler alike.
+        seed: of the choice of images and of everything random.
+    """
+
+    dataset: str
+    folder: str
+    weights: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    positive: bool = False
+    seed: int = 0
+
+    def protocol(self, upsamplers: Iterable[str], metrics: Iterable[str]) -> dict[str, Any]:
+        """Return how rows are measured, as values that JSON can hold."""
+        return {
+            "dataset": self.dataset,
+            "seed": self.seed,
+            "positive": self.positive,
+            "settings": Settings.of(**self.settings).plain(),
+            "upsamplers": {name: dict(CONTESTANTS[name].settings) for name in upsamplers},
+            "metrics": {name: dict(METRICS[name].settings) for name in metrics},
+        }
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image and one model.
+
+    Attributes:
+        image: name in the data set.
+        model: name of the network.
+        wanted: (source, upsampler, metric) of each row that is missing.
+    """
+
+    image: str
+    model: str
+    wanted: tuple[tuple[str, str, str], ...]
+
+
+def combinations(
+    sources: Sequence[str], upsamplers: Sequence[str], metrics: Sequence[str]
+) -> list[tuple[str, str, str]]:
+    """Return (source, upsampler, metric) of all rows of an image and a model.
+
+    A method that needs no coarse map is judged once, whatever the sources.
+
+    >>> combinations(["gradcam", "hirescam"], ["usu", "constant"], ["road"])
+    [('gradcam', 'usu', 'road'), ('hirescam', 'usu', 'road'), ('none', 'constant', 'road')]
+    """
+    return [
+        (source, upsampler, metric)
+        for upsampler in upsamplers
+        for source in (sources if CONTESTANTS[upsampler].sourced else (NO_SOURCE,))
+        for metric in metrics
+    ]
+
+
+class Worker:
+    """Does jobs of one run. Keeps one network at a time, on the GPU if there is one.
+
+    Args:
+        spec: of the run.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._network: Network | None = None
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The images."""
+        return find_dataset(self.spec.dataset, self.spec.folder)
+
+    @cached_property
+    def _items(self) -> dict[str, Item]:
+        return {item.name: item for item in self.dataset.items}
+
+    def network(self, name: str) -> Network:
+        """Return a network, loaded unless it is the one of the job before."""
+        if self._network is None or self._network.name != name:
+            self._network = load_network(name, self.spec.weights.get(name), self.device)
+        return self._network
+
+    def predicted(self, network: Network, item: Item) -> tuple[Tensor, Tensor, int, float]:
+        """Return an image's inputs and picture, and the class it is taken for, with its probability."""
+        inputs, picture = network.classifier.prepare(self.dataset.open(item))
+        inputs, picture = inputs.to(self.device), picture.to(self.device)
+        with torch.no_grad():
+            probability, target = network.classifier.model(inputs[None]).softmax(1)[0].max(0)
+        return inputs, picture, int(target), float(probability)
+
+    def work(self, job: Job) -> list[Row]:
+        """Return the rows that a job asks for; the predicted class is explained.
+
+        Raises:
+            ValueError: an image or a map that cannot be made, named.
+            OSError: the image cannot be read.
+        """
+        network, item = self.network(job.model), self._items[job.image]
+        inputs, picture, target, probability = self.predicted(network, item)
+        subject = Subject(
+            network.classifier.model,
+            inputs,
+            picture,
+            target,
+            settings=dict(self.spec.settings),
+            positive=self.spec.positive,
+            seed=self.spec.seed,
+        )
+        judge = Judge(network.classifier.model, inputs, target, picture=picture, seed=self.spec.seed)
+        keys = dict.fromkeys((source, upsampler) for source, upsampler, _ in job.wanted)
+        maps = {key: _draw(subject, *key) for key in keys}
+        common = {
+            "dataset": self.spec.dataset,
+            "image": job.image,
+            "image_hash": self.dataset.image_hash(item),
+            "label": item.label,
+            "target": target,
+            "probability": probability,
+            "model": job.model,
+            "weights_hash": network.weights_hash,
+            "seed": self.spec.seed,
+            "versions": json.dumps(library_versions(), sort_keys=True),
+        }
+        return [
+            {**common, **_facts(maps[key], key, self.spec), **_judged(metric, value)}
+            for key, metric, value in _judge(judge, maps, job.wanted)
+        ]
+
+
+def _draw(subject: Subject, source: str, upsampler: str) -> PixelMap:
+    try:
+        return CONTESTANTS[upsampler].draw(subject, source)
+    except (ValueError, RuntimeError) as problem:
+        raise ValueError(f"{upsampler} on {source}: {problem}") from problem
+
+
+def _judge(
+    judge: Judge, maps: Mapping[tuple[str, str], PixelMap], wanted: Sequence[tuple[str, str, str]]
+) -> list[tuple[tuple[str, str], str, float]]:
+    """Judge all maps together, metric by metric: they share forward passes."""
+    found = []
+    for metric in dict.fromkeys(metric for *_, metric in wanted):
+        keys = [(source, upsampler) for source, upsampler, name in wanted if name == metric]
+        values = METRICS[metric].measure(judge, torch.stack([maps[key].values for key in keys]))
+        found += [(key, metric, value) for key, value in zip(keys, values.tolist(), strict=True)]
+    return found
+
+
+def _facts(made: PixelMap, key: tuple[str, str], spec: Spec) -> Row:
+    source, upsampler = key
+    contestant = CONTESTANTS[upsampler]
+    settings = {**(_settings(spec) if "scoring" in contestant.needs else {}), **contestant.settings}
+    return {
+        "source": source,
+        "upsampler": upsampler,
+        "upsampler_settings": json.dumps(settings, sort_keys=True),
+        "total_mass": float(made.values.sum()),
+        "d1_error": made.d1_error,
+        "d1_relative": made.d1_relative,
+        "forward_passes": made.cost.passes,
+        "seconds": made.cost.seconds,
+    }
+
+
+def _settings(spec: Spec) -> dict[str, Any]:
+    return Settings.of(**spec.settings).plain()
+
+
+def _judged(metric: str, value: float) -> Row:
+    return {
+        "metric": metric,
+        "metric_settings": json.dumps(dict(METRICS[metric].settings), sort_keys=True),
+        "value": value,
+    }
+
+
+def missing(
+    images: Sequence[str],
+    models: Sequence[str],
+    rows: Sequence[tuple[str, str, str]],
+    done: Iterable[Cell],
+) -> list[Job]:
+    """Return the jobs that are left, those of one model together."""
+    known: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
+    for cell in done:
+        known.setdefault((cell.image, cell.model), set()).add((cell.source, cell.upsampler, cell.metric))
+    everything = tuple(rows)  # one object for all images that nothing is known of
+    jobs = []
+    for model in models:
+        for image in images:
+            have = known.get((image, model))
+            wanted = everything if have is None else tuple(row for row in rows if row not in have)
+            if wanted:
+                jobs.append(Job(image, model, wanted))
+    return jobs

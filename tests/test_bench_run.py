@@ -1,0 +1,198 @@
+"""Benchmark runs on real photographs by the trained network, through the command line."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+
+from usu.bench.metrics import METRICS, Judge
+from usu.bench.results import read_rows
+from usu.bench.schema import Cell
+from usu.bench.worker import Job, Spec, Worker, combinations, missing
+from usu.cli import main
+from usu.cli.bench import DATASETS, FORMATS, LAYOUTS
+from usu.models import load_classifier
+
+UPSAMPLERS = ["nearest", "bilinear", "zero"]
+METRICS_RUN = ["sparseness", "infidelity-scaled"]
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
+    for name in ("chelsea", "coffee"):
+        Image.fromarray(getattr(skimage.data, name)()).save(folder / f"{name}.png")
+    return folder
+
+
+def bench(photographs, out, *more):
+    return main(
+        [
+            *("bench", "run", "--data", str(photographs), "--out", str(out)),
+            *("--upsampler", *UPSAMPLERS, "--metric", *METRICS_RUN, *more),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def results(photographs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("results") / "all"
+    assert bench(photographs, out) == 0
+    return out
+
+
+def test_rows_hold_what_was_measured(results, photographs):
+    rows = read_rows(results).to_pylist()
+    assert len(rows) == 2 * 3 * 2
+    classifier = load_classifier("efficientnet-lite0")
+    inputs, picture = classifier.prepare(Image.open(photographs / "chelsea.png"))
+    with torch.no_grad():
+        probability, target = classifier.model(inputs[None]).softmax(1)[0].max(0)
+    own = [row for row in rows if row["image"] == "chelsea.png"]
+    assert {row["target"] for row in own} == {int(target)}
+    assert own[0]["probability"] == pytest.approx(float(probability), abs=1e-5)
+    zero = {row["metric"]: row for row in own if row["upsampler"] == "zero"}
+    assert zero["sparseness"]["source"] == "none"
+    assert zero["sparseness"]["total_mass"] == 0
+    assert zero["sparseness"]["forward_passes"] == 0
+    judge = Judge(classifier.model, inputs, int(target), picture=picture)
+    nothing = torch.zeros(1, *inputs.shape[-2:], dtype=torch.float64)
+    expected = float(METRICS["infidelity-scaled"].measure(judge, nothing)[0])
+    assert zero["infidelity-scaled"]["value"] == pytest.approx(expected, nan_ok=True)
+    nearest = next(row for row in own if row["upsampler"] == "nearest")
+    assert nearest["d1_relative"] < 1e-6
+    assert nearest["source"] == "gradcam"
+    assert json.loads(nearest["versions"])["torch"]
+
+
+def as_measured(rows):
+    """Return rows as text, which compares NaN with NaN, without the time that they took."""
+    return [str({**row, "seconds": None}) for row in rows.to_pylist()]
+
+
+def test_a_second_run_measures_only_what_is_missing(results, photographs, tmp_path, capsys):
+    out = tmp_path / "grown"
+    assert bench(photographs, out, "--images", "1") == 0
+    first = read_rows(out)
+    assert bench(photographs, out) == 0
+    assert "6 new rows" in capsys.readouterr().out
+    grown = read_rows(out)
+    assert len(grown) == 12
+    assert as_measured(grown) == as_measured(read_rows(results))
+    assert first.num_rows == 6
+    assert bench(photographs, out) == 0
+    assert "0 new rows" in capsys.readouterr().out
+
+
+def test_other_settings_belong_in_another_folder(results, photographs, capsys):
+    assert bench(photographs, results, "--temperature", "0.7") == 2
+    assert "temperature was 0.2, is 0.7" in capsys.readouterr().err
+    assert bench(photographs, results, "--seed", "1") == 2
+    assert "seed was 0, is 1" in capsys.readouterr().err
+
+
+def test_a_bad_file_is_told_counted_and_left_out(photographs, tmp_path, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "good.png").write_bytes((photographs / "chelsea.png").read_bytes())
+    (folder / "torn.png").write_bytes((photographs / "coffee.png").read_bytes()[:5000])
+    assert bench(folder, tmp_path / "out") == 2
+    told = capsys.readouterr()
+    assert "torn.png" in told.err
+    assert "1 images left out" in told.err
+    assert {row["image"] for row in read_rows(tmp_path / "out").to_pylist()} == {"good.png"}
+    assert main(["bench", "status", str(tmp_path / "out")]) == 0
+    status = capsys.readouterr().out
+    assert "1 images left out by the last run" in status
+    assert "torn.png" in status
+
+
+def test_status_counts(results, capsys):
+    assert main(["bench", "status", str(results)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("12 rows")
+    assert "folder, efficientnet-lite0, source gradcam: 2 images, 2 upsamplers, 2 metrics" in told
+    assert "folder, efficientnet-lite0, source none: 2 images, 1 upsamplers, 2 metrics" in told
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_printed(results, layout, capsys):
+    assert main(["bench", "table", str(results), "--layout", layout]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_names_of_the_command_line_are_those_of_the_registries():
+    from usu.bench import datasets, formats, layouts
+
+    assert set(DATASETS) == set(datasets.DATASETS)
+    assert set(FORMATS) == set(formats.FORMATS)
+    assert set(LAYOUTS) == set(layouts.LAYOUTS)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--upsampler", "bilinaer", "did you mean 'bilinear'"),
+        ("--metric", "rode", "did you mean 'road'"),
+        ("--source", "grdcam", "did you mean"),
+        ("--model", "efficientnet-lite9", "efficientnet-lite"),
+        ("--weights", "resnet50", "NAME=FILE"),
+        ("--images", "7", "from 1 to 2"),
+        ("--address", "auto", "ray"),
+    ],
+)
+def test_a_bad_argument_is_named(photographs, tmp_path, capsys, flag, value, message):
+    assert bench(photographs, tmp_path / "out", flag, value) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_only_rightly_classified_images(photographs, tmp_path, capsys):
+    classifier = load_classifier("efficientnet-lite0")
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    lines = ["file,class_index"]
+    for name in ("chelsea", "coffee"):
+        (folder / f"{name}.png").write_bytes((photographs / f"{name}.png").read_bytes())
+        inputs, _ = classifier.prepare(Image.open(folder / f"{name}.png"))
+        with torch.no_grad():
+            predicted = int(classifier.model(inputs[None]).argmax())
+        lines.append(f"{name}.png,{predicted if name == 'coffee' else (predicted + 1) % 1000}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    assert bench(folder, tmp_path / "out", "--correct") == 0
+    assert {row["image"] for row in read_rows(tmp_path / "out").to_pylist()} == {"coffee.png"}
+    assert bench(folder, tmp_path / "more", "--correct", "--images", "2") == 2
+    assert "classifies 1 rightly, 2 were asked for" in capsys.readouterr().err
+
+
+def test_jobs_are_what_is_missing():
+    rows = combinations(["gradcam", "hirescam"], ["nearest", "zero"], ["road", "irof"])
+    assert rows == [
+        *(("gradcam", "nearest", "road"), ("gradcam", "nearest", "irof")),
+        *(("hirescam", "nearest", "road"), ("hirescam", "nearest", "irof")),
+        *(("none", "zero", "road"), ("none", "zero", "irof")),
+    ]
+    done = [Cell("a", "m", *row) for row in rows] + [Cell("b", "m", *rows[0]), Cell("b", "n", *rows[1])]
+    assert missing(["a", "b"], ["m"], rows, done) == [Job("b", "m", tuple(rows[1:]))]
+    assert missing(["a"], ["n"], rows, done) == [Job("a", "n", tuple(rows))]
+
+
+def test_metrics_that_are_asked_for_later_see_the_same_maps(photographs, tmp_path, results):
+    worker = Worker(Spec("folder", str(photographs)))
+    job = Job("chelsea.png", "efficientnet-lite0", (("gradcam", "bilinear", "sparseness"),))
+    (row,) = worker.work(job)
+    before = [
+        one
+        for one in read_rows(results).to_pylist()
+        if (one["image"], one["upsampler"], one["metric"]) == ("chelsea.png", "bilinear", "sparseness")
+    ]
+    assert row["value"] == pytest.approx(before[0]["value"], rel=1e-9)
+    assert row["total_mass"] == pytest.approx(before[0]["total_mass"], rel=1e-6)
+
+
+def test_parts_can_be_read_by_anyone(results):
+    (part,) = sorted((results / "parts").glob("*.parquet"))
+    assert np.isfinite(pq.read_table(part)["total_mass"].to_numpy()).all()
