@@ -24,12 +24,12 @@ import numpy as np
 import skimage.data
 import torch
 from PIL import Image
-from tasks import Frozen
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from usu.adapters.quantus import QUANTUS_SCORES, quantus_score
 from usu.bench.metrics import METRICS, Judge
+from usu.bench.quick import Traced
 from usu.images import read_image
 from usu.models import load_classifier
 
@@ -140,7 +140,7 @@ def main() -> None:
     side = arguments.size
     prepare = replace(classifier.prepare, resize=round(side * 256 / 224), crop=(side, side))
     quick = (
-        Frozen(classifier.model, torch.zeros(2, 3, side, side)).eval()
+        Traced(classifier.model, torch.zeros(2, 3, side, side)).eval()
         if arguments.quick
         else classifier.model
     )

@@ -34,9 +34,9 @@ import skimage.data
 import torch
 import torchvision
 from PIL import Image
-from tasks import Frozen
 from torch import Tensor, nn
 
+from usu.bench.quick import Traced
 from usu.fill import make_fill
 from usu.models import Preparation, load_classifier
 
@@ -117,7 +117,7 @@ VARIANTS: dict[str, Variant] = {
     **{f"float32, batch {size}": Variant(_copied, size) for size in (4, 8, 32, 64)},
     "channels last, batch 16": Variant(lambda model, batch: ChannelsLast(model)),
     "frozen trace, batch 16": Variant(traced),
-    "frozen trace, channels last, batch 16": Variant(lambda model, batch: Frozen(model, batch[:2])),
+    "frozen trace, channels last, batch 16": Variant(lambda model, batch: Traced(model, batch[:2])),
     "bfloat16 autocast, batch 16": Variant(_copied, 16, partial(torch.autocast, "cpu", torch.bfloat16)),
     COMPILED: Variant(lambda model, batch: torch.compile(copy.deepcopy(model))),
 }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,52 +13,22 @@ from photographs import Photograph
 from torch import Tensor, nn
 
 import usu
-from usu.bench.subject import Subject
+from usu.bench.subject import Counting, Subject
 from usu.sources import find_source
 
 
-class Frozen(nn.Module):
-    """A traced copy of a model, a third faster on CPU; its probabilities are the model's to 1e-6.
-
-    Args:
-        model: in evaluation mode.
-        example: (B, C, H, W) to trace it with; other batch sizes work.
-    """
-
-    def __init__(self, model: nn.Module, example: Tensor) -> None:
-        super().__init__()
-        copied = copy.deepcopy(model).to(memory_format=torch.channels_last)
-        example = example.contiguous(memory_format=torch.channels_last)
-        with warnings.catch_warnings():
-            # torch.compile, which is to replace it, needs a compiler and takes minutes.
-            warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
-            self.traced = torch.jit.freeze(torch.jit.trace(copied, example))
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """Return the outputs (B, classes)."""
-        outputs: Tensor = self.traced(batch.contiguous(memory_format=torch.channels_last))
-        return outputs
-
-
-class Counting(nn.Module):
-    """A model that counts the images that go through it, and the CPU seconds that they take.
-
-    Args:
-        model: what runs where gradients are wanted, with its hooks.
-        quick: the same function, which runs where they are not.
-    """
+class Timed(Counting):
+    """A model that counts the images that go through it, and the CPU seconds that they take."""
 
     def __init__(self, model: nn.Module, quick: nn.Module) -> None:
-        super().__init__()
-        self.model, self.quick = model, quick
-        self.passes, self.seconds = 0, 0.0
+        super().__init__(model, quick)
+        self.seconds = 0.0
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return the outputs (B, classes)."""
         start = time.process_time()
-        outputs: Tensor = (self.model if torch.is_grad_enabled() else self.quick)(batch)
+        outputs = super().forward(batch)
         self.seconds += time.process_time() - start
-        self.passes += len(batch)
         return outputs
 
 
@@ -76,7 +44,7 @@ class Task(Subject):
     def __init__(self, photograph: Photograph, model: nn.Module, quick: nn.Module, fetch: Fetch) -> None:
         super().__init__(model, photograph.inputs, photograph.picture, photograph.target)
         self.photograph = photograph
-        self.model = Counting(model, quick).eval()
+        self.model = Timed(model, quick).eval()
         self._fetch = fetch
 
     def _coarse(self, source: str) -> usu.CoarseMap:

@@ -23,18 +23,19 @@ class Counting(nn.Module):
     """A model that counts the images that go through it.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; runs where gradients are wanted, with its hooks.
+        quick: the same function, which runs where they are not.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, quick: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.quick = model, quick
         self.passes = 0
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return the outputs (B, classes)."""
         self.passes += len(batch)
-        outputs: Tensor = self.model(batch)
+        outputs: Tensor = (self.model if torch.is_grad_enabled() else self.quick)(batch)
         return outputs
 
 
@@ -66,6 +67,7 @@ class Subject:
         inputs: (C, H, W).
         picture: (3, H, W), RGB in [0, 1].
         target: class index.
+        quick: the same function as the model, for passes without gradients; the model itself if None.
         settings: fields of `usu.Settings` that differ from its defaults.
         positive: whether coarse maps lose their negative values, for every upsampler alike.
         seed: of everything random.
@@ -78,11 +80,12 @@ class Subject:
         picture: Tensor,
         target: int,
         *,
+        quick: nn.Module | None = None,
         settings: dict[str, Any] | None = None,
         positive: bool = False,
         seed: int = 0,
     ) -> None:
-        self.model = Counting(model).eval()
+        self.model = Counting(model, quick or model).eval()
         self.inputs, self.picture, self.target = inputs, picture, target
         self.settings, self.positive, self.seed = settings or {}, positive, seed
         self._shared: dict[Any, Costed] = {}

@@ -9,12 +9,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from usu.bench.contestants import CONTESTANTS, PixelMap
 from usu.bench.datasets import Dataset, Item, find_dataset
 from usu.bench.metrics import METRICS, Judge
 from usu.bench.networks import Network, load_network
+from usu.bench.quick import quickened
 from usu.bench.results import Row
 from usu.bench.schema import NO_SOURCE, Cell
 from usu.bench.subject import Subject
@@ -98,6 +99,7 @@ class Worker:
         self.spec = spec
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self._network: Network | None = None
+        self._quick: nn.Module | None = None
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -112,7 +114,14 @@ class Worker:
         """Return a network, loaded unless it is the one of the job before."""
         if self._network is None or self._network.name != name:
             self._network = load_network(name, self.spec.weights.get(name), self.device)
+            self._quick = None
         return self._network
+
+    def quick(self, network: Network, inputs: Tensor) -> nn.Module:
+        """Return the network's function for passes without gradients."""
+        if self._quick is None:
+            self._quick = quickened(network.classifier.model, inputs)
+        return self._quick
 
     def predicted(self, network: Network, item: Item) -> tuple[Tensor, Tensor, int, float]:
         """Return an image's inputs and picture, and the class it is taken for, with its probability."""
@@ -131,16 +140,18 @@ class Worker:
         """
         network, item = self.network(job.model), self._items[job.image]
         inputs, picture, target, probability = self.predicted(network, item)
+        quick = self.quick(network, inputs)
         subject = Subject(
             network.classifier.model,
             inputs,
             picture,
             target,
+            quick=quick,
             settings=dict(self.spec.settings),
             positive=self.spec.positive,
             seed=self.spec.seed,
         )
-        judge = Judge(network.classifier.model, inputs, target, picture=picture, seed=self.spec.seed)
+        judge = Judge(quick, inputs, target, picture=picture, seed=self.spec.seed)
         keys = dict.fromkeys((source, upsampler) for source, upsampler, _ in job.wanted)
         maps = {key: _draw(subject, *key) for key in keys}
         common = {

@@ -1,0 +1,37 @@
+"""The quick copy of a network: the same answers, the model left as it is, and none where it would err."""
+
+import pytest
+import torch
+from networks import SmallViT, fingerprint, small_cnn
+from torch import nn
+
+from usu.bench.quick import Traced, quickened
+
+
+@pytest.mark.parametrize("make", [small_cnn, SmallViT])
+@pytest.mark.parametrize("count", [1, 3, 16])
+def test_answers_are_the_models(make, count):  # of a transformer that a trace cannot follow too
+    model = make()
+    before = fingerprint(model)
+    batch = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    quick = quickened(model, batch[0])
+    with torch.no_grad():
+        assert torch.allclose(quick(batch), model(batch), atol=1e-5)
+    assert fingerprint(model) == before
+
+
+def test_a_convolutional_network_is_traced():
+    assert isinstance(quickened(small_cnn(), torch.rand(3, 16, 16)), Traced)
+
+
+class Moody(nn.Module):
+    """Answers by what it sees: a trace follows one of its ways only."""
+
+    def forward(self, batch):
+        means = batch.mean((1, 2, 3))
+        return torch.stack([means, -means], 1) if len(batch) > 1 else torch.ones(1, 2)
+
+
+def test_a_network_that_cannot_be_traced_runs_as_it_is():
+    model = Moody().eval()
+    assert quickened(model, torch.rand(3, 8, 8)) is model
