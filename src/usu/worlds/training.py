@@ -85,7 +85,7 @@ RECIPES = {
         penalised=(Stage(200, 32, 4, 2e-3), Stage(50, 24, 2), Stage(30, 16)),
     ),
     "mlp": Recipe(plain=(Stage(60, 32),), penalised=(Stage(240, 48),)),
-    "vit": Recipe(plain=(Stage(150, 32),), penalised=(Stage(240, 32),)),
+    "vit": Recipe(plain=(Stage(150, 32),), penalised=(Stage(240, 32, 1, 3e-4),)),
 }
 
 
