@@ -17,6 +17,7 @@ from usu.bench.contestants import (
     Contestant,
     scattered_segments,
 )
+from usu.bench.quick import quickened
 from usu.bench.subject import Cost, Subject
 
 SIZE = 32
@@ -104,6 +105,14 @@ def test_what_is_shared_is_made_once_and_counts_for_each():
     assert one.cost_of("scoring") + Cost(1, 0.5) == Cost(
         one.cost_of("scoring").passes + 1, one.cost_of("scoring").seconds + 0.5
     )
+
+
+@pytest.mark.parametrize("name", ["usu", "complete", "guided", "refinecam", "shap-partition", "xrai"])
+def test_maps_are_the_same_with_a_quick_copy(name):
+    slow, quick = subject(), subject(quick=quickened(small_cnn(), 2 * picture() - 1))
+    (before, after) = (CONTESTANTS[name].draw(one, "gradcam") for one in (slow, quick))
+    torch.testing.assert_close(after.values, before.values, rtol=1e-3, atol=1e-5)
+    assert after.cost.passes == before.cost.passes
 
 
 def test_the_complete_map_sums_to_what_the_prediction_owes_to_the_image():

@@ -198,7 +198,7 @@ def resolutions(subject: Subject) -> list[SpatialLayer]:
 
     handles = [module.register_forward_hook(remember(name, module)) for name, module in model.named_modules()]
     try:
-        with torch.no_grad():
+        with torch.enable_grad():  # or the quick copy would run, which takes no hooks
             model(inputs)
     finally:
         for handle in handles:
