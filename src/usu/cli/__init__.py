@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from usu.allocation import keep_freed_memory
 from usu.cli.commands import BAD_INPUT
 from usu.cli.parser import build_parser
 from usu.cli.report import complain
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: after `--help`, `--version`, and arguments that cannot be parsed (code 2).
     """
     options = build_parser().parse_args(argv)
+    keep_freed_memory()
     try:
         code: int = options.run(options)
         sys.stdout.flush()

@@ -36,9 +36,6 @@ rise-10x, occlusion, occlusion-10x, shap-partition, xrai, refinecam), "all", or 
 Names of --metric: "paper" (block A: infidelity, infidelity-minmax, irof, irof-per-segment, monotonicity,
 pixel-flipping, road, sparseness), "fair" (block B), "all", or single ones.
 Names of --source: "paper" (the seven of table 8), or those of usu explain --source.
-
-On Linux forward passes on the processor run about twice as fast with MALLOC_MMAP_THRESHOLD_,
-MALLOC_TRIM_THRESHOLD_ and MALLOC_TOP_PAD_ set to 1073741824.
 """
 
 RUN_EXAMPLES = """\

@@ -35,7 +35,7 @@ class Effort:
 
 
 FULL = Effort(2000)  # the paper's number
-QUICK = Effort(200, haste=4)
+QUICK = Effort(200, haste=16)
 
 
 @dataclass(frozen=True)

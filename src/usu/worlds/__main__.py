@@ -1,11 +1,13 @@
 """Search the penalties of eq. 22 for shapes: `python -m usu.worlds`; prints one line per network tried."""
 
+from usu.allocation import keep_freed_memory
 from usu.worlds.networks import NETWORKS
 from usu.worlds.penalties import PENALTIES, find_penalty
 
 
 def main() -> None:
     """Print the λ found for each network beside the one that is recorded."""
+    keep_freed_memory()
     for name in NETWORKS:
         found = find_penalty(name, show_progress=True)
         quality = found.validation
