@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -139,14 +135,10 @@ def measure_subject(
     """
     network = subject.trained(effort, seed)
     columns, passes = [], []
-    looks = bench.evidence(network.model, subject.sources)
-    # NumPy lets go of the interpreter while it sorts and sums, so that threads share the processors.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while batch := list(islice(looks, _BATCH)):
-            for column in pool.map(partial(measure_scene, sources=subject.sources), batch):
-                columns.append(column)
-                tick()
-            passes += [evidence.forward_passes for evidence in batch]
+    for evidence in bench.evidence(network.model, subject.sources):
+        columns.append(measure_scene(evidence, subject.sources))
+        passes.append(evidence.forward_passes)
+        tick()
     facts = {
         "accuracy": network.accuracy,
         "inside_before": network.inside_before,
