@@ -11,7 +11,7 @@ from usu.bench.quick import Traced, quickened
 @pytest.mark.parametrize("make", [small_cnn, SmallViT])
 @pytest.mark.parametrize("count", [1, 3, 16])
 def test_answers_are_the_models(make, count):  # of a transformer that a trace cannot follow too
-    model = make()
+    model = make().eval()
     before = fingerprint(model)
     batch = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     quick = quickened(model, batch[0])
