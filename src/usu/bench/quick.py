@@ -31,7 +31,7 @@ class Traced(nn.Module):
             warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
             # What it found is compared below.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-            self.traced = torch.jit.freeze(torch.jit.trace(copied, example))
+            self.traced = torch.jit.freeze(torch.jit.trace(copied, example, check_trace=False))
         self.eval()
 
     def forward(self, batch: Tensor) -> Tensor:
