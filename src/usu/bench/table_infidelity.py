@@ -31,9 +31,8 @@ _SCALINGS = ("infidelity", "infidelity-minmax", "infidelity-scaled")
 _AS_PAPER = ("infidelity", "infidelity-minmax")
 _MAGNITUDES = (
     "The paper does not say how maps were scaled; its figures stand beside the raw and the min-max ones. "
-    "Infidelity grows with the square of a map's mass. Orders of magnitude between USU and interpolation "
-    "come only with each map's min-max, which divides a peaked map by its peak and so shrinks the mass that "
-    "USU is made to keep; the best scale β is fair to every map."
+    "Infidelity grows with the square of a map's mass. Each map's min-max divides a peaked map by its peak, "
+    "and so shrinks the mass that USU is made to keep; the best scale β is fair to every map."
 )
 _PLACE = ("Dataset", "Model")
 

@@ -1,0 +1,27 @@
+"""The committed tables under docs/results are what the committed rows make, byte for byte."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+RESULTS = REPOSITORY / "docs/results/rows"
+
+pytestmark = pytest.mark.skipif(not RESULTS.exists(), reason="needs the repository, not an installed package")
+
+
+@pytest.fixture(scope="module")
+def pages():
+    sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+    import results_pages
+
+    return results_pages.pages(RESULTS)
+
+
+def test_every_page_is_made_of_the_rows(pages):
+    assert pages
+    for name, text in pages.items():
+        assert (REPOSITORY / "docs/results" / name).read_text() == text, (
+            f"{name} is out of date: python benchmarks/results_pages.py"
+        )
