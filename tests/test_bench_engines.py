@@ -158,9 +158,10 @@ def group_exists(number):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_stops_a_run_of_processes_and_the_next_goes_on(tmp_path):
-    folder = tmp_path / "results"
+    folder, notes = tmp_path / "results", tmp_path / "notes"
+    notes.mkdir()
     program = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import measuring; " + (
-        f"measuring.run_in_processes({str(folder)!r}, '') if __name__ == '__main__' else None"
+        f"measuring.run_in_processes({str(folder)!r}, {str(notes)!r}) if __name__ == '__main__' else None"
     )
     script = tmp_path / "run.py"
     script.write_text(program)
@@ -168,9 +169,9 @@ def test_ctrl_c_stops_a_run_of_processes_and_the_next_goes_on(tmp_path):
     process = subprocess.Popen(
         [sys.executable, str(script)], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    while len([*folder.glob("parts/*.parquet")]) < 2:
+    while len([*folder.glob("parts/*.parquet")]) < 2 or len([*notes.iterdir()]) < 2:
         assert process.poll() is None
-        time.sleep(0.02)
+        time.sleep(0.02)  # until both workers are at work: one that only starts would print a traceback too
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT
