@@ -234,7 +234,7 @@ def test_search_works_from_disk(opened):
     page = opened("index")
     page.locator("input[name=query]").fill("redistribute")
     found = page.locator(".md-search-result__link").first
-    found.wait_for(state="attached", timeout=10_000)
+    found.wait_for(state="attached", timeout=60_000)
     assert "redistribute" in found.inner_text()
 
 
@@ -243,6 +243,6 @@ def test_the_demo_report_lives_in_its_frame(opened):
     page = opened("demo")
     page.locator("iframe.report").scroll_into_view_if_needed()
     frame = page.frame_locator("iframe.report")
-    frame.locator("#canvas").wait_for(timeout=10_000)
+    frame.locator("#canvas").wait_for(timeout=60_000)
     frame.locator("#method").select_option("hybrid")
     assert frame.locator("#method").input_value() == "hybrid"
