@@ -77,7 +77,7 @@ def error_figure(
     bar = figure.colorbar(
         image, ax=panels, pad=0.015, aspect=15, extend="both" if largest > top(norm) else "neither"
     )
-    bar.set_label(f"error per pixel, {unit}\nlost (β) | spurious (α)", fontsize=_SMALL)
+    bar.set_label(f"error per pixel,\n{unit}\nlost (β) | spurious (α)", fontsize=_SMALL)
     bar.ax.tick_params(labelsize=_SMALL)
     return figure
 
