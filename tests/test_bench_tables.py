@@ -349,7 +349,7 @@ def test_table3():
     assert (missing.value, missing.n, missing.paper) == (None, 0, 1.41e7)
     one = cell_at(raw, ("ImageNet", "EfficientNet-Lite0"), "USU")
     assert (one.value, one.n, one.interval, one.paper) == (5.0, 1, None, None)
-    assert any("min-max, which divides a peaked map by its peak" in note for note in sheet.notes)
+    assert any("min-max divides a peaked map by its peak" in note for note in sheet.notes)
 
 
 def test_table7_is_positive_where_usu_is_better():
