@@ -6,18 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from usu.bench.metrics.curves import rank_of
+
 # Shares of the pixels replaced along a curve; the ends (none, all) are the same for every map.
 STEPS = 10
 
 
 def ranks(attribution: np.ndarray, seed: int = 0) -> Tensor:
     """Return each pixel's rank (H, W), 0 for the highest value, ties broken by a seeded shuffle."""
-    flat = np.asarray(attribution, dtype=np.float64).ravel()
-    shuffle = np.random.default_rng(seed).permutation(flat.size)
-    order = np.lexsort((shuffle, -flat))
-    position = np.empty(flat.size, dtype=np.int64)
-    position[order] = np.arange(flat.size)
-    return torch.from_numpy(position.reshape(np.shape(attribution)))
+    return torch.from_numpy(rank_of(np.asarray(attribution, dtype=np.float64), seed))
 
 
 class Curves:

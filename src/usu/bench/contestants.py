@@ -15,6 +15,7 @@ from torch import Tensor
 import usu
 from usu.bench import peers
 from usu.bench.subject import Cost, Subject
+from usu.controls import blurred, scattered_segments, shuffled
 from usu.explanation import Explanation
 from usu.operators import neighbourhoods_of
 from usu.segmentation import Hierarchy
@@ -45,7 +46,7 @@ class Contestant:
 
     Attributes:
         make: from a subject and a source to (H, W), or to an `Explanation`, whose cells are then its own.
-        needs: names of what it shares with others: "coarse", "scoring", or keys of `Subject.share`.
+        needs: what it shares with others, of "coarse" and "scoring".
         settings: what it is made with, beside the run's.
     """
 
@@ -114,14 +115,7 @@ def _model_scores(subject: Subject) -> Tensor:
 
 
 def _shuffled_scores(subject: Subject) -> Tensor:
-    """Return the score map after each partition's scores were dealt to its segments anew."""
-    record = subject.scoring()
-    random = np.random.default_rng(subject.seed)
-    maps = []
-    for labels, scores in zip(record.partitions, record.scores, strict=True):
-        dealt = torch.as_tensor(scores)[torch.from_numpy(random.permutation(len(scores)))]
-        maps.append(dealt[torch.as_tensor(labels)])
-    return torch.stack(maps).mean(0)
+    return shuffled(subject.scoring(), np.random.default_rng(subject.seed))
 
 
 def _scores_of_random_segments(subject: Subject) -> Tensor:
@@ -141,16 +135,6 @@ def _scores_of_random_segments(subject: Subject) -> Tensor:
         **{**subject.settings, "segmentation": hierarchies},
     )
     return torch.as_tensor(found.score_map)
-
-
-def scattered_segments(size: tuple[int, int], count: int, random: np.random.Generator) -> Tensor:
-    """Return `count` segments (H, W) that know nothing of the image: the Voronoi cells of random pixels."""
-    height, width = size
-    sites = random.choice(height * width, count, replace=False)
-    rows, columns = np.divmod(sites, width)
-    y, x = np.mgrid[:height, :width]
-    distances = (y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2
-    return torch.from_numpy(distances.argmin(-1))
 
 
 _SCORES: Mapping[str, Callable[[Subject], Tensor]] = {
@@ -174,13 +158,8 @@ def _complete(subject: Subject, source: str) -> Explanation:
 
 
 def _blurred(subject: Subject, source: str) -> Tensor:
-    """Return the nearest map under a Gaussian whose standard deviation is half a cell."""
-    from scipy.ndimage import gaussian_filter
-
     pixels = peers.interpolation(subject, source, "nearest")
-    grid = torch.as_tensor(subject.coarse(source).values[0]).shape
-    deviation = [length / (2 * cells) for length, cells in zip(subject.size, grid[-2:], strict=False)]
-    return torch.from_numpy(gaussian_filter(pixels.double().cpu().numpy(), deviation, mode="nearest"))
+    return blurred(pixels.double(), torch.as_tensor(subject.coarse(source).values[0]).shape)
 
 
 def _at_our_price(times: int, make: Callable[[Subject, int], Tensor]) -> Callable[[Subject, str], Tensor]:

@@ -168,8 +168,9 @@ class Worker:
             "seed": self.spec.seed,
             "versions": json.dumps(library_versions(), sort_keys=True),
         }
+        facts = {key: _facts(made, key, self.spec) for key, made in maps.items()}
         return [
-            {**common, **_facts(maps[key], key, self.spec), **_judged(metric, value)}
+            {**common, **facts[key], **_judged(metric, value)}
             for key, metric, value in _judge(judge, maps, job.wanted)
         ]
 
@@ -196,7 +197,8 @@ def _judge(
 def _facts(made: PixelMap, key: tuple[str, str], spec: Spec) -> Row:
     source, upsampler = key
     contestant = CONTESTANTS[upsampler]
-    settings = {**(_settings(spec) if "scoring" in contestant.needs else {}), **contestant.settings}
+    scoring = Settings.of(**spec.settings).plain() if "scoring" in contestant.needs else {}
+    settings = {**scoring, **contestant.settings}
     return {
         "source": source,
         "upsampler": upsampler,
@@ -207,10 +209,6 @@ def _facts(made: PixelMap, key: tuple[str, str], spec: Spec) -> Row:
         "forward_passes": made.cost.passes,
         "seconds": made.cost.seconds,
     }
-
-
-def _settings(spec: Spec) -> dict[str, Any]:
-    return Settings.of(**spec.settings).plain()
 
 
 def _judged(metric: str, value: float) -> Row:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import usu
+from usu.controls import mean_map, scattered_segments, shuffled
 from usu.lattice import grid as cells_of
 from usu.reproduce.methods import Case
 from usu.segmentation import Hierarchy
@@ -170,12 +171,6 @@ _THIRD_CONVOLUTION = (
 SOURCES = {"gradient": _gradients, "gradcam": _gradcam}
 
 
-def shuffled(explanation: usu.Explanation, random: np.random.Generator) -> Tensor:
-    """Return the score map after each partition's scores were dealt to its segments anew."""
-    dealt = [scores[torch.from_numpy(random.permutation(len(scores)))] for scores in explanation.scores]
-    return _mean_map(explanation, dealt)
-
-
 def true_scores(explanation: usu.Explanation, truth: Tensor) -> Tensor:
     """Return the score map after each segment's score was replaced by its share of foreground."""
     inside = (truth > 0).to(torch.float32).flatten()
@@ -183,20 +178,4 @@ def true_scores(explanation: usu.Explanation, truth: Tensor) -> Tensor:
     for labels in explanation.partitions:
         flat = torch.as_tensor(labels).flatten()
         shares.append(torch.bincount(flat, weights=inside) / torch.bincount(flat))
-    return _mean_map(explanation, shares)
-
-
-def _mean_map(explanation: usu.Explanation, scores: Sequence[Tensor]) -> Tensor:
-    """Average score maps over partitions as the pipeline does: all depths alike."""
-    maps = [one[labels] for labels, one in zip(explanation.partitions, scores, strict=True)]
-    return torch.stack(maps).mean(0).clamp(0, 1)
-
-
-def scattered_segments(size: tuple[int, int], count: int, random: np.random.Generator) -> Tensor:
-    """Return `count` segments (H, W) that know nothing of the image: the Voronoi cells of random pixels."""
-    height, width = size
-    sites = random.choice(height * width, count, replace=False)
-    rows, columns = np.divmod(sites, width)
-    y, x = np.mgrid[:height, :width]
-    distances = (y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2
-    return torch.from_numpy(distances.argmin(-1))
+    return mean_map(explanation, shares)

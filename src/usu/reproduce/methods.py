@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import Tensor
 
+from usu.controls import blurred
 from usu.upsamplers import find_upsampler
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
@@ -55,12 +56,7 @@ _nearest = _with("nearest")
 
 
 def _blurred(case: Case) -> Tensor:
-    """Return the nearest map under a Gaussian whose standard deviation is half a cell."""
-    from scipy.ndimage import gaussian_filter
-
-    pixels = _nearest(case)
-    deviation = [pixels.shape[axis] / case.coarse.shape[axis] / 2 for axis in (0, 1)]
-    return pixels.new_tensor(gaussian_filter(pixels.numpy(), deviation, mode="nearest"))
+    return blurred(_nearest(case), case.coarse.shape)
 
 
 UPSAMPLED: Mapping[str, Method] = MappingProxyType(

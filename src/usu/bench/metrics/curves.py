@@ -47,12 +47,14 @@ def area(judge: Judge, maps: Floats, fill: str, insertion: bool) -> Floats:
 
 def ranks_of(values: Floats, seed: int) -> list[Integers]:
     """Return the rank (H, W) of each pixel, 0 for the highest: one for each tie seed, or one without ties."""
+    seeds = TIE_SEEDS if len(np.unique(values)) < values.size else 1
+    return [rank_of(values, each) for each in range(seed, seed + seeds)]
+
+
+def rank_of(values: Floats, seed: int) -> Integers:
+    """Return the rank (H, W) of each pixel, 0 for the highest, ties broken by a seeded shuffle."""
     flat = values.ravel()
-    seeds = TIE_SEEDS if len(np.unique(flat)) < flat.size else 1
-    ranks = []
-    for each in range(seed, seed + seeds):
-        shuffle = np.random.default_rng(each).permutation(flat.size)
-        rank = np.empty(flat.size, dtype=np.int64)
-        rank[np.lexsort((shuffle, -flat))] = np.arange(flat.size)
-        ranks.append(rank.reshape(values.shape))
-    return ranks
+    shuffle = np.random.default_rng(seed).permutation(flat.size)
+    rank: Integers = np.empty(values.shape, dtype=np.int64)
+    rank.ravel()[np.lexsort((shuffle, -flat))] = np.arange(flat.size)  # a view: `rank` is contiguous
+    return rank

@@ -1,0 +1,47 @@
+"""What maps are compared with to see what they owe to the model: scores and segments that know less."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from usu.explanation import Explanation
+
+
+def mean_map(explanation: Explanation, scores: Sequence[Tensor]) -> Tensor:
+    """Average score maps (H, W) over partitions as the pipeline does: all depths alike.
+
+    Args:
+        explanation: its partitions.
+        scores: for each partition (P,), in [0, 1].
+    """
+    labels = map(torch.as_tensor, explanation.partitions)
+    maps = [own[each] for each, own in zip(labels, scores, strict=True)]
+    return torch.stack(maps).mean(0).clamp(0, 1)
+
+
+def shuffled(explanation: Explanation, random: np.random.Generator) -> Tensor:
+    """Return the score map (H, W) after each partition's scores were dealt to its segments anew."""
+    known = map(torch.as_tensor, explanation.scores)
+    return mean_map(explanation, [own[torch.from_numpy(random.permutation(len(own)))] for own in known])
+
+
+def scattered_segments(size: tuple[int, int], count: int, random: np.random.Generator) -> Tensor:
+    """Return `count` segments (H, W) that know nothing of the image: the Voronoi cells of random pixels."""
+    height, width = size
+    sites = random.choice(height * width, count, replace=False)
+    rows, columns = np.divmod(sites, width)
+    y, x = np.mgrid[:height, :width]
+    distances = (y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2
+    return torch.from_numpy(distances.argmin(-1))
+
+
+def blurred(pixels: Tensor, cells: Sequence[int]) -> Tensor:
+    """Return a map (H, W) under a Gaussian whose standard deviation is half a cell of a grid (gh, gw)."""
+    from scipy.ndimage import gaussian_filter
+
+    deviation = [length / count / 2 for length, count in zip(pixels.shape, cells, strict=True)]
+    return pixels.new_tensor(gaussian_filter(pixels.cpu().numpy(), deviation, mode="nearest"))
