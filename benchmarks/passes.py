@@ -36,7 +36,7 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 
-from usu.bench.quick import Traced
+from usu.bench.quick import Compiled
 from usu.fill import make_fill
 from usu.models import Preparation, load_classifier
 
@@ -82,11 +82,12 @@ class ChannelsLast(nn.Module):
         return outputs
 
 
-def traced(model: nn.Module, batch: Tensor) -> nn.Module:
-    """Return a frozen trace, with batch norm folded into the convolutions, in the usual memory format."""
+def traced(model: nn.Module, batch: Tensor, memory_format: torch.memory_format) -> nn.Module:
+    """Return a frozen trace, with batch norm folded into the convolutions."""
+    copied = copy.deepcopy(model).to(memory_format=memory_format)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
-        return torch.jit.freeze(torch.jit.trace(copy.deepcopy(model), batch[:2]))
+        return torch.jit.freeze(torch.jit.trace(copied, batch[:2]))
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,11 @@ VARIANTS: dict[str, Variant] = {
     PLAIN: Variant(_copied),
     **{f"float32, batch {size}": Variant(_copied, size) for size in (4, 8, 32, 64)},
     "channels last, batch 16": Variant(lambda model, batch: ChannelsLast(model)),
-    "frozen trace, batch 16": Variant(traced),
-    "frozen trace, channels last, batch 16": Variant(lambda model, batch: Traced(model, batch[:2])),
+    "frozen trace, batch 16": Variant(partial(traced, memory_format=torch.contiguous_format)),
+    "frozen trace, channels last, batch 16": Variant(
+        lambda model, batch: ChannelsLast(traced(model, batch, torch.channels_last))
+    ),
+    "OpenVINO, batch 16": Variant(lambda model, batch: Compiled(model, batch[:2])),
     "bfloat16 autocast, batch 16": Variant(_copied, 16, partial(torch.autocast, "cpu", torch.bfloat16)),
     COMPILED: Variant(lambda model, batch: torch.compile(copy.deepcopy(model))),
 }

@@ -39,7 +39,7 @@ from tasks import Costed, Made, Method, Task, make
 from torch import nn
 from tqdm import tqdm
 
-from usu.bench.quick import Traced
+from usu.bench.quick import quickened
 from usu.files import written_whole
 from usu.fill import make_fill
 from usu.models import load_classifier
@@ -173,7 +173,7 @@ def main() -> None:
     """Measure what is missing, then print the tables."""
     arguments = _arguments()
     classifier = load_classifier("efficientnet-lite0")
-    quick = Traced(classifier.model, torch.zeros(2, 3, *classifier.prepare.crop))
+    quick = quickened(classifier.model, torch.rand(3, *classifier.prepare.crop))
     chosen = photographs(arguments.data, classifier, arguments.images)
     fresh = frozenset(arguments.methods if arguments.fresh else ())
     for position, photograph in enumerate(tqdm(chosen, total=arguments.images, desc="photographs")):

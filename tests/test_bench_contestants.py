@@ -59,6 +59,7 @@ def test_maps_are_finite_and_their_passes_are_those_that_the_model_saw(name, dev
     made = CONTESTANTS[name].draw(one, "gradcam")
     assert made.values.shape == (SIZE, SIZE)
     assert made.values.dtype == torch.float64
+    assert made.values.device == one.inputs.device
     # The pipeline's scores set the price of these, or the number of random segments, and are no part of it.
     priced = name in ("rise", "occlusion", "shap-partition", "random-segments")
     aside = one.cost_of("scoring").passes if priced else 0

@@ -173,7 +173,7 @@ def test_ctrl_c_stops_a_run_of_processes_and_the_next_goes_on(tmp_path):
         assert process.poll() is None
         time.sleep(0.02)  # until both workers are at work: one that only starts would print a traceback too
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGINT
     assert errors.count("Traceback") == errors.count("KeyboardInterrupt") == 1  # of the first process alone
     patience = time.monotonic() + 60

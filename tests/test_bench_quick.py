@@ -5,12 +5,12 @@ import torch
 from networks import SmallViT, fingerprint, small_cnn
 from torch import nn
 
-from usu.bench.quick import Traced, quickened
+from usu.bench.quick import Compiled, quickened
 
 
 @pytest.mark.parametrize("make", [small_cnn, SmallViT])
 @pytest.mark.parametrize("count", [1, 3, 16])
-def test_answers_are_the_models(make, count):  # of a transformer that a trace cannot follow too
+def test_answers_are_the_models(make, count):  # of a transformer too
     model = make().eval()
     before = fingerprint(model)
     batch = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -20,8 +20,8 @@ def test_answers_are_the_models(make, count):  # of a transformer that a trace c
     assert fingerprint(model) == before
 
 
-def test_a_convolutional_network_is_traced():
-    assert isinstance(quickened(small_cnn(), torch.rand(3, 16, 16)), Traced)
+def test_a_convolutional_network_is_compiled():
+    assert isinstance(quickened(small_cnn(), torch.rand(3, 16, 16)), Compiled)
 
 
 class Moody(nn.Module):

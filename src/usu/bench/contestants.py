@@ -28,7 +28,7 @@ class PixelMap:
     """A pixel map and what it took.
 
     Attributes:
-        values: (H, W) float64.
+        values: (H, W) float64, on the device of the inputs.
         cost: the source's and the scores' passes and seconds among it.
         d1_error: mean over cells of |Σ Ã - M_k|; NaN where there is no one coarse map to compare with.
         d1_relative: the same over the mean of |M_k|.
@@ -74,7 +74,7 @@ class Contestant:
         cost = found.cost + subject.cost_of(*shared)
         record = found.made
         pixels = record.attribution if isinstance(record, Explanation) else record
-        values = torch.as_tensor(pixels).detach().to(torch.float64)
+        values = torch.as_tensor(pixels).detach().to(subject.inputs.device, torch.float64)
         if tuple(values.shape) != subject.size or not bool(values.isfinite().all()):
             raise ValueError(f"the map is not finite or has shape {tuple(values.shape)}, not {subject.size}")
         if isinstance(record, Explanation):
