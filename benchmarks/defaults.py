@@ -224,7 +224,7 @@ def table(folder: Path) -> str:
     lines = ["Areas over the class probability, mean ± standard error over photographs."]
     for question in dict.fromkeys(question for part in parts for question in part):
         answered = [part[question] for part in parts if question in part]
-        lines += ["", f"### {question}", "", f"{len(answered)} photographs.", ""]
+        lines += ["", f"## {question}", "", f"{len(answered)} photographs.", ""]
         lines += [
             f"| configuration | map | passes | {' | '.join(MEASURES)} |",
             "|---" * (3 + len(MEASURES)) + "|",
@@ -297,7 +297,7 @@ def paired(folder: Path) -> str:
     """Return the Markdown table of paired differences: the first map's area less the second's."""
     parts = [json.loads(path.read_text())["questions"] for path in sorted(folder.glob("*.json"))]
     lines = [
-        "### Paired differences",
+        "## Paired differences",
         "",
         "Mean ± standard error over photographs; below 0 is better for deletion, above 0 for insertion.",
         "",
@@ -350,7 +350,7 @@ def main() -> None:
             "Made by `python benchmarks/defaults.py DATA --table docs/defaults-measurements.md`; what they\n"
         )
         arguments.table.write_text(
-            f"{title}\n\n{command}mean stands in [defaults.md](defaults.md).\n\n{text}\n"
+            f"{title}\n\n{command}mean stands in [Defaults](defaults.md).\n\n{text}\n"
         )
 
 

@@ -29,6 +29,7 @@ FOLDER = Path(__file__).parent.parent / "docs" / "images"
 PHOTOGRAPHS = ("chelsea", "coffee")
 MODES = {"bilinear": "bilinear", "usu": "usu", "hybrid": "hybrid", "iwmr": "iwmr"}
 TEMPERATURES = (0.02, 0.1, 0.2, 0.5, 2.0)
+_SMALL, _LARGE = 12, 13  # points; a page shows the pictures at about three quarters of their size
 
 
 def explain(classifier: Classifier, name: str, **settings: Any) -> tuple[Explanation, str]:
@@ -40,19 +41,19 @@ def explain(classifier: Classifier, name: str, **settings: Any) -> tuple[Explana
 
 def draw_modes(rows: Sequence[tuple[Explanation, Explanation, str]]) -> Figure:
     """Return a row per photograph and a column per mode; a row's maps share a scale, but for the last."""
-    figure, grid = _grid(len(rows), 3 + len(MODES))
+    figure, grid = _grid(len(rows), 3 + len(MODES), below=0.42)
     for (strict, complete, category), panels in zip(rows, grid, strict=True):
         maps = [strict.by(name) for name in MODES]
         norm = plot.colour_limits(maps)
         plot.photograph(strict, panels[0])
-        panels[0].set_xlabel(f"“{category}”, {100 * strict.probability:.0f} %", fontsize=8)
+        panels[0].set_xlabel(f"“{category}”, {100 * strict.probability:.0f} %", fontsize=_SMALL)
         plot.coarse_cells(strict, panels[1], norm=norm)
         for axis, values in zip(panels[2:], maps, strict=False):
             plot.heat(values, axis, norm=norm)
         plot.heat(complete.attribution, panels[-1])
-    titles = ["photograph", "cells", *MODES.values(), "complete, own scale"]
+    titles = ["photograph", "cells", *MODES.values(), "complete,\nown scale"]
     for axis, title in zip(grid[0], titles, strict=True):
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=_LARGE)
     return figure
 
 
@@ -63,11 +64,12 @@ def draw_temperatures(explanation: Explanation) -> Figure:
         maps = [_at(explanation, temperature).by(mode) for temperature in TEMPERATURES]
         norm = plot.colour_limits(maps)
         plot.coarse_cells(explanation, panels[0], norm=norm)
-        panels[0].set_ylabel(mode, fontsize=9)
-        for axis, values, temperature in zip(panels[1:], maps, TEMPERATURES, strict=True):
+        panels[0].set_ylabel(mode, fontsize=_LARGE)
+        for axis, values in zip(panels[1:], maps, strict=True):
             plot.heat(values, axis, norm=norm)
-            axis.set_title(f"ε = {temperature:g}", fontsize=9)
-    grid[0][0].set_title("cells", fontsize=9)
+    titles = ["cells", *(f"ε = {temperature:g}" for temperature in TEMPERATURES)]
+    for axis, title in zip(grid[0], titles, strict=True):
+        axis.set_title(title, fontsize=_LARGE)
     return figure
 
 
@@ -75,26 +77,30 @@ def draw_principle() -> Figure:
     """Return one row of two cells, 1-D: the scores, and what interpolation and USU make of the masses."""
     coarse, size = np.array([1.0, 3.0]), 16
     scores = np.repeat([0.2, 0.9, 0.3, 0.6], [3, 8, 2, 3])
-    figure = Figure(figsize=(9.2, 2.0), layout="constrained")
-    panels = figure.subplots(1, 4)
+    figure = Figure(figsize=(9.2, 3.5), layout="constrained")
+    panels, edges = figure.subplots(1, 4), [-0.5, size / 2 - 0.5, size - 0.5]
     bilinear = usu.interpolate(coarse[None], (1, size), "bilinear")[0]
     maps = {"bilinear": bilinear} | {
         f"USU, ε = {epsilon:g}": usu.redistribute(coarse, scores, temperature=epsilon, ndim=1)
         for epsilon in (1.0, 0.2)
     }
     panels[0].bar(range(size), scores, width=1, color="#607d8b")
-    panels[0].set_title("scores of four segments", fontsize=9)
+    panels[0].set_title("scores of four\nsegments", fontsize=_SMALL)
+    panels[0].set_ylabel("score", fontsize=_SMALL)
+    panels[1].set_ylabel("mass per pixel", fontsize=_SMALL)
     top = 1.1 * max(float(values.max()) for values in maps.values())
     for axis, (title, values) in zip(panels[1:], maps.items(), strict=True):
         axis.bar(range(size), values, width=1, color="#e64a19")
-        axis.step([-0.5, 7.5, size - 0.5], [1.0, 3.0, 3.0], where="post", color="0.4", linewidth=1)
+        (even,) = axis.step(edges, [1.0, 3.0, 3.0], where="post", color="0.25", linewidth=1.5)
         axis.set_ylim(0, top)
-        sums = "left {:.3g} of 8, right {:.3g} of 24".format(*values.reshape(2, -1).sum(1))
-        axis.set_title(f"{title}\n{sums}", fontsize=9)
+        sums = "left {:.3g} of 8,\nright {:.3g} of 24".format(*values.reshape(2, -1).sum(1))
+        axis.set_title(f"{title}\n{sums}", fontsize=_SMALL)
     for axis in panels:
-        axis.axvline(size / 2 - 0.5, color="0.4", linestyle=":", linewidth=1)
+        between = axis.axvline(size / 2 - 0.5, color="0.25", linestyle=":", linewidth=1.5)
         axis.set_xticks([])
-        axis.tick_params(labelsize=8)
+        axis.tick_params(labelsize=_SMALL)
+    told = ["the mass of a cell, shared evenly", "border between the two cells"]
+    figure.legend([even, between], told, loc="outside lower center", ncols=2, fontsize=_SMALL, frameon=False)
     return figure
 
 
@@ -108,8 +114,8 @@ def _at(explanation: Explanation, temperature: float) -> Explanation:
     return replace(explanation, settings={**explanation.settings, "temperature": temperature})
 
 
-def _grid(rows: int, columns: int, width: float = 1.45) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(columns * width, rows * (width + 0.2)), layout="constrained")
+def _grid(rows: int, columns: int, *, width: float = 1.45, below: float = 0.1) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(columns * width, rows * (width + below) + 0.2), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     return figure, figure.subplots(rows, columns, squeeze=False)
 

@@ -16,13 +16,15 @@ from usu.bench.results import read_rows
 from usu.files import written_whole
 
 RESULTS, PAGES = Path("docs/results/rows"), Path("docs/results")
-COMMAND = "Made by `python benchmarks/results_pages.py` from the rows in `docs/results/rows`."
+FOOT = """[What can be read of these tables](reading.md).
+
+Made by `python benchmarks/results_pages.py` from the rows in `docs/results/rows`."""
 
 
 def pages(results: Path) -> dict[str, str]:
     """Return the text of each page by its file's name."""
     rows = read_rows(results)
-    return {f"{name}.md": f"{FORMATS['md'](layout(name, rows)).rstrip()}\n\n{COMMAND}\n" for name in LAYOUTS}
+    return {f"{name}.md": f"{FORMATS['md'](layout(name, rows)).rstrip()}\n\n{FOOT}\n" for name in LAYOUTS}
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
     python benchmarks/scaling.py DATA [--images 2] [--model efficientnet-lite0] [--workers 1 2]
         [--price 0.05] [--table docs/scaling-measurements.md]
 
-DATA is a folder of photographs. First each part of one image's work is timed by itself: reading, the seven
-sources of the paper's table 8, the scores, the seven upsamplers on each source, every metric on all maps
-together, and writing the rows. Then the same few images go through each engine with each number of workers,
-start-up counted apart. From the first a line is drawn to 50,000 images × 3 models × 7 sources × 7 upsamplers;
-`--price` is what an hour of one core costs.
+DATA is a folder of photographs. First each part of one image's work is timed by itself, in seconds of the
+processor: reading, the seven sources of the paper's table 8, the scores, the seven upsamplers on each source,
+every metric on all maps together, and writing the rows. Then the same few images go through each engine with
+each number of workers, start-up counted apart. From the first a line is drawn to 50,000 images × 3 models ×
+7 sources × 7 upsamplers; `--price` is what an hour of one core costs.
 
 Set OMP_NUM_THREADS=1 so that a worker is a core.
 """
@@ -42,7 +42,7 @@ LIGHT = combinations(["gradcam"], ["nearest", "usu"], ["infidelity", "pixel-flip
 
 
 class Clock:
-    """Seconds of wall-clock time by part, one value for each time."""
+    """Seconds of the processor by part, one value for each time."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = {}
@@ -50,9 +50,9 @@ class Clock:
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Time what is done in the block."""
-        start = time.perf_counter()
+        start = time.process_time()
         yield
-        self.seconds.setdefault(name, []).append(time.perf_counter() - start)
+        self.seconds.setdefault(name, []).append(time.process_time() - start)
 
 
 def by_part(spec: Spec, model: str, images: int) -> Clock:
@@ -62,7 +62,8 @@ def by_part(spec: Spec, model: str, images: int) -> Clock:
     for item in chosen(worker.dataset, images, spec.seed):
         with clock.part("read, prepare, predict"):
             inputs, picture, target, _ = worker.predicted(network, item)
-        subject = Subject(network.classifier.model, inputs, picture, target)
+        quick = worker.quick(network, inputs)
+        subject = Subject(network.classifier.model, inputs, picture, target, quick=quick)
         for source in SOURCES:
             with clock.part(f"source {source}"):
                 subject.coarse(source)
@@ -73,7 +74,7 @@ def by_part(spec: Spec, model: str, images: int) -> Clock:
             for upsampler in UPSAMPLERS:
                 with clock.part(f"upsampler {upsampler}"):
                     maps.append(CONTESTANTS[upsampler].draw(subject, source).values)
-        judge = Judge(network.classifier.model, inputs, target, picture=picture)
+        judge = Judge(quick, inputs, target, picture=picture)
         for name, metric in METRICS.items():
             with clock.part(f"metric {name}"):
                 metric.measure(judge, torch.stack(maps))

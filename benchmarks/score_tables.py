@@ -202,5 +202,5 @@ def tables(source: Path) -> str:
         parts.append(("The order of tied pixels", [note], lambda: ties(results)))
     lines: list[str] = []
     for title, notes, rows in parts:
-        lines += [f"### {title}", "", *(text for note in notes for text in (note, "")), *rows(), ""]
+        lines += [f"## {title}", "", *(text for note in notes for text in (note, "")), *rows(), ""]
     return "\n".join(lines).rstrip()

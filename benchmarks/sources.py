@@ -95,7 +95,7 @@ def described(entry: Entry | None, errors: list[str]) -> str:
     grids = f" and {more} further grid{'s' * (more > 1)}" if more else ""
     spent = entry["forward_passes"]
     passes = "passes not known" if spent is None else f"{spent:,} pass{'es' * (spent != 1)}"
-    return f"{entry['cells']}{grids}, {entry['mass']}, {passes}, {entry['seconds']:.2f} s"
+    return f"{entry['cells']}{grids}, {entry['mass']}, {passes}, {entry['seconds']:.2f}\N{NO-BREAK SPACE}s"
 
 
 def table(entries: Entries) -> str:

@@ -16,6 +16,7 @@ from usu.bench.comparisons import compare, corrected, pairs
 from usu.bench.layouts import LAYOUTS, layout
 from usu.bench.schema import SCHEMA
 from usu.bench.table_averages import averages, marked
+from usu.bench.table_notes import MARKS, THEIRS, UNMEASURED
 from usu.bench.table_rows import study_of
 from usu.bench.table_sheet import Number, Word
 from usu.bench.table_words import CONTESTANT_WORDS, METRIC_WORDS
@@ -230,6 +231,8 @@ def test_intervals_are_those_of_the_single_samples():
         ([3, 1, 2], True, ["best", None, "second"]),
         ([1, 1, 2, 2, 3], False, ["best", "best", "second", "second", None]),
         ([1, None, 1], False, [None, None, None]),
+        ([0.1004, 0.2, 0.0996, 0.2001, 0.3], False, ["best", "second", "best", "second", None]),
+        ([0.1004, 0.0996], False, [None, None]),
         ([None, 5], False, [None, None]),
     ],
 )
@@ -313,6 +316,7 @@ def test_table2():
     assert cell_at(block, ("Bilinear",), "D1", "measured") == Word("–", 0)
     other = block_of(sheet, "ImageNet, EfficientNet-Lite0, Grad-CAM")
     assert cell_at(other, ("USU",), "D1 error").paper is None
+    assert [cell_at(other, ("USU",), f"D{k}", "the paper's verdicts").text for k in (1, 2, 3, 4)] == [*"––––"]
     assert any("usu check" in note for note in sheet.notes)
 
 
@@ -406,7 +410,7 @@ def test_table8_by_hand():
 def test_table8_of_one_source_has_no_spread():
     values = {("bilinear", "infidelity-scaled"): [4.0], ("usu", "infidelity-scaled"): [2.0]}
     block = layout("table8", table(rows_of(values, dataset="folder"))).blocks[0]
-    index = next(i for i, column in enumerate(block.columns) if column.group == "folder") + 2
+    index = next(i for i, column in enumerate(block.columns) if column.group == "A folder of photographs") + 2
     spread = {row.labels[0]: row.cells[index].value for row in block.rows if row.group == "over sources"}
     expected = {"Mean factor": 2, "Standard deviation": None, "CV (%)": None, "Number of sources": 1}
     assert spread == expected
@@ -426,7 +430,7 @@ def test_tables_9_and_10():
     assert [block.heading for block in nine.blocks] == [
         "ImageNet, Grad-CAM",
         "CIFAR-10, Grad-CAM",
-        "folder, Grad-CAM",
+        "A folder of photographs, Grad-CAM",
     ]
     assert [block.heading for block in ten.blocks] == ["CUB-200, Grad-CAM"]
     assert all(column.title.endswith((" ↑", " ↓")) for block in nine.blocks for column in block.columns)
@@ -502,6 +506,19 @@ def test_honest_keeps_the_blocks_apart_and_shows_every_contestant():
     assert cell_at(means, ("mine",), "ROAD ↓").n == 1
     assert any("not shown: of-tomorrow" in note for note in sheet.notes)
     assert any(note == "Weights of vgg16: cafe" for note in sheet.notes)
+
+
+def test_what_is_not_measured_says_so_once():
+    rows = table(rows_of({("usu", "infidelity"): [1.0, 3.0], ("bilinear", "infidelity"): [2.0, 4.0]}))
+    three, ten = layout("table3", rows), layout("table10", rows)
+    assert MARKS in three.notes
+    raw, minmax, scaled = three.blocks  # the paper's figures stand beside the first two
+    assert not {THEIRS, UNMEASURED} & set(raw.notes)
+    assert (minmax.notes[0], scaled.notes[0]) == (THEIRS, UNMEASURED)
+    assert ten.notes[0] == THEIRS
+    assert MARKS not in ten.notes
+    assert not any({THEIRS, UNMEASURED} & set(block.notes) for block in ten.blocks)
+    assert layout("honest", SCHEMA.empty_table()).notes[0] == UNMEASURED
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

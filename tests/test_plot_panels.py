@@ -270,6 +270,17 @@ def test_text_is_seven_points_or_more_and_panels_do_not_overlap(explanation, ref
                 assert min(wide, tall) < 2, (box, other)
 
 
+def test_titles_and_the_legend_of_figure_5_leave_the_pictures_free(explanation):
+    figure = plot.figure5(explanation)
+    figure.draw_without_rendering()
+    titles = [axis.title.get_window_extent() for axis in figure.axes if axis.get_title()]
+    for number, box in enumerate(titles):
+        assert not any(box.overlaps(other) for other in titles[:number])
+    (axis,) = titled(figure, "Borders by depth")
+    legend = axis.get_legend().get_window_extent()
+    assert not any(legend.overlaps(other.get_window_extent()) for other in figure.axes)
+
+
 def test_figures_refuse_what_does_not_fit(explanation, refinement):
     many = replace(explanation, partitions=explanation.partitions * 2)
     with pytest.raises(ValueError, match="explanation has 4 partitions, at most 3 fit"):

@@ -388,3 +388,15 @@ def test_all_maps_of_a_sheet_share_one_scale(views):
         id(image.norm) for axis in figure.axes for image in axis.images if image.get_cmap().name != "gray"
     }
     assert len(norms) == 1
+
+
+@pytest.mark.parametrize("name", ["figure3", "figure7"])
+def test_titles_are_readable_on_a_page_and_apart(views, name):
+    figure = sheets.draw(figures.FIGURES[name](QUICK))
+    width = figure.get_figwidth()
+    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().strip()]
+    assert min(text.get_fontsize() for text in texts) / 72 / width * 690 >= 8  # pixels, of a page's 690
+    labels = [label for axis in figure.axes for label in (axis.title, axis.yaxis.label) if label.get_text()]
+    boxes = [label.get_window_extent() for label in labels]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])

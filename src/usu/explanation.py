@@ -56,7 +56,7 @@ class Explanation:
         target: class index, or the name of the callable that was explained.
         probability: softmax probability of the target (the model's own output value where the outputs
             already are probabilities); None for a callable.
-        mode: "usu", "iwmr" or "hybrid".
+        mode: "usu", "iwmr", "hybrid" or "complete".
         mass: "density" or "total", the convention of `coarse`.
         settings: what the map was computed with, as plain values.
         forward_passes: images that went through the model, for the source and the scores together.

@@ -218,7 +218,7 @@ def refine(
         output: as for `score_segments`.
         perturbations_per_eval: as for `score_segments`.
         show_progress: as for `score_segments`.
-        **rules: the fields of `Rules`: kernel, threshold, tolerance, mixing, centre, sharpness.
+        **rules: the fields of `Rules`: kernel, threshold, tolerance, mixing, centre, sharpness, passes.
 
     Returns:
         `Refinement`, or a list of them for a batch.

@@ -12,6 +12,7 @@ from usu.arrays import check_choice
 from usu.bench.table_full import FULL_TABLES, desiderata, full_results
 from usu.bench.table_honest import honest
 from usu.bench.table_infidelity import effect_sizes, infidelities, sources
+from usu.bench.table_notes import with_unmeasured
 from usu.bench.table_rows import Study, study_of
 from usu.bench.table_sheet import Sheet
 
@@ -38,4 +39,4 @@ def layout(name: str, rows: pa.Table) -> Sheet:
         ValueError: an unknown name, a column that is missing, or two rows that measure the same.
     """
     check_choice(name, tuple(LAYOUTS), "name")
-    return LAYOUTS[name](study_of(rows))
+    return with_unmeasured(LAYOUTS[name](study_of(rows)))

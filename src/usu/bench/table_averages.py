@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from usu.bench.table_numbers import written
 from usu.bench.table_rows import Floats, Section
-from usu.bench.table_sheet import Number, Style
+from usu.bench.table_sheet import Mark, Number, Style
 from usu.statistics import Interval, bootstrap_intervals
 
 
@@ -70,14 +71,17 @@ def _intervals(samples: Mapping[tuple[str, str], Floats]) -> dict[tuple[str, str
 
 
 def marked(cells: Sequence[Number], higher_is_better: bool) -> tuple[Number, ...]:
-    """Mark the best and the second best of some cells, those that tie alike; nothing where all are equal."""
-    values = {cell.value for cell in cells if cell.value is not None}
-    best, second = (*sorted(values, reverse=higher_is_better), None, None)[:2]
-    if second is None:
+    """Mark the best and the second best of some cells; what is written alike ties and is marked alike.
+
+    Nothing is marked where all are written alike.
+    """
+    measured = [(cell.value, cell.style) for cell in cells if cell.value is not None]
+    ranked = sorted(measured, reverse=higher_is_better)
+    best, second = (*dict.fromkeys(written(*one) for one in ranked), None, None)[:2]
+    if best is None or second is None:
         return tuple(cells)
+    marks: dict[str, Mark] = {best: "best", second: "second"}
     return tuple(
-        replace(cell, mark="best" if cell.value == best else "second")
-        if cell.value in (best, second)
-        else cell
+        cell if cell.value is None else replace(cell, mark=marks.get(written(cell.value, cell.style)))
         for cell in cells
     )

@@ -32,8 +32,8 @@ def desiderata(study: Study) -> Sheet:
         (
             "D1 error: mean over cells of |Σ Ã - M_k|; relative: over the mean of |M_k|. "
             f"✓ where no image's relative error exceeds {TOLERANCE:g}, × where one does.",
-            "Rows of results hold D1 alone. The verdicts on D2 to D4 are the paper's, for ImageNet and "
-            "VGG16; `usu check` measures all four. USU-Complete is measured on its own cells.",
+            "Rows of results hold D1 alone. The paper's verdicts are on ImageNet and VGG16, and stand there "
+            "only; the command usu check measures D1 to D4. USU-Complete is measured on its own cells.",
             COUNTS,
             INTERVALS,
         ),
@@ -50,11 +50,11 @@ def _desiderata_block(section: Section) -> Block:
     rows = []
     for name in UPSAMPLERS:
         error, relative = found[name, "d1_error"], found[name, "d1_relative"]
-        theirs = paper.TABLE2.get(name)
+        theirs = paper.TABLE2.get(name) if printed else None
         verdicts = () if theirs is None else (theirs.d1, theirs.d2, theirs.d3, theirs.d4)
         kept = None if relative.largest is None else relative.largest <= TOLERANCE
         cells: tuple[Entry, ...] = (
-            error.number("magnitude", theirs.error if theirs and printed else None),
+            error.number("magnitude", theirs.error if theirs else None),
             relative.number("magnitude"),
             Number(relative.largest, "magnitude", relative.n, left_out=relative.left_out),
             replace(_verdict(kept), n=relative.n, left_out=relative.left_out),

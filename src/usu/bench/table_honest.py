@@ -47,7 +47,7 @@ def honest(study: Study) -> Sheet:
     for number, section in enumerate(study.sections):
         own = [one for (at, *_), one in zip(wanted, compared, strict=True) if at == number]
         blocks += [_means(section), *_tests(section, own)]
-    return Sheet("What was measured", _notes(study, compared), tuple(blocks))
+    return Sheet("Both blocks: every map by every metric", _notes(study, compared), tuple(blocks))
 
 
 def _means(section: Section) -> Block:

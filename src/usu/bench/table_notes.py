@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from usu.bench.table_rows import Section
+from usu.bench.table_sheet import Block, Number, Sheet
 from usu.bench.table_words import METRIC_WORDS, dataset_title, model_title, source_title
 
 COUNTS = (
@@ -16,6 +18,8 @@ INTERVALS = (
     "n = 1."
 )
 MARKS = "Best and second best of the upsamplers' means are marked; a mark is no test."
+UNMEASURED = "Nothing of this table is measured yet."
+THEIRS = "Nothing of this table is measured yet; the figures are the paper's."
 
 
 def scalings(metrics: Iterable[str]) -> tuple[str, ...]:
@@ -28,3 +32,25 @@ def section_title(section: Section) -> str:
     return ", ".join(
         (dataset_title(section.dataset), model_title(section.model), source_title(section.source))
     )
+
+
+def with_unmeasured(sheet: Sheet) -> Sheet:
+    """Say above a sheet without one measured cell, else above each such block, that there is none."""
+    if not any(map(_is_measured, sheet.blocks)):
+        kept = (note for note in sheet.notes if note not in (MARKS, INTERVALS))
+        return replace(sheet, notes=(_unmeasured(sheet.blocks), *kept))
+    blocks = tuple(
+        block if _is_measured(block) else replace(block, notes=(_unmeasured([block]), *block.notes))
+        for block in sheet.blocks
+    )
+    return replace(sheet, blocks=blocks)
+
+
+def _is_measured(block: Block) -> bool:
+    return any(cell.n for row in block.rows for cell in row.cells)
+
+
+def _unmeasured(blocks: Iterable[Block]) -> str:
+    cells = (cell for block in blocks for row in block.rows for cell in row.cells)
+    printed = any(isinstance(cell, Number) and cell.paper is not None for cell in cells)
+    return THEIRS if printed else UNMEASURED

@@ -132,7 +132,12 @@ CONTESTANT_WORDS: Mapping[str, ContestantWords] = MappingProxyType(
 )
 OTHERS = "Others"
 
-_DATASETS = {"imagenet": "ImageNet", "cifar10": "CIFAR-10", "cub200": "CUB-200"}
+_DATASETS = {
+    "imagenet": "ImageNet",
+    "cifar10": "CIFAR-10",
+    "cub200": "CUB-200",
+    "folder": "A folder of photographs",
+}
 _MODELS = {
     "vgg16": "VGG16",
     "resnet50": "ResNet50",

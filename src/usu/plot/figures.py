@@ -32,7 +32,7 @@ TITLES = {
 }
 
 _COLUMNS = 4
-_SMALL, _LARGE = 9, 11
+_SMALL, _LARGE = 11, 12
 
 
 def overlay_figure(

@@ -40,7 +40,7 @@ from usu.plot.scales import Pixels, as_pixels, bare, borders, colour_limits, col
 from usu.refinement import Refinement, merge
 
 _WIDTH = 4.8  # inches, of the text on a page of the paper's format
-_LEFT, _GAP, _TITLE, _BAR = 0.2, 0.05, 0.17, 0.42  # inches: beside, between, above and below panels
+_LEFT, _GAP, _TITLE, _BAR, _LEGEND = 0.2, 0.05, 0.17, 0.42, 0.2  # inches: beside, between, above, below
 _SMALL, _BOLD = 7, 8  # points
 _MOST = 3  # depths that fit side by side
 _SPLIT = "#E69F00"  # orange of Okabe and Ito
@@ -60,7 +60,8 @@ def figure5(explanation: Explanation, *, cell: int | None = None) -> Figure:
     if cell is None:
         cell = int(np.argmax(as_pixels(explanation.coarse).ravel()))
     columns = max(4, depths + 2)
-    figure, rows = _panels(columns, as_pixels(explanation.score_map).shape, (0.04, _BAR, _BAR))
+    below = _LEGEND if depths > 1 else 0.04
+    figure, rows = _panels(columns, as_pixels(explanation.score_map).shape, (below, _BAR, _BAR))
     _segmentation(explanation, rows[0], depths)
     _scoring(explanation, rows[1], depths)
     _redistribution(explanation, rows[2], cell)
@@ -76,7 +77,8 @@ def _segmentation(explanation: Explanation, row: Sequence[Axes], depths: int) ->
     _title(row[0], "Photograph")
     for depth, axis in enumerate(row[1 : 1 + depths]):
         count = segment_borders(explanation, axis, depth)
-        _title(axis, f"Depth {depth}: {count} segments")
+        # All titles in full would touch.
+        _title(axis, f"Depth {depth}: {count}{' segments' if depth == 0 else ''}")
     if depths > 1:
         axis = row[1 + depths]
         lines = hierarchy(explanation, axis)
@@ -84,14 +86,17 @@ def _segmentation(explanation: Explanation, row: Sequence[Axes], depths: int) ->
         axis.legend(
             lines,
             [str(depth) for depth in range(depths)],
-            loc="lower center",
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.02),
             ncols=depths,
             fontsize=_SMALL,
-            handlelength=0.8,
-            handletextpad=0.3,
-            columnspacing=0.7,
-            borderpad=0.2,
-            framealpha=0.9,
+            handlelength=1.6,
+            handletextpad=0.4,
+            columnspacing=0.9,
+            borderpad=0.15,
+            borderaxespad=0,
+            facecolor="0.6",  # both ends of the colours stand out on it
+            framealpha=1,
         )
 
 

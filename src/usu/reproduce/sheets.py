@@ -24,8 +24,10 @@ PICTURE, MAP, ERROR, BLANK = "picture", "map", "error", "blank"
 
 _ERRORS = "PuOr_r"  # other colours than a signed map's
 
-_WIDTH = 1.25  # of a panel, in inches
-_SMALL, _LARGE = 8, 10
+# In inches: panels are small beside the type, which a page shows at half its size.
+_WIDTH, _WIDE, _BAR = 1.15, 1.7, 1.2  # of a panel, of one of few, of a colour bar
+_FEW = 4  # columns, of which titles need wide panels
+_SMALL, _LARGE = 10, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +69,13 @@ class Sheet:
 def draw(sheet: Sheet) -> Figure:
     """Return the figure of a sheet."""
     rows, columns = len(sheet.panels), len(sheet.panels[0])
-    figure = Figure(figsize=(columns * _WIDTH + 1.2, rows * (_WIDTH + 0.08) + 0.7), layout="compressed")
-    axes = figure.subplots(rows, columns, squeeze=False)
     panels = [panel for row in sheet.panels for panel in row]
     scale = colour_limits([panel.values for panel in panels if panel.kind == MAP])
     errors = [panel.values for panel in panels if panel.kind == ERROR]
+    width = _WIDE if columns <= _FEW else _WIDTH
+    size = columns * width + _BAR * (1 + bool(errors)), rows * (width + 0.08) + 0.7
+    figure = Figure(figsize=size, layout="compressed")
+    axes = figure.subplots(rows, columns, squeeze=False)
     error_scale = _symmetric(errors) if errors else None
     for axis, panel in zip(axes.flat, panels, strict=True):
         _draw_panel(panel, axis, scale, error_scale)
@@ -120,7 +124,7 @@ def _draw_panel(panel: Panel, axis: Any, scale: Normalize, error_scale: Normaliz
 def _colour_bar(figure: Figure, axes: Any, colours: ScalarMappable, label: str) -> None:
     extend = "max" if colours.norm.vmin == 0 else "both"
     bar = figure.colorbar(colours, ax=axes, extend=extend, shrink=0.6, pad=0.015, aspect=25)
-    bar.set_label(label, fontsize=_SMALL)
+    bar.set_label(label, fontsize=_SMALL, labelpad=8)
     bar.ax.tick_params(labelsize=_SMALL)
 
 
