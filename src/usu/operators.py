@@ -50,7 +50,8 @@ def redistribute(
 ) -> Any:
     """Universal Semantic-Aware Upsampling: share each cell's mass among its pixels (paper eq. 8-11).
 
-    Ã(x) = M_ν(x) · φ(s(σ(x))) / Σ_{y ∈ N_ν(x)} φ(s(σ(y))), differentiable in `coarse` and `scores`.
+    `Ã(x) = M_ν(x) · φ(s(σ(x))) / Σ φ(s(σ(y)))`, the sum over the pixels y of the cell N_ν(x), differentiable
+    in `coarse` and `scores`.
 
     Args:
         coarse: (..., gh, gw), or (..., K) with `neighbourhoods`. Signed, in any unit, never rescaled.

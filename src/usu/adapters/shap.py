@@ -113,7 +113,7 @@ class ShapSource:
     The values sum to the answer for the image less the answer for its fill.
 
     Attributes:
-        max_evals: forward passes for each image, at least 4; spent to the last one, if even.
+        max_evals: forward passes for each image, at least 4; all are spent if the number is even.
         baselines: what replaces hidden pixels; see `usu.fill.make_fill`.
         seed: of the order among rectangles of equal effect; the global generators are left as they were.
     """

@@ -90,7 +90,7 @@ function fillVerdicts({ plain, methods }, shown) {
   const { temperature, importanceTemperature } = plain.redistribution;
   const between = importanceTemperature === null ? "" : `, ε_Λ = ${short(importanceTemperature)}`;
   byId("verdicts-note").textContent = rows.length
-    ? `Measured on this coarse map when the page was made, at ε = ${short(temperature)}${between}; below each ` +
+    ? `Measured on this coarse map and on random ones when the page was made, at ε = ${short(temperature)}${between}; below each ` +
       `verdict its relative residual. The maps that are shown stand out. The D1 error under the picture is live.` +
       (plain.further.length ? " Of several grids, the first was measured." : "")
     : "Not measured for this page; the D1 error under the picture is live.";
