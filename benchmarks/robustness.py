@@ -73,9 +73,9 @@ def row(*entries: Any) -> str:
     return f"| {' | '.join(map(str, entries))} |"
 
 
-def table(columns: Sequence[str], rows: Iterable[str]) -> None:
-    """Print a Markdown table as its rows come; all columns but the first hold numbers."""
-    print(row(*columns) + "\n|---|" + "--:|" * (len(columns) - 1))
+def table(columns: Sequence[str], rows: Iterable[str], align: str = "--:") -> None:
+    """Print a Markdown table as its rows come; all columns but the first are aligned as numbers are."""
+    print(row(*columns) + "\n|---|" + f"{align}|" * (len(columns) - 1))
     for line in rows:
         print(line, flush=True)
     print()
@@ -226,7 +226,7 @@ def main() -> None:
     kinds = ("segments", "segments, worst cell", "dense", "dense, worst cell")
     table(["dtype", "ε", *kinds], by_magnitude())
     print("### Ends of the range\n")
-    table(["coarse map", "D1 residual"], by_extreme(arguments.largest))
+    table(["coarse map", "D1 residual"], by_extreme(arguments.largest), align="---")
     print("### Malformed calls\n")
     columns = ["function", "calls", "refused by name", "names the spoiled argument itself", "anything else"]
     table(columns, by_call(arguments.calls))

@@ -37,6 +37,7 @@ class Compiled(nn.Module):
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_CPU_PINNING": False,  # the workers of a run would all be pinned to the same core
         }
         self._run = openvino.Core().compile_model(converted, "CPU", settings)
         self.eval()
