@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, settings
 
 # shap's inner loops, interpreted, give the same; compiled they would cost each worker ten seconds.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+# Small arrays: more threads only spin, and make a busy machine several times slower; here and in what tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
     "usu",
@@ -18,7 +20,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("usu")
-torch.set_num_threads(1)  # small arrays: more threads only spin, and make a busy machine several times slower
+torch.set_num_threads(1)
 
 DEVICES = [
     "cpu",

@@ -122,10 +122,10 @@ def _unshown(study: Study) -> tuple[str, ...]:
 def _provenance(study: Study) -> tuple[str, ...]:
     """Say what the names stood for, as the rows record it."""
     titles = {"metric": "Settings of", "upsampler": "Settings of", "model": "Weights of"}
-    told = [
-        f"{titles[key]} {name}: {' | '.join(values)}"
-        for key, found in study.provenance.items()
-        for name, values in found.items()
-        if any(value not in ("", "{}") for value in values)
-    ]
+    named: dict[tuple[str, str], list[str]] = {}
+    for key, found in study.provenance.items():
+        for name, values in found.items():
+            if any(value not in ("", "{}") for value in values):
+                named.setdefault((titles[key], " | ".join(values)), []).append(name)
+    told = [f"{title} {', '.join(names)}: {values}" for (title, values), names in named.items()]
     return (*told, *(f"Versions: {text}" for text in study.versions))

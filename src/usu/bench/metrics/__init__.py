@@ -54,7 +54,7 @@ def _by_curve(title: str, fill: str, insertion: bool) -> Metric:
     settings: Settings = {
         "steps": curves.STEPS,
         "fill": fill,
-        "output": "softmax over the image's",
+        "output": "softmax, over that of the image",
         "tie_seeds": curves.TIE_SEEDS,
     }
     return Metric(title, "B", insertion, settings, partial(curves.area, fill=fill, insertion=insertion))
