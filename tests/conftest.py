@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 # shap's inner loops, interpreted, give the same; compiled they would cost each worker ten seconds.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
-# Small arrays: more threads only spin, and make a busy machine several times slower; here and in what tests start.
+# Arrays are small: more threads only spin, which makes a busy machine several times slower. For subprocesses:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
