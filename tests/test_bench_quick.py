@@ -24,6 +24,12 @@ def test_a_convolutional_network_is_compiled():
     assert isinstance(quickened(small_cnn(), torch.rand(3, 16, 16)), Compiled)
 
 
+def test_processes_do_not_wait_for_the_same_core():
+    compiled = quickened(small_cnn(), torch.rand(3, 16, 16))
+    assert compiled._run.get_property("ENABLE_CPU_PINNING") is False
+    assert compiled._run.get_property("INFERENCE_NUM_THREADS") == torch.get_num_threads()
+
+
 class Moody(nn.Module):
     """Answers by what it sees: a trace follows one of its ways only."""
 
