@@ -1,5 +1,8 @@
 """The quick copy of a network: the same answers, the model left as it is, and none where it would err."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from networks import SmallViT, fingerprint, small_cnn
@@ -28,6 +31,16 @@ def test_processes_do_not_wait_for_the_same_core():
     compiled = quickened(small_cnn(), torch.rand(3, 16, 16))
     assert compiled._run.get_property("ENABLE_CPU_PINNING") is False
     assert compiled._run.get_property("INFERENCE_NUM_THREADS") == torch.get_num_threads()
+
+
+def test_nobody_is_told_that_openvino_runs():
+    program = (
+        "import sys; import usu.bench.quick\n"
+        "assert 'openvino.tools.ovc' in sys.modules\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry.')]\n"
+        "assert 'openvino.tools.ovc.telemetry_stub' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 class Moody(nn.Module):

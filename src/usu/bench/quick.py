@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+# OpenVINO tells its makers of each import and conversion, from processes of its own, unless this is missing.
+if "openvino" not in sys.modules:
+    sys.modules["openvino_telemetry"] = cast(Any, None)
 
 try:
     import openvino
