@@ -349,9 +349,7 @@ def main() -> None:
         command = (
             "Made by `python benchmarks/defaults.py DATA --table docs/defaults-measurements.md`; what they\n"
         )
-        arguments.table.write_text(
-            f"{title}\n\n{command}mean stands in [Defaults](defaults.md).\n\n{text}\n"
-        )
+        arguments.table.write_text(f"{title}\n\n{command}mean stands in [Defaults](defaults.md).\n\n{text}\n")
 
 
 if __name__ == "__main__":
