@@ -129,10 +129,14 @@ def test_networks_of_the_papers_architecture(name, found):
 # --- words
 
 
-def test_words_are_the_metrics_own():
+def test_every_metric_has_words():
     metrics = pytest.importorskip("usu.bench.metrics").METRICS
-    facts = {name: (one.block, one.higher_is_better) for name, one in METRIC_WORDS.items()}
-    assert facts == {name: (one.block, one.higher_is_better) for name, one in metrics.items()}
+    assert set(METRIC_WORDS) == set(metrics)
+    assert len({words.title for words in METRIC_WORDS.values()}) == len(METRIC_WORDS) == 17
+    assert {name for name, words in METRIC_WORDS.items() if words.higher_is_better} == {
+        "insertion-blur", "insertion-mean", "irof", "irof-felzenszwalb", "irof-grid", "irof-per-segment",
+        "monotonicity", "sparseness",
+    }  # fmt: skip
 
 
 def test_tables_load_no_model():

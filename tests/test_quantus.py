@@ -18,6 +18,7 @@ from torch import nn
 
 from usu.adapters.quantus import QUANTUS_SCORES, quantus_score
 from usu.bench.metrics import METRICS, Judge
+from usu.bench.table_words import METRIC_WORDS
 from usu.models import Preparation, load_classifier
 
 SIDE = 56  # a network of convolutions takes any size: 14 patches of 4
@@ -124,7 +125,7 @@ def test_equal_scores_on_a_trained_network():
 
 
 def test_all_of_block_a_but_what_it_names_twice_is_in_quantus():
-    assert set(QUANTUS_SCORES) == {name for name, metric in METRICS.items() if metric.block == "A"}
+    assert set(QUANTUS_SCORES) == {name for name, words in METRIC_WORDS.items() if words.block == "A"}
 
 
 def test_the_model_and_the_random_state_are_left_as_they_were():

@@ -141,11 +141,12 @@ def _names(options: argparse.Namespace) -> tuple[list[str], list[str], list[str]
     """Return the upsamplers, metrics and sources that were named, groups spelled out."""
     from usu.bench.contestants import CONTESTANTS, CONTROLS, PEERS, UPSAMPLERS
     from usu.bench.metrics import METRICS
+    from usu.bench.table_words import METRIC_WORDS
     from usu.sources import SOURCES
 
     groups = {"upsamplers": UPSAMPLERS, "controls": CONTROLS, "peers": PEERS, "all": CONTESTANTS}
     blocks = {
-        name: [metric for metric in METRICS if METRICS[metric].block in letters]
+        name: [metric for metric in METRICS if METRIC_WORDS[metric].block in letters]
         for name, letters in (("paper", "A"), ("fair", "B"), ("all", "AB"))
     }
     return (

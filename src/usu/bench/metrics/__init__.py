@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Literal
 
 from usu.bench.metrics import curves, flipping, irof, road
 from usu.bench.metrics import infidelity as linear
@@ -34,7 +33,7 @@ _SEGMENTS: dict[str, str] = {
 }
 
 
-def _on_raster(title: str, block: Literal["A", "B"], scale: str, score: Score) -> Metric:
+def _on_raster(scale: str, score: Score) -> Metric:
     settings: Settings = {
         "patches_per_side": linear.PATCHES,
         "order": "raster, patches stay",
@@ -42,22 +41,22 @@ def _on_raster(title: str, block: Literal["A", "B"], scale: str, score: Score) -
         "output": "logit",
         "scale": scale,
     }
-    return Metric(title, block, False, settings, score)
+    return Metric(settings, score)
 
 
-def _by_removal(title: str, block: Literal["A", "B"], segments: str, ties: str, score: Score) -> Metric:
+def _by_removal(segments: str, ties: str, score: Score) -> Metric:
     settings = {"segments": _SEGMENTS[segments], "fill": "running mean", "output": "softmax", "ties": ties}
-    return Metric(title, block, True, settings, score)
+    return Metric(settings, score)
 
 
-def _by_curve(title: str, fill: str, insertion: bool) -> Metric:
+def _by_curve(fill: str, insertion: bool) -> Metric:
     settings: Settings = {
         "steps": curves.STEPS,
         "fill": fill,
         "output": "softmax, over that of the image",
         "tie_seeds": curves.TIE_SEEDS,
     }
-    return Metric(title, "B", insertion, settings, partial(curves.area, fill=fill, insertion=insertion))
+    return Metric(settings, partial(curves.area, fill=fill, insertion=insertion))
 
 
 _minmax = partial(linear.infidelity, scale=linear.minmax)
@@ -66,38 +65,22 @@ _on_grid = partial(irof.irof, segmenter=irof.grid, order=irof.by_seed)
 _on_regions = partial(irof.irof, segmenter=irof.felzenszwalb, order=irof.by_seed)
 
 _METRICS: dict[str, Metric] = {
-    "infidelity": _on_raster("Infidelity", "A", "none", linear.infidelity),
-    "infidelity-minmax": _on_raster("Infidelity, min-max", "A", "min-max", _minmax),
-    "infidelity-sum": _on_raster("Infidelity, sum 1", "B", "sum 1", _unit_sum),
-    "infidelity-scaled": _on_raster("Infidelity, best scale", "B", "best factor", linear.scaled_on_raster),
-    "infidelity-squares": Metric("Infidelity, squares", "B", False, _PLAIN_SQUARES, linear.scaled_on_squares),
-    "irof": _by_removal("IROF", "A", "slic", "numpy", irof.irof),
-    "irof-per-segment": _by_removal(
-        "IROF per segment", "A", "slic", "numpy", partial(irof.irof, per_segment=True)
-    ),
-    "irof-grid": _by_removal("IROF, grid", "B", "grid", "seeded", _on_grid),
-    "irof-felzenszwalb": _by_removal("IROF, Felzenszwalb", "B", "felzenszwalb", "seeded", _on_regions),
-    "monotonicity": Metric(
-        "Monotonicity",
-        "A",
-        True,
-        {**_STEPS, "fill": "uniform", "samples": flipping.SAMPLES},
-        flipping.monotonicity,
-    ),
-    "pixel-flipping": Metric(
-        "PixelFlipping", "A", False, {**_STEPS, "fill": "black"}, flipping.pixel_flipping
-    ),
-    "road": Metric(
-        "ROAD",
-        "A",
-        False,
-        {"percentages": list(road.PERCENTAGES), "noise": road.NOISE, "ties": "numpy"},
-        road.road,
-    ),
-    "sparseness": Metric("Sparseness", "A", True, {"of": "absolute values"}, sparseness),
-    "deletion-blur": _by_curve("Deletion, blur", "blur", insertion=False),
-    "deletion-mean": _by_curve("Deletion, mean", "mean", insertion=False),
-    "insertion-blur": _by_curve("Insertion, blur", "blur", insertion=True),
-    "insertion-mean": _by_curve("Insertion, mean", "mean", insertion=True),
+    "infidelity": _on_raster("none", linear.infidelity),
+    "infidelity-minmax": _on_raster("min-max", _minmax),
+    "infidelity-sum": _on_raster("sum 1", _unit_sum),
+    "infidelity-scaled": _on_raster("best factor", linear.scaled_on_raster),
+    "infidelity-squares": Metric(_PLAIN_SQUARES, linear.scaled_on_squares),
+    "irof": _by_removal("slic", "numpy", irof.irof),
+    "irof-per-segment": _by_removal("slic", "numpy", partial(irof.irof, per_segment=True)),
+    "irof-grid": _by_removal("grid", "seeded", _on_grid),
+    "irof-felzenszwalb": _by_removal("felzenszwalb", "seeded", _on_regions),
+    "monotonicity": Metric({**_STEPS, "fill": "uniform", "samples": flipping.SAMPLES}, flipping.monotonicity),
+    "pixel-flipping": Metric({**_STEPS, "fill": "black"}, flipping.pixel_flipping),
+    "road": Metric({"percentages": list(road.PERCENTAGES), "noise": road.NOISE, "ties": "numpy"}, road.road),
+    "sparseness": Metric({"of": "absolute values"}, sparseness),
+    "deletion-blur": _by_curve("blur", insertion=False),
+    "deletion-mean": _by_curve("mean", insertion=False),
+    "insertion-blur": _by_curve("blur", insertion=True),
+    "insertion-mean": _by_curve("mean", insertion=True),
 }
 METRICS: Mapping[str, Metric] = MappingProxyType(_METRICS)

@@ -1,10 +1,10 @@
-"""What a metric is: a score for each map of an image, with what a reader of a table must know about it."""
+"""What a metric is: a score for each map of an image. What tables call it stands in `table_words`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,16 +20,10 @@ class Metric:
     """A way to score pixel maps.
 
     Attributes:
-        title: for the head of a column.
-        block: "A" with the semantics of Quantus 0.6, as the paper; "B" where the maps' scale does not count.
-        higher_is_better: which way is up.
         settings: plain values, for the record.
         score: from maps (M, H, W) in NumPy to scores (M,).
     """
 
-    title: str
-    block: Literal["A", "B"]
-    higher_is_better: bool
     settings: Settings
     score: Score
 
