@@ -18,7 +18,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,10 +93,11 @@ def through(engine: Any, spec: Spec, jobs: list[Job]) -> tuple[float, float]:
     """Return the seconds until the first outcome, and those per image after it."""
     start = time.perf_counter()
     ends = []
-    for outcome in engine.run(partial(Worker, spec), jobs):
-        if outcome.problem:
-            raise RuntimeError(outcome.problem)
-        ends.append(time.perf_counter() - start)
+    with closing(engine.run(partial(Worker, spec), jobs)) as outcomes:
+        for outcome in outcomes:
+            if outcome.problem:
+                raise RuntimeError(outcome.problem)
+            ends.append(time.perf_counter() - start)
     return ends[0], (ends[-1] - ends[0]) / (len(ends) - 1)
 
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -107,10 +108,12 @@ def measure(folder, engine, make_worker, asked):
     """Run what is missing in a results folder; return the problems by image."""
     problems = {}
     with Results.open(folder, PROTOCOL) as results:
-        for outcome in engine.run(make_worker, missing(asked, results.done)):
-            results.add(outcome.rows)
-            if outcome.problem:
-                problems[outcome.job.image] = outcome.problem
+        # Closed whatever happens: else Ctrl-C between two outcomes leaves processes that work on.
+        with closing(engine.run(make_worker, missing(asked, results.done))) as outcomes:
+            for outcome in outcomes:
+                results.add(outcome.rows)
+                if outcome.problem:
+                    problems[outcome.job.image] = outcome.problem
         results.compact()
     return problems
 
