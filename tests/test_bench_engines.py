@@ -160,8 +160,11 @@ def group_exists(number):
 def test_ctrl_c_stops_a_run_of_processes_and_the_next_goes_on(tmp_path):
     folder, notes = tmp_path / "results", tmp_path / "notes"
     notes.mkdir()
-    program = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import measuring; " + (
-        f"measuring.run_in_processes({str(folder)!r}, {str(notes)!r}) if __name__ == '__main__' else None"
+    program = (
+        # A shell lets what it starts in the background ignore SIGINT, these tests too.
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r}); import measuring\n"
+        f"if __name__ == '__main__': measuring.run_in_processes({str(folder)!r}, {str(notes)!r})\n"
     )
     script = tmp_path / "run.py"
     script.write_text(program)
