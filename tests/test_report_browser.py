@@ -347,7 +347,9 @@ def test_notebook_frame_shows_itself(browser, folder):
     outer.write_text(frame(Entry(reports.signed(), category="tabby", verdicts=False)), encoding="utf-8")
     page = browser.new_page()
     page.goto(outer.as_uri())
-    assert page.frame_locator("iframe").locator("#title").inner_text() == "tabby"
+    title = page.frame_locator("iframe").locator("#title")
+    title.filter(has_text="tabby").wait_for()  # the script fills it in, and may be late
+    assert title.inner_text() == "tabby"
     page.close()
 
 
