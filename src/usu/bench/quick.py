@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from importlib.metadata import version
 from typing import Any, cast
 
 import torch
@@ -29,6 +30,9 @@ class Compiled(nn.Module):
     Args:
         model: in evaluation mode; left as it is.
         example: (B, C, H, W) to trace it with; other batch sizes work.
+
+    Attributes:
+        versions: of the software that runs it.
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
@@ -44,6 +48,7 @@ class Compiled(nn.Module):
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_CPU_PINNING": False,  # the workers of a run would all be pinned to the same core
         }
+        self.versions = {"openvino": version("openvino")}
         self._run = openvino.Core().compile_model(converted, "CPU", settings)
         self.eval()
 

@@ -16,7 +16,7 @@ from usu.bench.contestants import CONTESTANTS, PixelMap
 from usu.bench.datasets import Dataset, Item, find_dataset
 from usu.bench.metrics import METRICS, Judge
 from usu.bench.networks import Network, load_network
-from usu.bench.quick import quickened
+from usu.bench.quick import Compiled, quickened
 from usu.bench.results import Row
 from usu.bench.schema import NO_SOURCE, Cell
 from usu.bench.subject import Subject
@@ -156,6 +156,7 @@ class Worker:
         judge = Judge(quick, inputs, target, picture=picture, seed=self.spec.seed)
         keys = dict.fromkeys((source, upsampler) for source, upsampler, _ in job.wanted)
         maps = {key: _draw(subject, *key) for key in keys}
+        versions = library_versions() | (quick.versions if isinstance(quick, Compiled) else {})
         common = {
             "dataset": self.spec.dataset,
             "image": job.image,
@@ -166,7 +167,7 @@ class Worker:
             "model": job.model,
             "weights_hash": network.weights_hash,
             "seed": self.spec.seed,
-            "versions": json.dumps(library_versions(), sort_keys=True),
+            "versions": json.dumps(versions, sort_keys=True),
         }
         facts = {key: _facts(made, key, self.spec) for key, made in maps.items()}
         return [
