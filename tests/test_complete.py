@@ -6,6 +6,7 @@ import skimage.data
 import torch
 from networks import small_cnn
 from PIL import Image
+from torch import nn
 
 import usu
 from usu.fill import make_fill
@@ -45,7 +46,7 @@ def test_a_photograph_is_accounted_for(classifier, photograph, passes):
         both = classifier.model(torch.stack([inputs, make_fill(inputs[None], "blur")[0]])).softmax(1)[:, 285]
     assert float(found.attribution.double().sum()) == pytest.approx(float(both[0] - both[1]), abs=1e-5)
     assert cell_sums(found) == pytest.approx(found.coarse.double().numpy(), abs=1e-6)
-    assert found.forward_passes <= passes + 2  # Grad-CAM's own, and the search for its layer
+    assert found.forward_passes <= passes + 1  # the gradient's own
     assert (found.mass, found.source) == ("total", "owen")
 
 
@@ -92,6 +93,102 @@ def test_within_a_cell_pixels_follow_the_source_also_where_mass_is_negative():
     assert float(found.attribution.sum()) == pytest.approx(-4)
     assert found.attribution[0].diff().min() >= 0  # less negative where the source says more
     assert found.attribution[0, 0] < found.attribution[0, -1] < 0
+
+
+class Weighted(nn.Module):
+    """Two classes: the inputs weighted and summed, and nothing."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor(weights))
+
+    def forward(self, batch):
+        answer = (batch * self.weights).sum((1, 2, 3))
+        return torch.stack([answer, 0 * answer], dim=1)
+
+
+LINEAR = {"mode": "complete", "passes": 2, "output": "logit", "segmentation": usu.Hierarchy([[[0, 0, 0, 0]]])}
+
+
+@pytest.mark.parametrize("kind", [torch.from_numpy, np.asarray], ids=["tensor", "array"])
+def test_pixels_share_by_their_gradient_times_the_difference_from_the_fill(kind):
+    model = Weighted([[[1.0, -1.0, 2.0, 0.0]], [[0.0, 0.0, 0.0, 3.0]], [[0.0] * 4]]).eval()
+    inputs = kind(np.array([[[1.0, 2.0, 2.0, 5.0]], [[1.0, 1.0, 1.0, 2.0]], [[7.0] * 4]], dtype=np.float32))
+    found = usu.explain(model, inputs, 0, baselines="zeros", **LINEAR)
+    first_order = np.array([1.0, -2.0, 4.0, 6.0])  # summed over channels
+    scores = 1 / (1 + np.exp(-first_order / np.sqrt((1 + 4 + 16 + 36) / 4)))
+    weights = np.exp(scores)
+    assert type(found.attribution) is type(inputs)
+    assert np.asarray(found.score_map)[0] == pytest.approx(scores, rel=1e-6)
+    assert np.asarray(found.attribution)[0] == pytest.approx(9 * weights / weights.sum(), rel=1e-6)
+    assert found.forward_passes == 3
+    # The fill is where the differences start.
+    found = usu.explain(model, inputs, 0, baselines="mean", **LINEAR)
+    first_order = np.array([-1.5, 0.5, -1.0, 0.0]) + 3 * np.array([0.0, 0.0, 0.0, 0.75])
+    scores = 1 / (1 + np.exp(-first_order / np.sqrt(np.square(first_order).mean())))
+    assert np.asarray(found.score_map)[0] == pytest.approx(scores, rel=1e-5)
+
+
+def test_pixels_share_evenly_where_there_is_no_slope():
+    found = usu.explain(Weighted([[[0.0] * 4]]).eval(), torch.rand(1, 1, 4), 0, baselines="zeros", **LINEAR)
+    assert found.score_map.unique().tolist() == [0.5]
+    assert found.attribution.unique().tolist() == [0.0]
+
+
+def test_images_of_a_batch_have_their_own_gradients():
+    model, batch = small_cnn(), torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    settings = {"target": 1, "mode": "complete", "passes": 12, "segmentation": {"quadtree": (16,)}}
+    together = usu.explain(model, batch, **settings)
+    for one, image in zip(together, batch, strict=True):
+        alone = usu.explain(model, image, **settings)
+        torch.testing.assert_close(one.attribution, alone.attribution)
+        assert one.forward_passes == alone.forward_passes
+
+
+class Detached(nn.Module):
+    def forward(self, batch):
+        return batch.detach().sum((2, 3))
+
+
+class Steep(nn.Module):
+    """Finite, with an infinite slope."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, batch):
+        return self.weight * (batch - batch).sqrt().sum((2, 3)) + batch.sum((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [(Detached(), "by no gradient: name a source"), (Steep(), "gradient must be finite")],
+)
+def test_a_model_without_gradients_needs_a_source(model, message):
+    inputs = torch.rand(3, 16, 16)
+    with pytest.raises(ValueError, match=message):
+        usu.explain(model.eval(), inputs, 1, mode="complete", segmentation=TREES)
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    found = usu.explain(
+        model, inputs, 1, mode="complete", source="occlusion", passes=10, segmentation=TREES, output="logit"
+    )
+    assert float(found.attribution.sum()) == pytest.approx(float(found.coarse.sum()), rel=1e-5)
+
+
+def test_a_layer_needs_a_source():
+    with pytest.raises(ValueError, match="layer='0' needs a source that describes a layer"):
+        usu.explain(small_cnn(), torch.rand(3, 16, 16), mode="complete", layer="0")
+
+
+def test_the_model_is_left_as_it_was():
+    model = small_cnn()
+    next(model.parameters()).requires_grad_(False)
+    before = [parameter.requires_grad for parameter in model.parameters()]
+    usu.explain(model, torch.rand(3, 16, 16), mode="complete", passes=4, segmentation=TREES)
+    assert [parameter.requires_grad for parameter in model.parameters()] == before
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_it_is_saved_and_loaded(tmp_path):

@@ -1,4 +1,4 @@
-"""A coarse map that accounts for the prediction: Owen values on the players that the budget reached."""
+"""A map that accounts for the prediction: Owen values on the players that the budget reached, shared out."""
 
 from __future__ import annotations
 
@@ -29,6 +29,22 @@ def owen_map(refinements: Sequence[Refinement]) -> tuple[Tensor, Tensor]:
     density = torch.stack([_density(refined) for refined in refinements]).mean(0)
     masses = torch.zeros(int(cells.max()) + 1, dtype=torch.float64, device=cells.device)
     return masses.scatter_add_(0, cells, density.flatten()), cells.reshape(players[0].shape)
+
+
+def pixel_scores(attribution: Tensor) -> Tensor:
+    """Return what a map says of single pixels as scores in (0, 1): 1 / (1 + exp(-a/σ)), σ² the mean of a².
+
+    A pixel of which it says nothing has 1/2; so have all, where it is 0 throughout.
+
+    Args:
+        attribution: (H, W), signed, of any scale.
+
+    >>> pixel_scores(torch.tensor([[-3.0, 0.0, 3.0]]))
+    tensor([[0.2271, 0.5000, 0.7729]])
+    """
+    tiny = torch.finfo(attribution.dtype).tiny
+    scaled = attribution / attribution.abs().max().clamp(min=tiny)
+    return (scaled / scaled.square().mean().sqrt().clamp(min=tiny)).sigmoid()
 
 
 def _density(refined: Refinement) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from usu.arrays import Array, as_floats, check_finite, like
 from usu.fill import Baselines, make_fill
+from usu.layers import frozen
 from usu.targets import Output, Targets, answers, check_targets, find_link, probabilities
 
 ForwardFunc: TypeAlias = Callable[[Any], Any]
@@ -107,6 +108,34 @@ class Perturbation:
             self._floors.update(zip(part, values, strict=True))
         return [self._floors[image] for image in images]
 
+    def first_order(self) -> Tensor:
+        """Return what the fill takes from f_t pixel by pixel, to first order: Σ_c ∂f_t/∂x_c · (x_c - fill_c).
+
+        A forward and a backward pass per image, one image at a time: activations are kept for the second.
+
+        Returns:
+            (B, H, W).
+
+        Raises:
+            ValueError: the answers depend on the inputs by no gradient, or by one that is not finite.
+        """
+        found = [self._first_order(image) for image in range(len(self.inputs))]
+        return torch.cat(found)
+
+    def _first_order(self, image: int) -> Tensor:
+        model, inputs = self._forward_func, self.inputs[[image]].clone().requires_grad_()
+        assert isinstance(model, nn.Module), "of other callables nobody knows the gradients"
+        with frozen(model), torch.enable_grad():
+            answer = answers(model(inputs), [self.targets[image]], self._link)
+            self.passes[image] += 1
+            if not answer.requires_grad:
+                raise ValueError(
+                    "the model's outputs depend on its inputs by no gradient: name a source that needs none, "
+                    "such as 'occlusion'"
+                )
+            (gradient,) = torch.autograd.grad(answer.sum(), inputs)
+        return check_finite(gradient * (self.inputs[[image]] - self.fills[[image]]), "the gradient").sum(1)
+
     def evaluate(self, coalitions: Iterable[Coalition], count: int) -> Tensor:
         """Return f_t of `count` masked copies, (count,); at most one batch of them exists at a time."""
         self._bar.total = (self._bar.total or 0) + count
@@ -130,8 +159,9 @@ class Perturbation:
         return list(self.evaluate(coalitions, sum(counts)).split(counts))
 
     def _run(self, batch: Tensor, images: list[int]) -> Any:
+        given = batch if isinstance(self._forward_func, nn.Module) else self.give(batch)
         with torch.no_grad():
-            outputs = self._forward_func(self.give(batch))
+            outputs = self._forward_func(given)
         for image in images:
             self.passes[image] += 1
         return outputs

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from usu.arrays import Array, as_floats, as_tensor, check_choice, check_finite, like
-from usu.complete import owen_map
+from usu.complete import owen_map, pixel_scores
 from usu.explanation import Explanation
-from usu.masking import normalise
 from usu.operators import Mass
 from usu.perturbation import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs
 from usu.placement import Placement
@@ -35,7 +34,7 @@ def explain(
     inputs: Array,
     target: Targets | None = None,
     *,
-    source: str | Source = "gradcam",
+    source: str | Source | None = None,
     layer: str | nn.Module | None = None,
     mode: str = "usu",
     images: Array | None = None,
@@ -53,12 +52,13 @@ def explain(
         target: class index, name of `classes`, or a callable from the model's output, of any kind, to one
             score per image (B,); for a batch also one of these per image; the predicted class if None.
         source: name of an attribution source (see `usu.sources.SOURCES`), or a callable that returns a
-            `CoarseMap`.
+            `CoarseMap`. By default "gradcam"; in mode "complete", which makes a coarse map of its own, the
+            gradient at each pixel times its difference from the fill.
         layer: name or module for sources that describe a layer; by default the last layer with a spatial or
             token output before pooling. The result says which.
         mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells; "complete" takes
-            Owen values as the coarse map, on cells of their own, and the source's map as their scores: all
-            pixels together sum to f(x) - f(fill).
+            Owen values as the coarse map, on cells of their own, and what the source says of each pixel as
+            their scores: all pixels together sum to f(x) - f(fill).
         images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
         classes: names in the order of the outputs, for targets given by name.
         placement: where the inputs lie in the photograph, for `Explanation.at_photograph`; for a batch, one
@@ -88,7 +88,12 @@ def explain(
             target = check_outputs(model(batch), len(batch)).argmax(1).tolist()
         target, predicted = (target if batched else target[0]), 1
     perturbed = _perturbation(model, inputs, target, options, perturbations_per_eval, show_progress, classes)
-    found = find_source(source)(model, batch, perturbed.targets, layer)
+    if source is None and mode == "complete":
+        if layer is not None:
+            raise ValueError(f"layer={layer!r} needs a source that describes a layer, such as 'gradcam'")
+        found = CoarseMap(perturbed.first_order(), mass="total")
+    else:
+        found = find_source(source or "gradcam")(model, batch, perturbed.targets, layer)
     coarse = check_coarse_map(found, len(batch))
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
     return _run(replace(coarse, forward_passes=passes), perturbed, mode, images, placement, options)
@@ -186,7 +191,7 @@ def _run(
         score_map = _mean_score_map(own, settings)
         record = _record(image, coarse, perturbed, settings, own)
         if mode == "complete":
-            score_map = _potential(record, score_map)
+            score_map = _pixel_scores(record, score_map)
             record |= _owen(perturbed, own)
         explanations.append(
             Explanation(
@@ -232,13 +237,13 @@ def _record(
     }
 
 
-def _potential(record: Mapping[str, Any], score_map: Array) -> Any:
-    """Return the source's map as scores (H, W): it tells pixels apart that share one Owen value, for free."""
+def _pixel_scores(record: Mapping[str, Any], score_map: Array) -> Any:
+    """Return what the coarse map says of each pixel as scores (H, W): it tells those of one player apart."""
     method = "bilinear" if record["neighbourhoods"] is None else "nearest"
     found = upsample_all(
         method, record["coarse"], record["further"], score_map, record["neighbourhoods"], mass=record["mass"]
     )
-    return like(normalise(as_tensor(found, "coarse")), found)
+    return like(pixel_scores(as_tensor(found, "coarse")), found)
 
 
 def _owen(perturbed: Perturbation, refinements: list[Refinement]) -> dict[str, Any]:

@@ -145,12 +145,10 @@ _SCORES: Mapping[str, Callable[[Subject], Tensor]] = {
 
 
 def _complete(subject: Subject, source: str) -> Explanation:
-    coarse = subject.coarse(source)
     found: Explanation = usu.explain(
         subject.model,
         subject.inputs,
         subject.target,
-        source=lambda *_: coarse,
         mode="complete",
         images=subject.picture,
     )
@@ -188,7 +186,7 @@ UPSAMPLERS: Mapping[str, Contestant] = MappingProxyType(
         "usu": _ours("usu"),
         "iwmr": _ours("iwmr"),
         "hybrid": _ours("hybrid"),
-        "complete": Contestant(_complete),
+        "complete": Contestant(_complete, ()),
     }
 )
 

@@ -59,7 +59,8 @@ def explain_files(options: argparse.Namespace) -> int:
     from usu.targets import find_class
 
     folder = _writable_folder(options.out)
-    find_source(options.source)
+    if options.source is not None:
+        find_source(options.source)
     classifier = load_classifier(options.model, options.weights)
     if options.layer is not None:
         find_layer(classifier.model, torch.empty(0), options.layer)  # named, it is looked up, not run

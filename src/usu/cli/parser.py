@@ -173,7 +173,8 @@ _LAYER = "module whose map is taken, such as layer4 (default: the last one befor
 _MODE = """usu keeps the mass of each cell; iwmr and hybrid keep only the total and move it to the cells that
 matter, hybrid in proportion to the mass that is there; complete accounts for the prediction itself, by Owen
 values on parts of the picture (default: %(default)s)"""
-_SOURCE = "method that gives the coarse map: %(choices)s (default: %(default)s)"
+_SOURCE = """method that gives the coarse map: %(choices)s (default: gradcam; for complete, the gradient
+times the difference from the fill)"""
 _SIZE = """what overlay.png shows: the network's input, or the whole photograph with the map at its size
 (default: %(default)s)"""
 _TEMPERATURE = "how evenly mass is shared within a cell: small is all to the best segment (default: 0.2)"
@@ -206,7 +207,7 @@ COMMANDS = (
             argument("--target", _TARGET, metavar="CLASS"),
             argument("--layer", _LAYER, metavar="NAME"),
             argument("--mode", _MODE, choices=("usu", "iwmr", "hybrid", "complete"), default="usu"),
-            argument("--source", _SOURCE, choices=SOURCES, metavar="NAME", default="gradcam"),
+            argument("--source", _SOURCE, choices=SOURCES, metavar="NAME"),
             argument("--size", _SIZE, choices=("network", "photograph"), default="network"),
             argument("--temperature", _TEMPERATURE, metavar="T", type=_positive),
             argument("--importance-temperature", _IMPORTANCE, metavar="T", type=_positive),
