@@ -13,6 +13,7 @@ from torch import Tensor
 
 import usu
 import usu.owen
+from usu.complete import pixel_scores
 from usu.settings import Settings
 from usu.upsamplers import find_upsampler
 
@@ -78,34 +79,24 @@ def valued(task: Task, tree: str, method: str = "owen", passes: int = 158) -> di
 
 
 def owen(task: Task, passes: int = 160) -> dict[str, Pixels]:
-    """Owen values on one tree, and what is made of them: complete maps, and scores to redistribute by."""
+    """Owen values on one tree, and what is made of them: complete maps, and scores to redistribute by.
+
+    The control shares each player's mass by gradients that were shuffled over the image: what pixels gain by
+    being told apart at all, and by holes that are scattered.
+    """
     coarse, photograph = task.coarse("gradcam"), task.photograph
-    found = usu.upsample(
-        coarse.values[0],
-        photograph.inputs,
-        task.model,
-        photograph.target,
-        mode="complete",
-        mass=coarse.mass,
-        images=photograph.picture,
-        segmentation=TREES["halved slic"],
-        method="owen",
-        temperature=1.0,
-        passes=passes - 1,
-    )
+    task.model.passes -= 1  # what the complete map alone does not need
+    found = _complete(task, passes)
     scores = found.scores[0][found.partitions[0]]
-    sharper = usu.redistribute(
-        found.coarse,
-        found.score_map,
-        neighbourhoods=found.neighbourhoods,
-        mass="total",
-        temperature=0.3,
-        negative="opposite",
-    )
-    maps = {
+    cam = usu.interpolate(coarse.values[0], tuple(photograph.inputs.shape[-2:]), "bilinear")
+    random = torch.Generator().manual_seed(0)
+    shuffled = found.score_map.flatten()[torch.randperm(found.score_map.numel(), generator=random)]
+    maps: dict[str, Pixels] = {
         f"complete {passes}": found.attribution,
         f"complete, even, {passes}": found.by("nearest"),
-        f"complete, ε = 0.3, {passes}": sharper,
+        f"complete by Grad-CAM {passes}": _shared(found, pixel_scores(cam)),
+        f"complete by shuffled gradients {passes}": _shared(found, shuffled.view_as(cam)),
+        f"complete, ε = 0.5, {passes}": _shared(found, found.score_map, temperature=0.5),
         f"scores owen {passes}": scores,
     }
     for name in ("usu", "hybrid"):
@@ -114,9 +105,39 @@ def owen(task: Task, passes: int = 160) -> dict[str, Pixels]:
     return maps
 
 
+def _complete(task: Task, passes: int) -> usu.Explanation:
+    """Return the complete map at a number of passes, two of them for the gradient: there and back."""
+    photograph = task.photograph
+    found: usu.Explanation = usu.explain(
+        task.model,
+        photograph.inputs,
+        photograph.target,
+        mode="complete",
+        images=photograph.picture,
+        segmentation=TREES["halved slic"],
+        method="owen",
+        temperature=1.0,
+        passes=passes - 2,
+    )
+    task.model.passes += 1
+    return found
+
+
+def _shared(found: usu.Explanation, scores: Tensor, temperature: float = 1.0) -> Pixels:
+    shared: Tensor = usu.redistribute(
+        found.coarse,
+        scores,
+        neighbourhoods=found.neighbourhoods,
+        mass="total",
+        temperature=temperature,
+        negative="opposite",
+    )
+    return shared
+
+
 def budget(task: Task, passes: int) -> dict[str, Pixels]:
     """Return the complete map alone, at another number of passes."""
-    return {f"complete {passes}": owen(task, passes)[f"complete {passes}"]}
+    return {f"complete {passes}": _complete(task, passes).attribution}
 
 
 def complete(task: Task, tree: str, power: float = 0.0) -> dict[str, Pixels]:
