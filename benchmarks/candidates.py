@@ -105,6 +105,41 @@ def owen(task: Task, passes: int = 160) -> dict[str, Pixels]:
     return maps
 
 
+def sharing(task: Task) -> dict[str, Pixels]:
+    """Return complete maps of the same players, shared by other pixel scores and at other temperatures."""
+    found = _complete(task, 160)
+    gradient = _first_order(task)
+    random = torch.Generator().manual_seed(0)
+    shuffled = gradient.flatten()[torch.randperm(gradient.numel(), generator=random)].view_as(gradient)
+    scores = {
+        "gradient": pixel_scores(gradient),
+        "|gradient|": pixel_scores(gradient.abs()),
+        "gradient, blurred by 1": pixel_scores(_blurred(gradient, 1.0)),
+        "gradient, blurred by 4": pixel_scores(_blurred(gradient, 4.0)),
+        "gradient, shuffled": pixel_scores(shuffled),
+        "noise": pixel_scores(torch.randn(gradient.shape, generator=random)),
+    }
+    maps = {f"complete by {name}": _shared(found, score) for name, score in scores.items()}
+    for temperature in (0.5, 0.7, 1.5):
+        name = f"complete by gradient, ε = {temperature}"
+        maps[name] = _shared(found, scores["gradient"], temperature)
+    return maps
+
+
+def _first_order(task: Task) -> Tensor:
+    """Return the gradient of the probability times the difference from the fill, (H, W)."""
+    inputs = task.inputs[None].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(task.model(inputs).softmax(1)[0, task.target], inputs)
+    return (gradient[0] * (task.inputs - task.fill)).sum(0)
+
+
+def _blurred(values: Tensor, sigma: float) -> Tensor:
+    from torchvision.transforms.functional import gaussian_blur
+
+    blurred: Tensor = gaussian_blur(values[None], [2 * round(3 * sigma) + 1] * 2, [sigma] * 2)[0]
+    return blurred
+
+
 def _complete(task: Task, passes: int) -> usu.Explanation:
     """Return the complete map at a number of passes, two of them for the gradient: there and back."""
     photograph = task.photograph
@@ -188,6 +223,7 @@ FINISHED = ("slic, watershed", "halved slic", "slic, watershed, quadtree")
 CANDIDATES: dict[str, Method] = {
     "masking": masking,
     "owen": owen,
+    "sharing": sharing,
     **{f"complete {tree}": partial(complete, tree=tree) for tree in TREES},
     **{f"complete 0.5 {tree}": partial(complete, tree=tree, power=0.5) for tree in TREES},
     **{f"complete {passes}": partial(budget, passes=passes) for passes in (40, 80, 320)},
