@@ -111,16 +111,19 @@ def sharing(task: Task) -> dict[str, Pixels]:
     gradient = _first_order(task)
     random = torch.Generator().manual_seed(0)
     shuffled = gradient.flatten()[torch.randperm(gradient.numel(), generator=random)].view_as(gradient)
+    local = pixel_scores(_blurred(gradient.abs(), 3.0))
     scores = {
         "gradient": pixel_scores(gradient),
+        "both signs": (gradient / gradient.square().mean().sqrt()).sigmoid(),
         "|gradient|": pixel_scores(gradient.abs()),
         "gradient, blurred by 1": pixel_scores(_blurred(gradient, 1.0)),
         "gradient, blurred by 4": pixel_scores(_blurred(gradient, 4.0)),
+        "gradient and |gradient| blurred by 3": (pixel_scores(gradient) + local) / 2,
         "gradient, shuffled": pixel_scores(shuffled),
         "noise": pixel_scores(torch.randn(gradient.shape, generator=random)),
     }
     maps = {f"complete by {name}": _shared(found, score) for name, score in scores.items()}
-    for temperature in (0.5, 0.7, 1.5):
+    for temperature in (0.5, 0.7, 1.5, 2.0):
         name = f"complete by gradient, ε = {temperature}"
         maps[name] = _shared(found, scores["gradient"], temperature)
     return maps

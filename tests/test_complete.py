@@ -115,8 +115,8 @@ def test_pixels_share_by_their_gradient_times_the_difference_from_the_fill(kind)
     model = Weighted([[[1.0, -1.0, 2.0, 0.0]], [[0.0, 0.0, 0.0, 3.0]], [[0.0] * 4]]).eval()
     inputs = kind(np.array([[[1.0, 2.0, 2.0, 5.0]], [[1.0, 1.0, 1.0, 2.0]], [[7.0] * 4]], dtype=np.float32))
     found = usu.explain(model, inputs, 0, baselines="zeros", **LINEAR)
-    first_order = np.array([1.0, -2.0, 4.0, 6.0])  # summed over channels
-    scores = 1 / (1 + np.exp(-first_order / np.sqrt((1 + 4 + 16 + 36) / 4)))
+    # Summed over channels, the first order is 1, -2, 4, 6.
+    scores = np.tanh(np.array([1.0, 0.0, 4.0, 6.0]) / (2 * np.sqrt((1 + 16 + 36) / 4)))
     weights = np.exp(scores)
     assert type(found.attribution) is type(inputs)
     assert np.asarray(found.score_map)[0] == pytest.approx(scores, rel=1e-6)
@@ -124,14 +124,14 @@ def test_pixels_share_by_their_gradient_times_the_difference_from_the_fill(kind)
     assert found.forward_passes == 3
     # The fill is where the differences start.
     found = usu.explain(model, inputs, 0, baselines="mean", **LINEAR)
-    first_order = np.array([-1.5, 0.5, -1.0, 0.0]) + 3 * np.array([0.0, 0.0, 0.0, 0.75])
-    scores = 1 / (1 + np.exp(-first_order / np.sqrt(np.square(first_order).mean())))
+    # -1.5, 0.5, -1 and 3 · 0.75, of which two are positive.
+    scores = np.tanh(np.array([0.0, 0.5, 0.0, 2.25]) / (2 * np.sqrt((0.25 + 2.25**2) / 4)))
     assert np.asarray(found.score_map)[0] == pytest.approx(scores, rel=1e-5)
 
 
 def test_pixels_share_evenly_where_there_is_no_slope():
     found = usu.explain(Weighted([[[0.0] * 4]]).eval(), torch.rand(1, 1, 4), 0, baselines="zeros", **LINEAR)
-    assert found.score_map.unique().tolist() == [0.5]
+    assert found.score_map.unique().tolist() == [0.0]
     assert found.attribution.unique().tolist() == [0.0]
 
 

@@ -32,19 +32,21 @@ def owen_map(refinements: Sequence[Refinement]) -> tuple[Tensor, Tensor]:
 
 
 def pixel_scores(attribution: Tensor) -> Tensor:
-    """Return what a map says of single pixels as scores in (0, 1): 1 / (1 + exp(-a/σ)), σ² the mean of a².
+    """Return what a map says of single pixels as scores in [0, 1]: tanh(p / 2σ), σ² the mean of p².
 
-    A pixel of which it says nothing has 1/2; so have all, where it is 0 throughout.
+    Here p is the positive part. A pixel that does not speak for the answer has 0, and no single pixel sets
+    the scale, as the largest would.
 
     Args:
         attribution: (H, W), signed, of any scale.
 
-    >>> pixel_scores(torch.tensor([[-3.0, 0.0, 3.0]]))
-    tensor([[0.2271, 0.5000, 0.7729]])
+    >>> pixel_scores(torch.tensor([[-3.0, 0.0, 2.0, 4.0]]))
+    tensor([[0.0000, 0.0000, 0.4196, 0.7136]])
     """
     tiny = torch.finfo(attribution.dtype).tiny
-    scaled = attribution / attribution.abs().max().clamp(min=tiny)
-    return (scaled / scaled.square().mean().sqrt().clamp(min=tiny)).sigmoid()
+    positive = attribution.clamp(min=0)
+    scaled = positive / positive.max().clamp(min=tiny)
+    return (scaled / scaled.square().mean().sqrt().clamp(min=tiny) / 2).tanh()
 
 
 def _density(refined: Refinement) -> Tensor:
