@@ -47,7 +47,7 @@ def masking(task: Task) -> dict[str, Pixels]:
 
 
 # Of the complete map.
-TEMPERATURE = 1.5
+TEMPERATURE = 1.0
 
 HALVINGS = (2, 4, 8, 16, 32, 64, 128)
 
@@ -99,7 +99,7 @@ def owen(task: Task, passes: int = 160) -> dict[str, Pixels]:
         f"complete, even, {passes}": found.by("nearest"),
         f"complete by Grad-CAM {passes}": _shared(found, pixel_scores(cam)),
         f"complete by shuffled gradients {passes}": _shared(found, shuffled.view_as(cam)),
-        f"complete, ε = 1, {passes}": _shared(found, found.score_map, temperature=1.0),
+        f"complete, ε = 1.5, {passes}": _shared(found, found.score_map, temperature=1.5),
         f"scores owen {passes}": scores,
     }
     for name in ("usu", "hybrid"):
@@ -126,7 +126,7 @@ def sharing(task: Task) -> dict[str, Pixels]:
         "noise": pixel_scores(torch.randn(gradient.shape, generator=random)),
     }
     maps = {f"complete by {name}": _shared(found, score) for name, score in scores.items()}
-    for temperature in (0.5, 0.75, 1.0, 2.0):
+    for temperature in (0.5, 0.75, 1.5, 2.0):
         name = f"complete by gradient, ε = {temperature}"
         maps[name] = _shared(found, scores["gradient"], temperature)
     return maps

@@ -117,7 +117,7 @@ def test_pixels_share_by_their_gradient_times_the_difference_from_the_fill(kind)
     found = usu.explain(model, inputs, 0, baselines="zeros", **LINEAR)
     # Summed over channels, the first order is 1, -2, 4, 6.
     scores = np.tanh(np.array([1.0, 0.0, 4.0, 6.0]) / (2 * np.sqrt((1 + 16 + 36) / 4)))
-    weights = np.exp(scores / 1.5)
+    weights = np.exp(scores)
     assert type(found.attribution) is type(inputs)
     assert np.asarray(found.score_map)[0] == pytest.approx(scores, rel=1e-6)
     assert np.asarray(found.attribution)[0] == pytest.approx(9 * weights / weights.sum(), rel=1e-6)

@@ -26,7 +26,7 @@ from usu.upsamplers import upsample_all
 
 MODES = ("usu", "iwmr", "hybrid", "complete")
 # Where a mode's defaults differ from those of `usu.Settings`; docs/scores.md has the reasons.
-_DEFAULTS: dict[str, dict[str, Any]] = {"complete": {"method": "owen", "temperature": 1.5}}
+_DEFAULTS: dict[str, dict[str, Any]] = {"complete": {"method": "owen", "temperature": 1.0}}
 
 
 def explain(
