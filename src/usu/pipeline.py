@@ -93,7 +93,8 @@ def explain(
             raise ValueError(f"layer={layer!r} needs a source that describes a layer, such as 'gradcam'")
         found = CoarseMap(perturbed.first_order(), mass="total")
     else:
-        found = find_source(source or "gradcam")(model, batch, perturbed.targets, layer)
+        find = find_source("gradcam" if source is None else source)
+        found = find(model, batch, perturbed.targets, layer)
     coarse = check_coarse_map(found, len(batch))
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
     return _run(replace(coarse, forward_passes=passes), perturbed, mode, images, placement, options)
