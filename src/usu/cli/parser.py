@@ -177,8 +177,8 @@ _SOURCE = """method that gives the coarse map: %(choices)s (default: gradcam; fo
 times the difference from the fill)"""
 _SIZE = """what overlay.png shows: the network's input, or the whole photograph with the map at its size
 (default: %(default)s)"""
-_TEMPERATURE = """how evenly mass is shared within a cell: small is all to the best segment (default: 0.2; for
-complete, 1)"""
+_TEMPERATURE = """how evenly mass is shared within a cell: small is all to the best segment (default: 0.2);
+for complete the default is 1"""
 _IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temperature)"
 _UPSAMPLER = "upsampler to check; may be repeated (default: all)"
 _REQUIRE = "upsampler that must violate none of D1 to D4; may be repeated"
