@@ -47,7 +47,7 @@ def test_a_photograph_is_accounted_for(classifier, photograph, passes):
     assert float(found.attribution.double().sum()) == pytest.approx(float(both[0] - both[1]), abs=1e-5)
     assert cell_sums(found) == pytest.approx(found.coarse.double().numpy(), abs=1e-6)
     assert found.forward_passes <= passes + 1  # the gradient's own
-    assert (found.mass, found.source) == ("total", "owen")
+    assert (found.mass, found.source, found.layer) == ("total", "gradient", None)
 
 
 def test_players_of_several_trees_are_intersected():

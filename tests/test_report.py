@@ -217,6 +217,22 @@ def test_call_makes_the_map_again():
     assert torch.equal(again.attribution, reports.signed().attribution)
 
 
+@pytest.mark.parametrize(("source", "coarse"), [(None, "gradients"), ("gradcam", "Grad-CAM")])
+def test_call_makes_a_complete_map_again(source, coarse):
+    model, inputs = small_cnn(), reports.picture()
+    segmentation = {"quadtree": (16,)}
+    record = usu.explain(
+        model, inputs, 1, source=source, mode="complete", segmentation=segmentation, passes=9, output="logit"
+    )
+    told = Entry(record, verdicts=False).plain()
+    assert (told["source"], told["unit"]) == (f"Owen values, shared by {coarse}", "logits")
+    assert told["layer"] == (None if source is None else record.layer)
+    arguments = told["call"]["arguments"] | {"mode": "'complete'", "temperature": 1.0}
+    line = f"{told['call']['head']}, {', '.join(f'{name}={value}' for name, value in arguments.items())})"
+    again = eval(line, {"usu": usu, "model": model, "inputs": inputs})
+    assert torch.equal(again.attribution, record.attribution)
+
+
 @pytest.mark.parametrize("name", ["inferno", "cividis", "viridis", "berlin", "RdBu"])
 def test_colours_are_matplotlibs(name):
     from matplotlib import colormaps

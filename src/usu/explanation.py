@@ -60,8 +60,9 @@ class Explanation:
         mass: "density" or "total", the convention of `coarse`.
         settings: what the map was computed with, as plain values.
         forward_passes: images that went through the model, for the source and the scores together.
-        source: the attribution source; "given" for a map of the caller's.
-        layer: the layer whose map it is, where there is one.
+        source: the attribution source; "given" for a map of the caller's. In mode "complete", whose coarse
+            map is of Owen values, the source of `score_map`: what tells the pixels of one cell apart.
+        layer: the layer that the source describes, where there is one.
         neighbourhoods: (H, W) labels, where the cells are not a grid.
         placement: where the image lies in the photograph that it was cut from, where that is known.
         versions: of the libraries involved.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 SOURCE_NAMES = {
     "given": "a given map",
-    "owen": "Owen values",
+    "gradient": "gradients",
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",
     "hirescam": "HiResCAM",
@@ -30,10 +30,19 @@ SOURCE_NAMES = {
 }
 _LOGITS = ("gradcam", "hirescam", "xgradcam", "fullgrad", "occlusion", "shap", "lime", "integrated-gradients")
 _UNITS = dict.fromkeys(_LOGITS, "logits") | {"rise": "probability"}
+_UNITS_OF_OUTPUT = {"probability": "probability", "logit": "logits"}
+
+
+def coarse_title(explanation: Explanation) -> str:
+    """Return what the coarse map is, and where it was shared by another map, by which."""
+    name = SOURCE_NAMES.get(explanation.source, explanation.source)
+    return f"Owen values, shared by {name}" if explanation.mode == "complete" else name
 
 
 def unit_of(explanation: Explanation) -> str:
     """Return the unit of a coarse map's mass."""
+    if explanation.mode == "complete":
+        return _UNITS_OF_OUTPUT.get(explanation.settings["output"], "units of the answer")
     return _UNITS.get(explanation.source, "units of the coarse map")
 
 

@@ -91,7 +91,7 @@ def explain(
     if source is None and mode == "complete":
         if layer is not None:
             raise ValueError(f"layer={layer!r} needs a source that describes a layer, such as 'gradcam'")
-        found = CoarseMap(perturbed.first_order(), mass="total")
+        found = CoarseMap(perturbed.first_order(), mass="total", source="gradient")
     else:
         find = find_source("gradcam" if source is None else source)
         found = find(model, batch, perturbed.targets, layer)
@@ -255,8 +255,6 @@ def _owen(perturbed: Perturbation, refinements: list[Refinement]) -> dict[str, A
         "neighbourhoods": perturbed.give(cells),
         "further": (),
         "mass": "total",
-        "source": "owen",
-        "layer": None,
     }
 
 

@@ -30,11 +30,14 @@ _PAPER = {
 def fact_table(explanation: Explanation, category: str | None, model: str, seconds: float) -> list[str]:
     """Return what was explained and what it took, a line each."""
     layer = f" of layer {explanation.layer}" if explanation.layer else ""
+    coarse = f"{explanation.source}, {cells_of(explanation)}{layer}"
+    if explanation.mode == "complete":
+        coarse = f"Owen values, {cells_of(explanation)}, shared by {explanation.source}{layer}"
     facts = {
         "class": f"{category} ({explanation.target})" if category else str(explanation.target),
         "probability": f"{100 * (explanation.probability or 0):.1f} %",
         "model": model,
-        "coarse map": f"{explanation.source}, {cells_of(explanation)}{layer}",
+        "coarse map": coarse,
         "forward passes": str(explanation.forward_passes),
         "seconds": f"{seconds:.1f}",
     }

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter
 from usu.arrays import Array
 from usu.explanation import Explanation
 from usu.files import written_whole
-from usu.names import SOURCE_NAMES, unit_of
+from usu.names import coarse_title, unit_of
 from usu.plot.panels import coarse_cells, heat, overlay, photograph, score_map, segment_borders
 from usu.plot.scales import QUANTILE, as_pixels, colour_limits, colours, top
 
@@ -167,7 +167,7 @@ def _headline(explanation: Explanation, category: str | None, model: str | None)
     if explanation.probability is not None:
         name += f", probability {100 * explanation.probability:.1f} %"
     parts = [name, model]
-    parts.append(SOURCE_NAMES.get(explanation.source, explanation.source))
+    parts.append(coarse_title(explanation))
     return "  ·  ".join([*filter(None, parts), f"{explanation.forward_passes} forward passes"])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from usu.arrays import as_tensor
 from usu.desiderata import check_desiderata
 from usu.explanation import Explanation
-from usu.names import SOURCE_NAMES, cells_of, unit_of
+from usu.names import cells_of, coarse_title, unit_of
 from usu.operators import neighbourhoods_of
 from usu.potentials import POTENTIALS
 from usu.report.packing import pack, photograph
@@ -62,7 +62,7 @@ class Entry:
             "probability": record.probability,
             "mode": record.mode if record.mode in UPSAMPLERS else "usu",  # "complete" shares as USU does
             "recordedMode": record.mode,
-            "source": SOURCE_NAMES.get(record.source, record.source),
+            "source": coarse_title(record),
             "layer": record.layer,
             "cellsTitle": cells_of(record),
             "unit": unit_of(record),

@@ -16,7 +16,8 @@ def call_of(explanation: Explanation) -> dict[str, Any]:
 
     The page puts the mode and the temperatures that it shows into it.
     """
-    given = explanation.source not in SOURCES and explanation.mode != "complete"
+    by_default = explanation.mode == "complete" and explanation.source == "gradient"
+    given = explanation.source not in SOURCES and not by_default
     head = "usu.upsample(coarse, inputs, forward_func" if given else "usu.explain(model, inputs"
     target = explanation.target if isinstance(explanation.target, str) else repr(explanation.target)
     arguments = {"target": target}
@@ -24,7 +25,7 @@ def call_of(explanation: Explanation) -> dict[str, Any]:
         arguments["mass"] = repr(explanation.mass)
         if explanation.neighbourhoods is not None:
             arguments["neighbourhoods"] = "neighbourhoods"
-    elif explanation.mode != "complete":
+    elif not by_default:
         arguments["source"] = repr(explanation.source)
         if explanation.layer:
             arguments["layer"] = repr(explanation.layer)
