@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hierarchies import FINE, TREES, segmentation
 from shifts import SHIFTED
 from tasks import Method, Pixels, Task
 from torch import Tensor
@@ -49,20 +50,6 @@ def masking(task: Task) -> dict[str, Pixels]:
 # Of the complete map.
 TEMPERATURE = 1.0
 
-HALVINGS = (2, 4, 8, 16, 32, 64, 128)
-
-# Trees by name: the numbers of segments of each level, by segmenter; a single level is halved by position.
-TREES: dict[str, dict[str, tuple[int, ...]]] = {
-    "slic": {"slic": HALVINGS},
-    "watershed": {"watershed": HALVINGS},
-    "quadtree": {"quadtree": (*HALVINGS, 256, 512)},
-    "halved slic": {"slic": (256,)},
-    "halved watershed": {"watershed": (256,)},
-    "slic, quadtree": {"slic": HALVINGS, "quadtree": (*HALVINGS, 256)},
-    "slic, watershed": {"slic": HALVINGS, "watershed": HALVINGS},
-    "slic, watershed, quadtree": {"slic": HALVINGS, "watershed": HALVINGS, "quadtree": (*HALVINGS, 256)},
-}
-
 
 def valued(task: Task, tree: str, method: str = "owen", passes: int = 158) -> dict[str, Pixels]:
     """Owen values, or a fit to random coalitions, on one tree or on several that share the passes."""
@@ -74,7 +61,7 @@ def valued(task: Task, tree: str, method: str = "owen", passes: int = 158) -> di
         photograph.target,
         mass=coarse.mass,
         images=photograph.picture,
-        segmentation=TREES[tree],
+        segmentation=segmentation(task, tree),
         method=method,
         passes=passes,
     )
@@ -155,7 +142,7 @@ def _complete(task: Task, passes: int) -> usu.Explanation:
         photograph.target,
         mode="complete",
         images=photograph.picture,
-        segmentation=TREES["halved slic"],
+        segmentation={"slic": FINE},
         method="owen",
         temperature=TEMPERATURE,
         passes=passes - 2,
@@ -192,7 +179,7 @@ def complete(task: Task, tree: str, power: float = 0.0) -> dict[str, Pixels]:
         photograph.target,
         mode="complete",
         images=photograph.picture,
-        segmentation=TREES[tree],
+        segmentation=segmentation(task, tree),
         method="owen",
         passes=160,
     )

@@ -122,7 +122,7 @@ def _watershed(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     graph = higra.get_4_adjacency_graph(features.shape[:2])
     edges = higra.weight_graph(graph, features, higra.WeightFunction.L2)
     tree, _ = higra.watershed_hierarchy_by_area(graph, edges, canonize_tree=False)
-    return [_cut(tree, count).reshape(features.shape[:2]) for count in counts]
+    return [cut(tree, count).reshape(features.shape[:2]) for count in counts]
 
 
 # Twice as many superpixels as the finest level wants leave Ward's criterion a choice.
@@ -145,7 +145,7 @@ def _slic(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     sums = [np.bincount(superpixels.ravel(), weights=channel.ravel()) for channel in channels]
     centroids = np.stack(sums, axis=1) / areas[:, None]
     tree, _ = higra.binary_partition_tree_ward_linkage(regions, centroids, areas.astype(np.float64))
-    return [_cut(tree, count)[superpixels] for count in counts]
+    return [cut(tree, count)[superpixels] for count in counts]
 
 
 def _superpixels(picture: Picture, count: int) -> Labels:
@@ -198,7 +198,7 @@ def _features(picture: Picture) -> Picture:
     return features
 
 
-def _cut(tree: Any, count: int) -> Labels:
+def cut(tree: Any, count: int) -> Labels:
     """Cut a binary tree, whose nodes are sorted by altitude, into exactly `count` regions of its leaves.
 
     Undoing the last count - 1 merges gives nested regions at any count, ties of altitude included, where a
