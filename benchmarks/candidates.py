@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from contexts import one_context
 from hierarchies import FINE, TREES, segmentation
 from shifts import SHIFTED
 from tasks import Method, Pixels, Task
@@ -222,6 +223,7 @@ CANDIDATES: dict[str, Method] = {
     **{f"complete {passes}": partial(budget, passes=passes) for passes in (40, 80, 320)},
     **{f"finished {tree}": partial(finished, tree=tree) for tree in FINISHED},
     **{f"owen {tree}": partial(valued, tree=tree) for tree in TREES},
+    "one context": partial(one_context, tree="halved slic"),
     **{f"random {tree}": partial(valued, tree=tree, method="random") for tree in ("slic", "halved slic")},
     **SHIFTED,
 }

@@ -1,0 +1,60 @@
+"""Owen values with each player divided in one context: one pass in place of two, so that more are reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from hierarchies import segmentation
+from tasks import Pixels, Task
+from torch import Tensor
+
+import usu
+from usu.owen import _Division, _Player
+from usu.perturbation import Coalition, Perturbation
+from usu.settings import Settings
+
+
+class _OneContext(_Division):
+    """A division in which one half comes alone and the other after it; `splits` counts passes."""
+
+    def coalitions(self, players: Sequence[_Player]) -> Iterator[Coalition]:
+        """Yield each player's first half alone with the others of its context."""
+        for player in players:
+            yield Coalition(self.image, self._with(player.others, self._halves(player)[0])[self.places])
+
+    def divide(self, players: Sequence[_Player], answers: Tensor) -> None:
+        """Put the halves in the players' places; `answers` (n,) are those of their `coalitions`."""
+        for player, between in zip(players, answers.tolist(), strict=True):
+            self.divided.add(player.node)
+            half, sibling = self._halves(player)
+            beside = self._with(player.others, half)
+            self._add(_Player(half, player.others, player.without, between, player.weight))
+            self._add(_Player(sibling, beside, between, player.together, player.weight))
+
+
+def one_context(task: Task, tree: str, passes: int = 158) -> dict[str, Pixels]:
+    """Return scores by values of one context, at as many passes as `candidates.valued`."""
+    settings = Settings.of(method="owen", segmentation=segmentation(task, tree))
+    ((segmenter, counts),) = settings.segmentation.items()
+    hierarchy = usu.segment(task.picture, counts, segmenter)
+    task.coarse("gradcam")  # counts among the passes of the other scores, too
+    perturbed = Perturbation(
+        task.model,
+        task.inputs,
+        task.target,
+        baselines=settings.baselines,
+        output=settings.output,
+        perturbations_per_eval=16,
+        show_progress=False,
+    )
+    division = _OneContext(0, hierarchy, perturbed, float(perturbed.filled([0])[0]), passes - 2)
+    while players := division.choose():
+        division.divide(players, perturbed.evaluate(division.coalitions(players), len(players)).double())
+    found = division.result(perturbed)
+    labels = found.partitions[0]
+    density = (found.raw_scores[0] / torch.bincount(labels.flatten()))[labels]
+    return {
+        f"scores owen {tree}, one context": found.score_map,
+        f"even, {tree}, one context": density.float(),
+    }
