@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
-import numpy as np
 import torch
 from contexts import one_context
-from hierarchies import FINE, TREES, segmentation
+from hierarchies import FINE, TREES, even_map, segmentation
 from shifts import SHIFTED
 from tasks import Method, Pixels, Task
 from torch import Tensor
@@ -171,21 +171,10 @@ def budget(task: Task, passes: int) -> dict[str, Pixels]:
 
 def complete(task: Task, tree: str, power: float = 0.0) -> dict[str, Pixels]:
     """Other trees and turns: the complete map, spread evenly, and smoothed along the photograph's edges."""
-    usu.owen._AREA_POWER = power
-    photograph = task.photograph
-    found = usu.upsample(
-        np.zeros((1, 1), dtype=np.float32),
-        photograph.inputs,
-        task.model,
-        photograph.target,
-        mode="complete",
-        images=photograph.picture,
-        segmentation=segmentation(task, tree),
-        method="owen",
-        passes=160,
-    )
+    with patch.object(usu.owen, "_AREA_POWER", power):
+        found = even_map(task, segmentation(task, tree), passes=160)
     even = torch.as_tensor(found.by("nearest"))
-    smooth = _along_edges(even, photograph.picture)
+    smooth = _along_edges(even, task.picture)
     name = f"{tree}, power {power}"
     return {f"even, {name}": even, f"guided, {name}": smooth}
 

@@ -125,6 +125,22 @@ def segmentation(task: Task, tree: str) -> Segmentation:
     return found(task) if callable(found) else found
 
 
+def even_map(task: Task, wanted: Segmentation, passes: int) -> usu.Explanation:
+    """Return a complete map whose players share their values evenly, since no pixel is told from another."""
+    found: usu.Explanation = usu.upsample(
+        np.zeros((1, 1), dtype=np.float32),
+        task.inputs,
+        task.model,
+        task.target,
+        mode="complete",
+        images=task.picture,
+        segmentation=wanted,
+        method="owen",
+        passes=passes,
+    )
+    return found
+
+
 def reached(task: Task, tree: str) -> list[float]:
     """Return the mean depth of a tree's segments, a balanced tree's, and per budget what players remain."""
     wanted = segmentation(task, tree)
@@ -134,17 +150,7 @@ def reached(task: Task, tree: str) -> list[float]:
     depths = _depths(Tree(wanted))
     row = [float(np.mean(depths)), float(np.log2(len(depths)))]
     for passes in BUDGETS:
-        found = usu.upsample(
-            np.zeros((1, 1), dtype=np.float32),
-            task.inputs,
-            task.model,
-            task.target,
-            mode="complete",
-            images=task.picture,
-            segmentation=wanted,
-            method="owen",
-            passes=passes,
-        )
+        found = even_map(task, wanted, passes)
         areas = np.sort(np.bincount(np.asarray(found.neighbourhoods).ravel()))[::-1]
         row += [len(areas), float(areas[: -(-len(areas) // 10)].sum() / areas.sum())]
     return row
