@@ -223,10 +223,18 @@ def test_scattered_segments_are_voronoi_cells():
             assert distances[labels[y, x]] == min(distances)
 
 
-def test_a_map_that_is_not_finite_is_refused():
-    broken = Contestant(lambda *_: torch.full((SIZE, SIZE), math.nan), ())
-    with pytest.raises(ValueError, match="not finite"):
+def test_a_map_of_another_size_is_refused():
+    broken = Contestant(lambda *_: torch.zeros(SIZE, SIZE + 1), ())
+    with pytest.raises(
+        ValueError, match=rf"the map has shape \({SIZE}, {SIZE + 1}\), not \({SIZE}, {SIZE}\)"
+    ):
         broken.draw(subject(), "none")
+
+
+def test_a_map_that_is_not_finite_is_told_from_others():
+    broken = Contestant(lambda *_: torch.full((SIZE, SIZE), math.nan), ())
+    assert not broken.draw(subject(), "none").finite
+    assert CONTESTANTS["constant"].draw(subject(), "none").finite
 
 
 def test_tables_have_words_for_every_contestant():

@@ -10,6 +10,7 @@ import skimage.data
 import torch
 from PIL import Image
 
+from usu.bench.contestants import CONTESTANTS, Contestant
 from usu.bench.metrics import METRICS, Judge
 from usu.bench.results import read_rows
 from usu.bench.schema import Cell
@@ -116,6 +117,20 @@ def test_a_bad_file_is_told_counted_and_left_out(photographs, tmp_path, capsys):
     status = capsys.readouterr().out
     assert "1 images left out by the last run" in status
     assert "torn.png" in status
+
+
+def test_a_method_that_fails_on_an_image_costs_the_others_nothing(photographs, monkeypatch):
+    broken = Contestant(lambda subject, _: subject.inputs[0].double() * math.nan, ())
+    monkeypatch.setattr("usu.bench.worker.CONTESTANTS", {**CONTESTANTS, "constant": broken})
+    wanted = combinations(["gradcam"], ["nearest", "constant"], METRICS_RUN)
+    spec = Spec("folder", str(photographs))
+    rows = Worker(spec).work(Job("chelsea.png", "efficientnet-lite0", tuple(wanted)))
+    values = {(row["upsampler"], row["metric"]): row["value"] for row in rows}
+    assert values.keys() == {(upsampler, metric) for _, upsampler, metric in wanted}
+    for (upsampler, _), value in values.items():
+        assert math.isnan(value) == (upsampler == "constant")
+    alone = Worker(spec).work(Job("chelsea.png", "efficientnet-lite0", tuple(wanted[:2])))
+    assert [row["value"] for row in alone] == [values["nearest", metric] for metric in METRICS_RUN]
 
 
 def test_status_counts(results, capsys):

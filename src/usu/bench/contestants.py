@@ -28,7 +28,7 @@ class PixelMap:
     """A pixel map and what it took.
 
     Attributes:
-        values: (H, W) float64, on the device of the inputs.
+        values: (H, W) float64, on the device of the inputs; not all finite where the method failed.
         cost: the source's and the scores' passes and seconds among it.
         d1_error: mean over cells of |Σ Ã - M_k|; NaN where there is no one coarse map to compare with.
         d1_relative: the same over the mean of |M_k|.
@@ -38,6 +38,11 @@ class PixelMap:
     cost: Cost
     d1_error: float
     d1_relative: float
+
+    @property
+    def finite(self) -> bool:
+        """Return whether there is a number for every pixel, so that the map can be judged."""
+        return bool(self.values.isfinite().all())
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Contestant:
         """Make the map of one subject.
 
         Raises:
-            ValueError: what was made is no finite number per pixel.
+            ValueError: what was made is not one number per pixel.
         """
         coarse = subject.coarse(source) if self.sourced else None
         shared: list[Any] = [("coarse", source)] if self.sourced else []
@@ -75,8 +80,8 @@ class Contestant:
         record = found.made
         pixels = record.attribution if isinstance(record, Explanation) else record
         values = torch.as_tensor(pixels).detach().to(subject.inputs.device, torch.float64)
-        if tuple(values.shape) != subject.size or not bool(values.isfinite().all()):
-            raise ValueError(f"the map is not finite or has shape {tuple(values.shape)}, not {subject.size}")
+        if tuple(values.shape) != subject.size:
+            raise ValueError(f"the map has shape {tuple(values.shape)}, not {subject.size}")
         if isinstance(record, Explanation):
             masses, cells = torch.as_tensor(record.coarse), record.neighbourhoods
             return PixelMap(values, cost, *_d1(values, masses, cells, record.mass))

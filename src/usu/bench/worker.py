@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -186,12 +187,15 @@ def _draw(subject: Subject, source: str, upsampler: str) -> PixelMap:
 def _judge(
     judge: Judge, maps: Mapping[tuple[str, str], PixelMap], wanted: Sequence[tuple[str, str, str]]
 ) -> list[tuple[tuple[str, str], str, float]]:
-    """Judge all maps together, metric by metric: they share forward passes."""
+    """Judge all maps together, metric by metric: they share forward passes. NaN for those that cannot be."""
     found = []
     for metric in dict.fromkeys(metric for *_, metric in wanted):
         keys = [(source, upsampler) for source, upsampler, name in wanted if name == metric]
-        values = METRICS[metric].measure(judge, torch.stack([maps[key].values for key in keys]))
-        found += [(key, metric, value) for key, value in zip(keys, values.tolist(), strict=True)]
+        sound = [key for key in keys if maps[key].finite]
+        found += [(key, metric, math.nan) for key in keys if not maps[key].finite]
+        if sound:
+            values = METRICS[metric].measure(judge, torch.stack([maps[key].values for key in sound]))
+            found += [(key, metric, value) for key, value in zip(sound, values.tolist(), strict=True)]
     return found
 
 
