@@ -143,6 +143,8 @@ _MODELS = {
     "resnet50": "ResNet50",
     "vit_b_16": "ViT-B-16",
     "efficientnet-lite0": "EfficientNet-Lite0",
+    "efficientnet-lite1": "EfficientNet-Lite1",
+    "efficientnet-lite2": "EfficientNet-Lite2",
 }
 
 
