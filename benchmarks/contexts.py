@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
-from hierarchies import segmentation
+from hierarchies import hierarchy
 from tasks import Pixels, Task
 from torch import Tensor
 
-import usu
+from usu.complete import _density
 from usu.owen import _Division, _Player
 from usu.perturbation import Coalition, Perturbation
 from usu.settings import Settings
@@ -35,9 +34,7 @@ class _OneContext(_Division):
 
 def one_context(task: Task, tree: str, passes: int = 158) -> dict[str, Pixels]:
     """Return scores by values of one context, at as many passes as `candidates.valued`."""
-    settings = Settings.of(method="owen", segmentation=segmentation(task, tree))
-    ((segmenter, counts),) = settings.segmentation.items()
-    hierarchy = usu.segment(task.picture, counts, segmenter)
+    settings = Settings()
     task.coarse("gradcam")  # counts among the passes of the other scores, too
     perturbed = Perturbation(
         task.model,
@@ -48,13 +45,11 @@ def one_context(task: Task, tree: str, passes: int = 158) -> dict[str, Pixels]:
         perturbations_per_eval=16,
         show_progress=False,
     )
-    division = _OneContext(0, hierarchy, perturbed, float(perturbed.filled([0])[0]), passes - 2)
+    division = _OneContext(0, hierarchy(task, tree), perturbed, float(perturbed.filled([0])[0]), passes - 2)
     while players := division.choose():
         division.divide(players, perturbed.evaluate(division.coalitions(players), len(players)).double())
     found = division.result(perturbed)
-    labels = found.partitions[0]
-    density = (found.raw_scores[0] / torch.bincount(labels.flatten()))[labels]
     return {
         f"scores owen {tree}, one context": found.score_map,
-        f"even, {tree}, one context": density.float(),
+        f"even, {tree}, one context": _density(found).float(),
     }

@@ -31,7 +31,7 @@ from usu.trees import Tree
 HALVINGS = (2, 4, 8, 16, 32, 64, 128)
 # Of trees that are cut once, into this many segments, which are then halved by position.
 FINE = (256,)
-# Superpixels that Mumford-Shah's energy and the network's features merge, as `usu.segment` for 256 segments.
+# Superpixels that the network's features merge, as many as `usu.segment` takes for 256 segments.
 SUPERPIXELS = 512
 # The last layer of EfficientNet-Lite0 with cells of 16 pixels.
 LAYER = "_blocks.10"
@@ -125,6 +125,16 @@ def segmentation(task: Task, tree: str) -> Segmentation:
     return found(task) if callable(found) else found
 
 
+def hierarchy(task: Task, tree: str) -> usu.Hierarchy:
+    """Return a tree of `TREES` that is a single one as the hierarchy that it is grown on."""
+    found = segmentation(task, tree)
+    if isinstance(found, usu.Hierarchy):
+        return found
+    ((segmenter, counts),) = found.items()
+    built: usu.Hierarchy = usu.segment(task.picture, counts, segmenter)
+    return built
+
+
 def even_map(task: Task, wanted: Segmentation, passes: int) -> usu.Explanation:
     """Return a complete map whose players share their values evenly, since no pixel is told from another."""
     found: usu.Explanation = usu.upsample(
@@ -143,10 +153,7 @@ def even_map(task: Task, wanted: Segmentation, passes: int) -> usu.Explanation:
 
 def reached(task: Task, tree: str) -> list[float]:
     """Return the mean depth of a tree's segments, a balanced tree's, and per budget what players remain."""
-    wanted = segmentation(task, tree)
-    if isinstance(wanted, Mapping):
-        ((segmenter, counts),) = wanted.items()
-        wanted = usu.segment(task.picture, counts, segmenter)
+    wanted = hierarchy(task, tree)
     depths = _depths(Tree(wanted))
     row = [float(np.mean(depths)), float(np.log2(len(depths)))]
     for passes in BUDGETS:

@@ -188,11 +188,12 @@ def _judge(
     judge: Judge, maps: Mapping[tuple[str, str], PixelMap], wanted: Sequence[tuple[str, str, str]]
 ) -> list[tuple[tuple[str, str], str, float]]:
     """Judge all maps together, metric by metric: they share forward passes. NaN for those that cannot be."""
+    finite = {key for key, made in maps.items() if made.finite}
     found = []
     for metric in dict.fromkeys(metric for *_, metric in wanted):
         keys = [(source, upsampler) for source, upsampler, name in wanted if name == metric]
-        sound = [key for key in keys if maps[key].finite]
-        found += [(key, metric, math.nan) for key in keys if not maps[key].finite]
+        sound = [key for key in keys if key in finite]
+        found += [(key, metric, math.nan) for key in keys if key not in finite]
         if sound:
             values = METRICS[metric].measure(judge, torch.stack([maps[key].values for key in sound]))
             found += [(key, metric, value) for key, value in zip(sound, values.tolist(), strict=True)]
