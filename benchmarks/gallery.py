@@ -57,7 +57,7 @@ def explanations(photograph: str, target: str | None) -> tuple[list[Explanation]
                 first,
                 source=name,
                 coarse=coarse.values[0],
-                further=tuple(maps[0] for maps in coarse.further),
+                further=coarse.further_of(0),
                 mass=coarse.mass,
             )
         )

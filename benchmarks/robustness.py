@@ -23,7 +23,8 @@ from malformed import SUBJECTS, malformed_calls
 from torch import Tensor
 
 import usu
-from usu.operators import neighbourhoods_of
+from usu.masses import cell_masses
+from usu.operators import Mass
 from usu.probes import TOLERANCES
 
 DTYPES = tuple(TOLERANCES)
@@ -42,13 +43,10 @@ def name_of(dtype: torch.dtype) -> str:
 
 
 def residuals(
-    coarse: Tensor, pixels: Tensor, neighbourhoods: Tensor | None = None, mass: str = "density"
+    coarse: Tensor, pixels: Tensor, neighbourhoods: Tensor | None = None, mass: Mass = "density"
 ) -> tuple[float, float]:
     """Return the D1 residual, relative to the mean |M_k|, and the worst cell's, relative to its own |M_k|."""
-    cells = neighbourhoods_of(coarse, tuple(pixels.shape), neighbourhoods)
-    masses = coarse.to(torch.float64)
-    if mass == "density":
-        masses = masses * cells.areas(masses)
+    cells, masses = cell_masses(coarse, (), tuple(pixels.shape), neighbourhoods, mass)
     gaps = (cells.sum(pixels.to(torch.float64)) - masses).abs()
     return float(gaps.mean() / masses.abs().mean()), float((gaps / masses.abs()).max())
 

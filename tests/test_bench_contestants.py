@@ -151,8 +151,16 @@ def test_settings_reach_the_scores_and_the_sharing():
     assert not torch.allclose(sharp, nearest, atol=1e-3 * float(nearest.abs().max()))
 
 
-def test_several_grids_have_no_d1_error():
-    made = UPSAMPLERS["usu"].draw(subject(), "fullgrad")
+def test_cells_keep_the_mass_of_several_grids():
+    one = subject()
+    assert one.coarse("fullgrad").further
+    assert UPSAMPLERS["usu"].draw(one, "fullgrad").d1_relative < 1e-6
+    assert UPSAMPLERS["bilinear"].draw(one, "fullgrad").d1_relative > 1e-3
+
+
+@pytest.mark.parametrize("name", ["constant", "rise", "shap-partition"])
+def test_without_a_coarse_map_there_is_no_d1_error(name):
+    made = CONTESTANTS[name].draw(subject(), "none")
     assert math.isnan(made.d1_error)
     assert math.isnan(made.d1_relative)
 

@@ -23,6 +23,7 @@ FLOW = (
     "lattice",
     "potentials",
     "operators",
+    "masses",
     "interpolation",
     "upsamplers",
     "segmentation",

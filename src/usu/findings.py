@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from usu.masses import mass_error
 from usu.probes import Data, Run, Subject
 
 Verdict: TypeAlias = Literal["satisfied", "violated", "not applicable"]
@@ -70,8 +71,8 @@ def _ratio(value: float, unit: float) -> float:
 
 def mass_gap(subject: Subject, run: Run) -> tuple[float, float]:
     """Return the mean over cells of abs(Σ Ã - M_k), and the same over the mean of abs(M_k)."""
-    gap = float((subject.cells.sum(run.pixels) - run.masses).abs().mean())
-    return gap, _ratio(gap, float(run.masses.abs().mean()))
+    gap, scale = mass_error(run.pixels, subject.cells, run.masses)
+    return gap, _ratio(gap, scale)
 
 
 def completeness(subject: Subject, runs: Sequence[Run], promised: Sequence[Tensor]) -> Finding:

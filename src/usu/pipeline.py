@@ -226,7 +226,7 @@ def _record(
         "raw_scores": tuple(raw for refined in refinements for raw in refined.raw_scores),
         "scores": tuple(scores for refined in refinements for scores in refined.scores),
         "coarse": perturbed.give(as_tensor(coarse.values[image], "coarse")),
-        "further": tuple(perturbed.give(as_tensor(grid[image], "further")) for grid in coarse.further),
+        "further": tuple(perturbed.give(as_tensor(grid, "further")) for grid in coarse.further_of(image)),
         "target": name_of(perturbed.targets[image]),
         "probability": perturbed.probabilities[image],
         "mass": coarse.mass,

@@ -43,6 +43,10 @@ class CoarseMap:
         found: Array | None = given if shared else given[image]
         return found
 
+    def further_of(self, image: int) -> tuple[Array, ...]:
+        """Return the further maps (h, w) of one image."""
+        return tuple(grid[image] for grid in self.further)
+
 
 Source: TypeAlias = Callable[[nn.Module, Tensor, "Sequence[Target]", "str | nn.Module | None"], CoarseMap]
 

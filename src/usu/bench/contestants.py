@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +18,7 @@ from usu.bench import peers
 from usu.bench.subject import Cost, Subject
 from usu.controls import blurred, scattered_segments, shuffled
 from usu.explanation import Explanation
-from usu.operators import neighbourhoods_of
+from usu.masses import cell_masses, mass_error
 from usu.segmentation import Hierarchy
 from usu.settings import Settings
 from usu.upsamplers import upsample_all
@@ -83,22 +84,17 @@ class Contestant:
         if tuple(values.shape) != subject.size:
             raise ValueError(f"the map has shape {tuple(values.shape)}, not {subject.size}")
         if isinstance(record, Explanation):
-            masses, cells = torch.as_tensor(record.coarse), record.neighbourhoods
-            return PixelMap(values, cost, *_d1(values, masses, cells, record.mass))
-        if coarse is None or coarse.further:
-            return PixelMap(values, cost, float("nan"), float("nan"))
-        masses, cells = torch.as_tensor(coarse.values[0]), coarse.neighbourhoods_of(0)
-        return PixelMap(values, cost, *_d1(values, masses, cells, coarse.mass))
-
-
-def _d1(values: Tensor, coarse: Tensor, cells: Any, mass: str) -> tuple[float, float]:
-    """Return the mean error of the cells' masses, as it is and over the mean of |M_k|."""
-    wide = coarse.to(values)
-    size = (values.shape[0], values.shape[1])
-    neighbourhoods = neighbourhoods_of(wide, size, cells)
-    wide = wide * neighbourhoods.areas(wide) if mass == "density" else wide
-    error, scale = float((neighbourhoods.sum(values) - wide).abs().mean()), float(wide.abs().mean())
-    return error, error / scale if scale else float("nan")
+            given = cell_masses(
+                record.coarse, record.further, subject.size, record.neighbourhoods, record.mass
+            )
+        elif coarse is not None:
+            given = cell_masses(
+                coarse.values[0], coarse.further_of(0), subject.size, coarse.neighbourhoods_of(0), coarse.mass
+            )
+        else:
+            return PixelMap(values, cost, math.nan, math.nan)
+        error, scale = mass_error(values, *given)
+        return PixelMap(values, cost, error, error / scale if scale else math.nan)
 
 
 def _upsampled(subject: Subject, source: str, method: str, scores: str = "model") -> Any:
@@ -107,7 +103,7 @@ def _upsampled(subject: Subject, source: str, method: str, scores: str = "model"
     return upsample_all(
         method,
         torch.as_tensor(coarse.values[0]),
-        tuple(torch.as_tensor(grid[0]) for grid in coarse.further),
+        tuple(map(torch.as_tensor, coarse.further_of(0))),
         _SCORES[scores](subject),
         coarse.neighbourhoods_of(0),
         mass=coarse.mass,

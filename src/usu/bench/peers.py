@@ -36,7 +36,7 @@ def interpolation(subject: Subject, source: str, mode: str) -> Tensor:
     pixels: Tensor = upsample_all(
         mode,
         torch.as_tensor(coarse.values[0]),
-        tuple(torch.as_tensor(grid[0]) for grid in coarse.further),
+        tuple(map(torch.as_tensor, coarse.further_of(0))),
         subject.inputs.new_full(subject.size, 0.5),
         coarse.neighbourhoods_of(0),
         mass=coarse.mass,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from usu.names import cells_of
@@ -52,21 +51,19 @@ def mass_table(explanation: Explanation, maps: Mapping[str, Array]) -> list[str]
     """
     import torch
 
-    from usu.operators import neighbourhoods_of
+    from usu.masses import cell_masses, mass_error
 
-    size, wide = tuple(explanation.attribution.shape), partial(torch.as_tensor, dtype=torch.float64)
-    coarse = wide(explanation.coarse)
-    cells = neighbourhoods_of(coarse, size, explanation.neighbourhoods)
-    masses = coarse * cells.areas(coarse) if explanation.mass == "density" else coarse
-    for grid in map(wide, explanation.further):
-        own = neighbourhoods_of(grid, size, None)
-        densities = grid / own.areas(grid) if explanation.mass == "total" else grid
-        masses = masses + cells.sum(own.spread(densities))
-    scale = float(masses.abs().mean())
+    cells, masses = cell_masses(
+        explanation.coarse,
+        explanation.further,
+        tuple(explanation.attribution.shape),
+        explanation.neighbourhoods,
+        explanation.mass,
+    )
     lines = [f"{'upsampler':<12}{'D1 error':>12}{'relative':>12}{'total mass':>14}"]
     for name, values in maps.items():
-        pixels = wide(values)
-        error = float((cells.sum(pixels) - masses).abs().mean())
+        pixels = torch.as_tensor(values, dtype=torch.float64)
+        error, scale = mass_error(pixels, cells, masses)
         relative = f"{error / scale:.1e}" if scale else "-"
         lines.append(f"{name:<12}{error:>12.1e}{relative:>12}{float(pixels.sum()):>14.6g}")
     lines.append(f"{'(coarse map)':<36}{float(masses.sum()):>14.6g}")
