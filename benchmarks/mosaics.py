@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from score_tables import interval
+from score_tables import TESTED, tested_cell
 from torch import Tensor
 from tqdm import tqdm
 
@@ -30,6 +30,7 @@ from usu.files import written_whole
 from usu.images import read_image
 from usu.measures import concentration, iou_area, pointing
 from usu.models import load_classifier
+from usu.statistics import correct, paired_test
 from usu.worlds.mosaics import Mosaic, mosaics
 from usu.worlds.photographs import confident
 
@@ -69,16 +70,21 @@ def _table(records: list[dict[str, dict[str, float]]]) -> str:
         f"| map | {' | '.join(names)} | {' | '.join(f'{name}, less {REFERENCE}' for name in names)} |",
         "|---" * (1 + 2 * len(names)) + "|",
     ]
-    for method in METHODS:
-        values = np.array([[record[method][name] for name in names] for record in records])
-        less = values - np.array([[record[REFERENCE][name] for name in names] for record in records])
-        cells = [f"{mean:.3f}" for mean in values.mean(0)]
-        for column in less.T:
-            low, high = interval(column)
-            text = f"{column.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
-            cells.append(f"**{text}**" if low > 0 or high < 0 else text)
-        lines.append(f"| {method} | {' | '.join(cells)} |")
-    return "\n".join([f"{len(records)} mosaics; differences with 95 % BCa intervals.", "", *lines])
+    values = {
+        method: np.array([[record[method][name] for name in names] for record in records])
+        for method in METHODS
+    }
+    tested = {
+        method: [paired_test(*pair) for pair in zip(own.T, values[REFERENCE].T, strict=True)]
+        for method, own in values.items()
+        if method != REFERENCE
+    }
+    corrected = iter(correct([test.p_value for several in tested.values() for test in several]))
+    for method, own in values.items():
+        cells = [f"{mean:.3f}" for mean in own.mean(0)]
+        cells += [tested_cell(test, next(corrected)) for test in tested.get(method, [])]
+        lines.append(f"| {method} | {' | '.join(cells)} |" + " |" * (len(names) * (method == REFERENCE)))
+    return "\n".join([f"{len(records)} mosaics. {TESTED.format(len(tested) * len(names))}", "", *lines])
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,38 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from usu.files import written_whole
+from usu.statistics import Correction, PairedTest, bootstrap_interval, correct, paired_test
 
 FILLS = ("blur", "mean")
 AREAS = tuple(f"{curve}, {fill}" for fill in FILLS for curve in ("deletion", "insertion"))
 HALVES = ("choosing", "reporting")
 # What every map is compared with, photograph by photograph.
 REFERENCES = ("SHAP partition 160", "SHAP partition 1000", "RISE 1600", "bilinear", "guided filter")
-RESAMPLES = 10_000
+# What docs/scores.md claims of the reporting half: (map, reference), all areas of all pairs tested together.
+CLAIMS = (
+    *(
+        ("complete 160", reference)
+        for reference in (
+            "SHAP partition 160",
+            "SHAP partition 1000",
+            "KernelShap 160",
+            "Lime 160",
+            "RISE 160",
+            "RISE 1600",
+            "XRAI",
+            "bilinear",
+            "guided filter",
+        )
+    ),
+    ("scores owen 160", "scores masking"),
+    ("usu owen 160", "usu masking"),
+    ("hybrid owen 160", "hybrid masking"),
+)
+LEVEL = 0.05
+TESTED = (
+    "Mean differences with 95 % BCa intervals; p of the two-sided signed-rank test, zeros after Pratt, as "
+    f"it is and after Holm for all {{}} tests of this table, bold below {LEVEL:g}; r, rank-biserial."
+)
 
 
 @dataclass(frozen=True)
@@ -93,27 +117,6 @@ def _measures(seed: dict[str, Any]) -> list[float]:
     return [areas[name] for name in MEASURES]
 
 
-def interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Return the BCa bootstrap interval of the mean; not a number where the sample does not give one."""
-    from scipy.stats import DegenerateDataWarning, bootstrap
-
-    if len(differences) < 2:
-        return float("nan"), float("nan")
-    if np.ptp(differences) == 0:
-        return float(differences[0]), float(differences[0])
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        found = bootstrap(
-            (differences,),
-            np.mean,
-            method="BCa",
-            n_resamples=RESAMPLES,
-            confidence_level=level,
-            rng=np.random.default_rng(0),
-        ).confidence_interval
-    return float(found.low), float(found.high)
-
-
 def means(results: Results, half: str) -> list[str]:
     """Return the table of one half: mean ± standard error, best difference of the two areas first."""
     table = {name: [row for row in rows.values() if row.half == half] for name, rows in results.items()}
@@ -135,21 +138,57 @@ def means(results: Results, half: str) -> list[str]:
 def paired(results: Results, reference: str, half: str) -> list[str]:
     """Return the table of paired differences from one map: mean and 95 % BCa interval."""
     lines = _head(f"map, less {reference}", "photographs")
-    for name, rows in results.items():
-        shared = [key for key, row in rows.items() if row.half == half and key in results[reference]]
-        if name == reference or not shared:
-            continue
-        differences = np.array([rows[key].mean - results[reference][key].mean for key in shared])
-        lines.append(_line(name, len(shared), *(_difference_cell(column) for column in differences.T)))
+    for name in results:
+        shared = _shared(results, name, reference, half)
+        if name != reference and shared:
+            differences = _differences(results, name, reference, shared)
+            lines.append(_line(name, len(shared), *(_difference_cell(column) for column in differences.T)))
     return lines
 
 
+def tests(results: Results, claims: Sequence[tuple[str, str]], half: str) -> list[str]:
+    """Return the table of signed-rank tests of pairs of maps, corrected together for all areas of all."""
+    found = []
+    for name, reference in claims:
+        shared = _shared(results, name, reference, half)
+        differences = _differences(results, name, reference, shared)
+        columns = [differences[:, MEASURES.index(area)] for area in AREAS]
+        found.append((name, reference, [paired_test(column, 0 * column) for column in columns]))
+    corrected = iter(correct([test.p_value for *_, several in found for test in several]))
+    lines = _head("map", "less", "photographs", measures=AREAS)
+    for name, reference, several in found:
+        cells = [tested_cell(test, next(corrected)) for test in several]
+        lines.append(_line(name, reference, several[0].n, *cells))
+    return lines
+
+
+def tested_cell(test: PairedTest, corrected: Correction) -> str:
+    """Return a difference with its interval and its test, bold where it is one at the corrected level."""
+    found = test.difference
+    text = (
+        f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}], p {corrected.p_value:.2g}, "
+        f"Holm {corrected.holm:.2g}, r {test.rank_biserial:+.2f}"
+    )
+    return f"**{text}**" if corrected.holm < LEVEL else text
+
+
+def _shared(results: Results, name: str, reference: str, half: str) -> list[str]:
+    rows, others = results[name], results[reference]
+    return [key for key, row in rows.items() if row.half == half and key in others]
+
+
+def _differences(results: Results, name: str, reference: str, photographs: Sequence[str]) -> np.ndarray:
+    """Return (photographs, measures)."""
+    return np.array([results[name][key].mean - results[reference][key].mean for key in photographs])
+
+
 def _difference_cell(differences: np.ndarray) -> str:
-    low, high = interval(differences)
     text = f"{differences.mean():+.3f}"
-    if np.isfinite([low, high]).all():
-        text += f" [{low:+.3f}, {high:+.3f}]"
-    return f"**{text}**" if low > 0 or high < 0 else text
+    if len(differences) < 2:
+        return text
+    found = bootstrap_interval(differences)
+    text += f" [{found.low:+.3f}, {found.high:+.3f}]"
+    return f"**{text}**" if found.low > 0 or found.high < 0 else text
 
 
 def ties(results: Results) -> list[str]:
@@ -166,8 +205,8 @@ def ties(results: Results) -> list[str]:
     return lines
 
 
-def _head(*names: str) -> list[str]:
-    columns = (*names, *MEASURES)
+def _head(*names: str, measures: Sequence[str] = MEASURES) -> list[str]:
+    columns = (*names, *measures)
     return [_line(*columns), "|---" * len(columns) + "|"]
 
 
@@ -186,8 +225,12 @@ def tables(source: Path) -> str:
         ),
         ("The choosing half", [], lambda: means(results, "choosing")),
     ]
+    claims = [pair for pair in CLAIMS if set(pair) <= results.keys()]
+    if claims:
+        note = TESTED.format(len(claims) * len(AREAS))
+        parts.append(("Paired tests, reporting half", [note], lambda: tests(results, claims, "reporting")))
     for reference in (name for name in REFERENCES if name in results):
-        note = "Mean and 95 % BCa interval; bold where the interval excludes zero."
+        note = "Mean and 95 % BCa interval, not corrected for their number; bold where it excludes zero."
         parts.append(
             (
                 f"Paired differences from {reference}, reporting half",

@@ -188,7 +188,9 @@ def main() -> None:
     print(text)
     if arguments.table:
         title = "# Measurements of the scores"
-        command = f"Made by `python benchmarks/scores.py DATA --table {arguments.table}`."
+        given = f"--images {arguments.images}"
+        given += f" --gathered {arguments.gathered}" if arguments.gathered else ""
+        command = f"Made by `python benchmarks/scores.py DATA {given} --table {arguments.table}`."
         arguments.table.write_text(f"{title}\n\n{command}\n\n{text}\n")
 
 
