@@ -384,10 +384,13 @@ def test_table8_by_hand():
         return rows_of(values, source=source, model=model)
 
     rows = [
-        # bilinear's means 10 and 30, USU's 1 and 3: factor 20 / 2. The last image has no bilinear value.
-        *of("gradcam", "vgg16", [5.0, 15.0, NAN], [0.5, 1.5, 99.0]),
+        # bilinear's means 10 and 30, USU's 1 and 3: factor 20 / 2. The third image has no bilinear value.
+        *of("gradcam", "vgg16", [5.0, 15.0, NAN, 7.0], [0.5, 1.5, 99.0, 7.0]),
         *of("gradcam", "resnet50", [30.0], [3.0]),
-        *of("hirescam", "vgg16", [40.0, 40.0], [2.0, 2.0]),
+        # Neither the fourth image nor the third network is of both sources, so that they count for none.
+        *of("gradcam", "vit_b_16", [1e6], [1.0]),
+        *of("hirescam", "vgg16", [40.0, 40.0, 40.0], [2.0, 2.0, 2.0]),
+        *of("hirescam", "resnet50", [40.0], [2.0]),
     ]
     sheet = layout("table8", table(rows))
     assert [block.heading for block in sheet.blocks] == [
@@ -406,7 +409,9 @@ def test_table8_by_hand():
     assert (spread["Standard deviation"].value, spread["Standard deviation"].paper) == (5, 29)
     assert spread["CV (%)"].value == pytest.approx(100 / 3)
     assert spread["Number of sources"].value == 2
-    assert "differ by source: Grad-CAM: VGG16, ResNet50; HiResCAM: VGG16" in block.notes[1]
+    hires = cell_at(block, ("HiResCAM",), "Bilinear", "ImageNet")
+    assert (hires.value, hires.n, hires.left_out) == (40, 3, 0)
+    assert block.notes[1] == "Networks, ImageNet: VGG16, ResNet50."
     iwmr = cell_at(sheet.blocks[1], ("Grad-CAM",), "Soft IWMR", "ImageNet")
     assert (iwmr.value, iwmr.n, iwmr.paper) == (None, 0, 2.22)
 

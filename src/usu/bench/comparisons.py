@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from usu.bench.table_rows import Floats, Section
+from usu.bench.table_rows import Floats, Integers, Section
 from usu.bench.table_words import METRIC_WORDS
 from usu.statistics import Correction, PairedTest, correct, paired_test
 
@@ -21,14 +21,21 @@ class Pairs:
     """Values of two contestants on the images that both were measured on.
 
     Attributes:
+        images: (n,), ranks of the images' names, ascending.
         values: (n,) of the one.
         reference: (n,) of the other.
         left_out: number of images on which one of the two has no value.
     """
 
+    images: Integers
     values: Floats
     reference: Floats
     left_out: int
+
+    def on(self, images: Integers) -> Pairs:
+        """Return the pairs of some of the images."""
+        kept = np.isin(self.images, images)
+        return Pairs(self.images[kept], self.values[kept], self.reference[kept], self.left_out)
 
 
 @dataclass(frozen=True)
@@ -70,12 +77,14 @@ def pairs(section: Section, challenger: str, reference: str, metric: str, *, pos
     Values that are not finite are left out pairwise, and if `positive` those that have no logarithm.
     """
     ours, theirs = section.of(challenger, metric), section.of(reference, metric)
-    _, first, second = np.intersect1d(ours.images, theirs.images, assume_unique=True, return_indices=True)
+    images, first, second = np.intersect1d(
+        ours.images, theirs.images, assume_unique=True, return_indices=True
+    )
     values, others = ours.values[first], theirs.values[second]
     usable = np.isfinite(values) & np.isfinite(others)
     if positive:
         usable &= (values > 0) & (others > 0)
-    return Pairs(values[usable], others[usable], int((~usable).sum()))
+    return Pairs(images[usable], values[usable], others[usable], int((~usable).sum()))
 
 
 def compare(section: Section, challenger: str, reference: str, metric: str) -> Comparison:

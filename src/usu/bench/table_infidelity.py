@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
 from usu.bench import paper
-from usu.bench.comparisons import Comparison, compare, corrected, pairs
+from usu.bench.comparisons import Comparison, Pairs, compare, corrected, pairs
 from usu.bench.schema import NO_SOURCE
 from usu.bench.table_averages import averages, marked
 from usu.bench.table_full import UPSAMPLERS
@@ -160,8 +161,8 @@ def sources(study: Study) -> Sheet:
     return Sheet(
         "Table 8: sources of the coarse map, infidelity ↓ from bilinear to USU and to Soft IWMR",
         (
-            "Means over the images that both have, then over the networks, each weighing the same; n counts "
-            "images over all networks. Factor: bilinear's mean over the variant's.",
+            "Means over the images of which every source has both maps, then over networks, each weighing "
+            "the same; n counts images over all networks. Factor: bilinear's mean over the variant's.",
             "Mean, standard deviation (as of a whole population, which gives the paper's) and coefficient of "
             "variation are over the sources that have a factor.",
             "The paper calls its figures raw infidelity, averaged over VGG16, ResNet50 and ViT-B-16; they "
@@ -180,9 +181,9 @@ def _source_block(
     study: Study, metric: str, variant: str, datasets: Sequence[str], names: Sequence[str]
 ) -> Block:
     changes = {
-        (dataset, source): _change(study, dataset, source, variant, metric)
+        (dataset, source): change
         for dataset in datasets
-        for source in names
+        for source, change in _changes(study, dataset, names, variant, metric).items()
     }
     theirs = paper.TABLE8[variant] if metric in _AS_PAPER else {}
     title = CONTESTANT_WORDS[variant].title
@@ -207,9 +208,29 @@ def _source_block(
     )
 
 
-def _change(study: Study, dataset: str, source: str, variant: str, metric: str) -> _Change:
-    sections = [one for one in study.sections if (one.dataset, one.source) == (dataset, source)]
-    found = {one.model: pairs(one, variant, "bilinear", metric) for one in sections}
+def _changes(
+    study: Study, dataset: str, sources: Sequence[str], variant: str, metric: str
+) -> dict[str, _Change]:
+    """Return each source's change on the images of each network that all sources of the data set have."""
+    found: dict[str, dict[str, Pairs]] = {source: {} for source in sources}
+    for section in study.sections:
+        if section.dataset == dataset and section.source in found:
+            pair = pairs(section, variant, "bilinear", metric)
+            if len(pair.values) or pair.left_out:
+                found[section.source][section.model] = pair
+    several = [of for of in found.values() if of]
+    shared = {
+        model: reduce(np.intersect1d, [of[model].images for of in several])
+        for model in (several[0] if several else ())
+        if all(model in of for of in several)
+    }
+    return {
+        source: _change({model: of[model].on(images) for model, images in shared.items() if model in of})
+        for source, of in found.items()
+    }
+
+
+def _change(found: dict[str, Pairs]) -> _Change:
     usable = {model: pair for model, pair in found.items() if len(pair.values)}
     return _Change(
         float(np.mean([pair.reference.mean() for pair in usable.values()])) if usable else None,
@@ -248,14 +269,9 @@ def _spread_rows(
 
 
 def _networks(changes: dict[tuple[str, str], _Change]) -> tuple[str, ...]:
-    """Say which networks stand behind the means, source by source where they differ."""
-    told = []
-    for dataset in dict.fromkeys(key[0] for key in changes):
-        found = {source: one.models for (at, source), one in changes.items() if at == dataset and one.models}
-        names = {source: ", ".join(map(model_title, models)) for source, models in found.items()}
-        if len(set(names.values())) == 1:
-            told.append(f"{dataset_title(dataset)}: {next(iter(names.values()))}.")
-        elif names:
-            each = "; ".join(f"{source_title(source)}: {models}" for source, models in names.items())
-            told.append(f"{dataset_title(dataset)}, networks differ by source: {each}.")
-    return tuple(f"Networks, {line}" for line in told)
+    """Say which networks stand behind the means."""
+    found = {dataset: one.models for (dataset, _), one in changes.items() if one.models}
+    return tuple(
+        f"Networks, {dataset_title(dataset)}: {', '.join(map(model_title, models))}."
+        for dataset, models in found.items()
+    )
