@@ -416,6 +416,14 @@ def test_table8_by_hand():
     assert (iwmr.value, iwmr.n, iwmr.paper) == (None, 0, 2.22)
 
 
+@pytest.mark.parametrize("name", ["table3", "table7", "table8", "table9"])
+def test_tables_of_infidelity_say_which_temperature(name):
+    rows = rows_of({("usu", "infidelity"): [1.0], ("bilinear", "infidelity"): [2.0]})
+    rows[0]["upsampler_settings"] = '{"temperature": 0.25}'
+    notes = layout(name, table(rows)).notes
+    assert "USU, Soft IWMR and the hybrid share by ε = 0.25; the paper's is 0.1." in notes
+
+
 def test_table8_of_one_source_has_no_spread():
     values = {("bilinear", "infidelity-scaled"): [4.0], ("usu", "infidelity-scaled"): [2.0]}
     block = layout("table8", table(rows_of(values, dataset="folder"))).blocks[0]
@@ -488,6 +496,25 @@ def test_honest_corrects_for_all_tests_of_the_sheet():
     assert cell_at(third, null, "better") == Word("neither", 5)
     assert cell_at(third, pair, "better") == Word("–", 0)
     assert cell_at(first, ("Soft IWMR", "Nearest"), "Difference").n == 0
+
+
+def test_honest_tests_maps_of_no_source_once():
+    ours, theirs = [1.0, 2.0, 3.0, 4.0, 5.0], [0.0] * 5
+    rows = [
+        *rows_of({("complete", "road"): ours, ("shap-partition", "road"): theirs}, source="none"),
+        *(
+            row
+            for source in ("gradcam", "hirescam")
+            for row in rows_of({("usu", "road"): ours}, source=source)
+        ),
+        *rows_of({("random-segments", "road"): theirs}),
+    ]
+    sheet = layout("honest", table(rows))
+    assert any("all 2 tests of this sheet" in note for note in sheet.notes)
+    first, second = (block for block in sheet.blocks if "paired comparisons" in block.heading)
+    assert cell_at(first, ("USU-Complete", "SHAP, partition"), "p, Wilcoxon").value == pytest.approx(2 / 32)
+    assert cell_at(first, ("USU", "USU, random segments"), "p, Holm").value == pytest.approx(4 / 32)
+    assert {row.labels[1] for row in second.rows} == {"Nearest", "Bilinear"}
 
 
 def test_honest_keeps_the_blocks_apart_and_shows_every_contestant():

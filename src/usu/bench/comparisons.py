@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -11,8 +12,16 @@ from usu.bench.table_rows import Floats, Integers, Section
 from usu.bench.table_words import METRIC_WORDS
 from usu.statistics import Correction, PairedTest, correct, paired_test
 
-CHALLENGERS = ("usu", "iwmr", "hybrid", "complete")
-REFERENCES = ("nearest", "bilinear")
+# (challenger, reference): ours against interpolation; where both were measured, controls and peers, too.
+COMPARED = tuple(product(("usu", "iwmr", "hybrid", "complete"), ("nearest", "bilinear")))
+WHERE_MEASURED = (
+    ("usu", "scores"),
+    ("usu", "shuffled-scores"),
+    ("usu", "random-segments"),
+    ("hybrid", "guided"),
+    ("complete", "shap-partition"),
+    ("guided", "bilinear"),
+)
 LEVEL = 0.05  # below which a corrected p-value names a winner
 
 

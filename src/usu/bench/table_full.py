@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from usu.bench import paper
 from usu.bench.table_averages import Averages, averages, marked
-from usu.bench.table_notes import COUNTS, INTERVALS, MARKS, scalings, section_title
+from usu.bench.table_notes import COUNTS, INTERVALS, MARKS, scalings, section_title, temperatures
 from usu.bench.table_rows import Section, Study
 from usu.bench.table_sheet import MISSING, Block, Column, Entry, Line, Number, Sheet, Word
 from usu.bench.table_words import CONTESTANT_WORDS, METRIC_WORDS, dataset_title, model_title, source_title
@@ -110,6 +110,7 @@ def full_results(study: Study, table: FullTable) -> Sheet:
         table.title,
         (
             "The paper's six metrics; ↑ higher is better, ↓ lower is better.",
+            *temperatures(study),
             *scalings(("infidelity", "infidelity-minmax")),
             "The paper gives one infidelity and does not say how maps were scaled: it stands beside both. "
             "Its IROF lies in [0, 1] and stands beside the area per segment. It names a USU-Hybrid without "

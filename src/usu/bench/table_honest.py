@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
-from usu.bench.comparisons import CHALLENGERS, LEVEL, REFERENCES, Comparison, compare, corrected
+from usu.bench.comparisons import COMPARED, LEVEL, WHERE_MEASURED, Comparison, compare, corrected
 from usu.bench.table_averages import Average, averages
 from usu.bench.table_notes import COUNTS, INTERVALS, scalings, section_title
 from usu.bench.table_rows import Section, Study
@@ -31,23 +31,26 @@ _TESTED = ("Difference", *TITLES, "better")
 
 def honest(study: Study) -> Sheet:
     """Lay out means of all contestants by all metrics, blocks A and B apart, and the paired comparisons."""
-    wanted = [
-        (number, *names)
-        for number, section in enumerate(study.sections)
-        for names in product(METRIC_WORDS, CHALLENGERS, REFERENCES)
-        if section.has(names[0])
-    ]
-    compared = corrected(
-        [
-            compare(study.sections[number], challenger, reference, metric)
-            for number, metric, challenger, reference in wanted
-        ]
-    )
+    wanted = list(_wanted(study.sections))
+    compared = corrected([compare(section, *pair, metric) for section, metric, pair in wanted])
     blocks: list[Block] = []
-    for number, section in enumerate(study.sections):
-        own = [one for (at, *_), one in zip(wanted, compared, strict=True) if at == number]
+    for section in study.sections:
+        own = [one for (at, *_), one in zip(wanted, compared, strict=True) if at is section]
         blocks += [_means(section), *_tests(section, own)]
     return Sheet("Both blocks: every map by every metric", _notes(study, compared), tuple(blocks))
+
+
+def _wanted(sections: Sequence[Section]) -> Iterator[tuple[Section, str, tuple[str, str]]]:
+    """Yield (section, metric, pair) of all tests; maps of no source, in all sections, are tested once."""
+    known = set()
+    for section, metric, pair in product(sections, METRIC_WORDS, (*COMPARED, *WHERE_MEASURED)):
+        series = tuple(section.of(name, metric) for name in pair)
+        if all(len(one.images) for one in series):
+            if series not in known:
+                yield section, metric, pair
+            known.add(series)
+        elif pair in COMPARED and section.has(metric):
+            yield section, metric, pair
 
 
 def _means(section: Section) -> Block:
@@ -102,6 +105,8 @@ def _notes(study: Study, compared: Sequence[Comparison]) -> tuple[str, ...]:
     return (
         "Block A measures as the paper does, block B what the paper's set-up cannot answer. ↑ higher is "
         "better, ↓ lower is better. One map for all metrics; what scales it says so.",
+        "What is explained is the class that the network predicts, right or wrong. Deletion and insertion "
+        "are areas over the probability of the whole image: above 1 where the network is surer of a part.",
         *scalings(INFIDELITIES),
         "Paired comparisons: contestant less reference, image by image; of infidelities the natural "
         "logarithm of their ratio. Wilcoxon signed-rank test, two-sided, zeros after Pratt; Holm and "

@@ -13,7 +13,7 @@ from usu.bench.comparisons import Comparison, Pairs, compare, corrected, pairs
 from usu.bench.schema import NO_SOURCE
 from usu.bench.table_averages import averages, marked
 from usu.bench.table_full import UPSAMPLERS
-from usu.bench.table_notes import COUNTS, INTERVALS, MARKS, scalings
+from usu.bench.table_notes import COUNTS, INTERVALS, MARKS, scalings, temperatures
 from usu.bench.table_rows import Section, Study
 from usu.bench.table_sheet import Block, Column, Entry, Line, Number, Sheet, Word
 from usu.bench.table_tests import TITLES, comparison_cells
@@ -46,7 +46,7 @@ def infidelities(study: Study) -> Sheet:
     )
     return Sheet(
         "Table 3: infidelity ↓",
-        (_MAGNITUDES, _ZERO, COUNTS, INTERVALS, MARKS),
+        (*temperatures(study), _MAGNITUDES, _ZERO, COUNTS, INTERVALS, MARKS),
         tuple(
             Block(
                 f"{METRIC_WORDS[metric].heading}, {source_title(source)}",
@@ -103,6 +103,7 @@ def effect_sizes(study: Study) -> Sheet:
     return Sheet(
         "Table 7: effect size of USU against bilinear interpolation on infidelity",
         (
+            *temperatures(study),
             "Cohen's d_z of log(bilinear / USU), image by image: positive where USU has the lower "
             "infidelity. By convention 0.2 is small, 0.5 medium, 0.8 large.",
             "The paper's d is a standardized mean difference of infidelities; it does not say which, nor how "
@@ -161,6 +162,7 @@ def sources(study: Study) -> Sheet:
     return Sheet(
         "Table 8: sources of the coarse map, infidelity ↓ from bilinear to USU and to Soft IWMR",
         (
+            *temperatures(study),
             "Means over the images of which every source has both maps, then over networks, each weighing "
             "the same; n counts images over all networks. Factor: bilinear's mean over the variant's.",
             "Mean, standard deviation (as of a whole population, which gives the paper's) and coefficient of "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from usu.bench.table_rows import Section
+from usu.bench.table_rows import Section, Study
 from usu.bench.table_sheet import Block, Number, Sheet
 from usu.bench.table_words import METRIC_WORDS, dataset_title, model_title, source_title
 
@@ -25,6 +26,14 @@ THEIRS = "Nothing of this table is measured yet; the figures are the paper's."
 def scalings(metrics: Iterable[str]) -> tuple[str, ...]:
     """Say how each of some metrics scales a map."""
     return tuple(f"{METRIC_WORDS[name].title}: {METRIC_WORDS[name].scaling}." for name in metrics)
+
+
+def temperatures(study: Study) -> tuple[str, ...]:
+    """Say which ε the upsamplers shared by: infidelity of maps scaled to [0, 1] hangs on it."""
+    settings = map(json.loads, study.provenance.get("upsampler", {}).get("usu", ()))
+    found = sorted({one["temperature"] for one in settings if "temperature" in one})
+    values = " and ".join(f"{value:g}" for value in found)
+    return (f"USU, Soft IWMR and the hybrid share by ε = {values}; the paper's is 0.1.",) if found else ()
 
 
 def section_title(section: Section) -> str:
