@@ -2,7 +2,8 @@
 
     python benchmarks/results_pages.py [--results docs/results/rows] [--pages docs/results]
 
-Writes one page per layout of `usu bench table`, byte for byte the same from the same rows.
+Writes one page per layout of `usu bench table`, byte for byte the same from the same rows; and once more the
+honest one, of Grad-CAM's maps of those photographs alone on which no default was chosen.
 """
 
 from __future__ import annotations
@@ -10,21 +11,46 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+from score_tables import read_results
+
 from usu.bench.formats import FORMATS
 from usu.bench.layouts import LAYOUTS, layout
 from usu.bench.results import read_rows
+from usu.bench.schema import NO_SOURCE
 from usu.files import written_whole
 
 RESULTS, PAGES = Path("docs/results/rows"), Path("docs/results")
+CHOICES = Path(__file__).parent / "results"
 FOOT = """[What can be read of these tables](reading.md).
 
 Made by `python benchmarks/results_pages.py` from the rows in `docs/results/rows`."""
 
 
+UNTOUCHED = """Of the photographs alone on which no default was chosen, and of Grad-CAM's coarse maps: without
+those of `benchmarks/results/defaults` and without the choosing half of `benchmarks/results/scores.jsonl`."""
+
+
 def pages(results: Path) -> dict[str, str]:
     """Return the text of each page by its file's name."""
     rows = read_rows(results)
-    return {f"{name}.md": f"{FORMATS['md'](layout(name, rows)).rstrip()}\n\n{FOOT}\n" for name in LAYOUTS}
+    names = pa.array(sorted(chosen_on()))
+    untouched = rows.filter(~pc.field("image").isin(names) & pc.field("source").isin(["gradcam", NO_SOURCE]))
+    found = {f"{name}.md": page(name, rows, FOOT) for name in LAYOUTS}
+    return {**found, "untouched.md": page("honest", untouched, f"{UNTOUCHED}\n\n{FOOT}")}
+
+
+def page(name: str, rows: pa.Table, foot: str) -> str:
+    """Return the text of one layout of some rows."""
+    return f"{FORMATS['md'](layout(name, rows)).rstrip()}\n\n{foot}\n"
+
+
+def chosen_on() -> set[str]:
+    """Return the names of the photographs on which a default was chosen."""
+    defaults = {f"{record.stem}.JPEG" for record in CHOICES.glob("defaults/*.json")}
+    scores = read_results(CHOICES / "scores.jsonl").values()
+    return defaults | {name for rows in scores for name, row in rows.items() if row.half == "choosing"}
 
 
 def main() -> None:
