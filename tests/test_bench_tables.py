@@ -294,6 +294,31 @@ def test_the_winner_follows_the_direction():
         assert seven.winner is None
 
 
+def test_the_winner_is_by_the_ranks_that_are_tested():
+    ours, theirs = [0.1] * 19 + [100.0], [0.2 + k / 1000 for k in range(20)]
+    rows = rows_of({("usu", "deletion-blur"): ours, ("nearest", "deletion-blur"): theirs})
+    found = corrected([compare(study_of(table(rows)).sections[0], "usu", "nearest", "deletion-blur")])[0]
+    assert found.difference > 0  # by one image; lower is better
+    assert found.correction.holm < 0.001
+    assert found.winner == "usu"
+
+
+def test_a_comparison_has_one_corrected_p_value():
+    values = {
+        (name, metric): [2.0**k for k in range(one, one + 6)]
+        for one, name in enumerate(("usu", "nearest", "bilinear"))
+        for metric in ("infidelity", "infidelity-minmax")
+    }
+    rows = table(rows_of(values))
+    effects = next(block for block in layout("table7", rows).blocks if "raw" in block.heading)
+    honest = next(block for block in layout("honest", rows).blocks if "comparisons, A" in block.heading)
+    cells = (
+        cell_at(effects, ("ImageNet", "VGG16"), "p, Holm"),
+        cell_at(honest, ("USU", "Bilinear"), "p, Holm"),
+    )
+    assert cells[0].value == cells[1].value == pytest.approx(4 * 2 / 2**6)
+
+
 # --- layouts
 
 

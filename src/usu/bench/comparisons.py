@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from usu.bench.table_rows import Floats, Integers, Section
+from usu.bench.table_rows import Floats, Integers, Section, Study
 from usu.bench.table_words import METRIC_WORDS
 from usu.statistics import Correction, PairedTest, correct, paired_test
 
@@ -73,10 +73,10 @@ class Comparison:
 
     @property
     def winner(self) -> str | None:
-        """Name of the better one at the corrected level; None where neither is, or nothing was tested."""
-        if self.correction is None or self.difference is None or self.correction.holm >= LEVEL:
+        """Name of the better one at the corrected level, by the ranks; None where no difference is shown."""
+        if self.correction is None or self.test is None or self.correction.holm >= LEVEL:
             return None
-        challenger_is = (self.difference > 0) == METRIC_WORDS[self.metric].higher_is_better
+        challenger_is = (self.test.rank_biserial > 0) == METRIC_WORDS[self.metric].higher_is_better
         return self.challenger if challenger_is else self.reference
 
 
@@ -119,3 +119,17 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     p_values = [one.test.p_value for one in comparisons if one.test is not None]
     corrections = iter(correct(p_values) if p_values else [])
     return [one if one.test is None else replace(one, correction=next(corrections)) for one in comparisons]
+
+
+def comparisons(study: Study) -> list[tuple[Section, Comparison]]:
+    """Make all comparisons of a study, corrected together; two maps of no source, in all sections, once."""
+    found: list[tuple[Section, Comparison]] = []
+    known = set()
+    for section, metric, pair in product(study.sections, METRIC_WORDS, (*COMPARED, *WHERE_MEASURED)):
+        series = tuple(section.of(name, metric) for name in pair)
+        measured = all(len(one.images) for one in series)
+        if (measured and series not in known) or (pair in COMPARED and section.has(metric) and not measured):
+            found.append((section, compare(section, *pair, metric)))
+            known.add(series)
+    each = corrected([one for _, one in found])
+    return [(section, one) for (section, _), one in zip(found, each, strict=True)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 
-from usu.bench.comparisons import COMPARED, LEVEL, WHERE_MEASURED, Comparison, compare, corrected
+from usu.bench.comparisons import LEVEL, Comparison, comparisons
 from usu.bench.table_averages import Average, averages
 from usu.bench.table_notes import COUNTS, INTERVALS, scalings, section_title
 from usu.bench.table_rows import Section, Study
@@ -31,26 +30,13 @@ _TESTED = ("Difference", *TITLES, "better")
 
 def honest(study: Study) -> Sheet:
     """Lay out means of all contestants by all metrics, blocks A and B apart, and the paired comparisons."""
-    wanted = list(_wanted(study.sections))
-    compared = corrected([compare(section, *pair, metric) for section, metric, pair in wanted])
+    compared = comparisons(study)
     blocks: list[Block] = []
     for section in study.sections:
-        own = [one for (at, *_), one in zip(wanted, compared, strict=True) if at is section]
+        own = [one for at, one in compared if at is section]
         blocks += [_means(section), *_tests(section, own)]
-    return Sheet("Both blocks: every map by every metric", _notes(study, compared), tuple(blocks))
-
-
-def _wanted(sections: Sequence[Section]) -> Iterator[tuple[Section, str, tuple[str, str]]]:
-    """Yield (section, metric, pair) of all tests; maps of no source, in all sections, are tested once."""
-    known = set()
-    for section, metric, pair in product(sections, METRIC_WORDS, (*COMPARED, *WHERE_MEASURED)):
-        series = tuple(section.of(name, metric) for name in pair)
-        if all(len(one.images) for one in series):
-            if series not in known:
-                yield section, metric, pair
-            known.add(series)
-        elif pair in COMPARED and section.has(metric):
-            yield section, metric, pair
+    notes = _notes(study, [one for _, one in compared])
+    return Sheet("Both blocks: every map by every metric", notes, tuple(blocks))
 
 
 def _means(section: Section) -> Block:
@@ -110,8 +96,8 @@ def _notes(study: Study, compared: Sequence[Comparison]) -> tuple[str, ...]:
         *scalings(INFIDELITIES),
         "Paired comparisons: contestant less reference, image by image; of infidelities the natural "
         "logarithm of their ratio. Wilcoxon signed-rank test, two-sided, zeros after Pratt; Holm and "
-        f"Bonferroni correct for all {tests} tests of this sheet. better: who is, where Holm's p is below "
-        f"{LEVEL:g}.",
+        f"Bonferroni correct for all {tests} tests of this sheet. better: who is, by the ranks, where "
+        f"Holm's p is below {LEVEL:g}; neither: none is shown, which is not to say that there is none.",
         COUNTS,
         INTERVALS,
         *_unshown(study),
