@@ -2,8 +2,9 @@
 
     python benchmarks/results_pages.py [--results docs/results/rows] [--pages docs/results]
 
-Writes one page per layout of `usu bench table`, byte for byte the same from the same rows; and once more the
-honest one, of Grad-CAM's maps of those photographs alone on which no default was chosen.
+Writes one page per layout of `usu bench table`, byte for byte the same from the same rows; once more the
+honest one, of Grad-CAM's maps of those photographs alone on which no default was chosen; and once more table
+8, of rows at the paper's ε, which stand beside the others (`ROWS-temperature`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,14 @@ Made by `python benchmarks/results_pages.py` from the rows in `docs/results/rows
 UNTOUCHED = """Of the photographs alone on which no default was chosen, and of Grad-CAM's coarse maps: without
 those of `benchmarks/results/defaults` and without the choosing half of `benchmarks/results/scores.jsonl`."""
 
+TEMPERATURE = """At the paper's ε: `usu bench run --data DATA --images 25 --temperature 0.1 --source paper
+--upsampler nearest bilinear bicubic lanczos usu iwmr hybrid zero --metric infidelity infidelity-minmax
+infidelity-scaled --out docs/results/rows-temperature`.
+
+[What can be read of these tables](reading.md).
+
+Made by `python benchmarks/results_pages.py` from the rows in `docs/results/rows-temperature`."""
+
 
 def pages(results: Path) -> dict[str, str]:
     """Return the text of each page by its file's name."""
@@ -38,7 +47,10 @@ def pages(results: Path) -> dict[str, str]:
     names = pa.array(sorted(chosen_on()))
     untouched = rows.filter(~pc.field("image").isin(names) & pc.field("source").isin(["gradcam", NO_SOURCE]))
     found = {f"{name}.md": page(name, rows, FOOT) for name in LAYOUTS}
-    return {**found, "untouched.md": page("honest", untouched, f"{UNTOUCHED}\n\n{FOOT}")}
+    found["untouched.md"] = page("honest", untouched, f"{UNTOUCHED}\n\n{FOOT}")
+    at_paper_temperature = read_rows(results.with_name(f"{results.name}-temperature"))
+    found["table8-temperature.md"] = page("table8", at_paper_temperature, TEMPERATURE)
+    return found
 
 
 def page(name: str, rows: pa.Table, foot: str) -> str:

@@ -75,7 +75,7 @@ def explain(
         TypeError: an argument of the wrong kind, an unknown setting.
         ImportError: the library behind the source is missing.
     """
-    options = _options(mode, settings)
+    options = settings_of(mode, settings)
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model must be a torch.nn.Module, got {type(model).__name__}; for others, usu.upsample"
@@ -142,7 +142,7 @@ def upsample(
         ValueError: as `explain`.
         TypeError: as `explain`.
     """
-    options = _options(mode, settings)
+    options = settings_of(mode, settings)
     perturbed = _perturbation(
         forward_func, inputs, target, options, perturbations_per_eval, show_progress, classes
     )
@@ -347,7 +347,13 @@ def _mean_score_map(refinements: list[Refinement], settings: Settings) -> Array:
     return mean.clip(0, 1)  # type: ignore[no-any-return]
 
 
-def _options(mode: str, settings: Mapping[str, Any]) -> Settings:
+def settings_of(mode: str, settings: Mapping[str, Any]) -> Settings:
+    """Return all settings of a mode, its defaults where none are given.
+
+    Raises:
+        ValueError: an unknown mode, a setting out of its range, or one that does not fit the mode.
+        TypeError: a setting that is unknown or of the wrong kind.
+    """
     check_choice(mode, MODES, "mode")
     options = Settings.of(**{**_DEFAULTS.get(mode, {}), **settings})
     if mode != "complete":

@@ -19,6 +19,7 @@ from usu.bench.subject import Cost, Subject
 from usu.controls import blurred, scattered_segments, shuffled
 from usu.explanation import Explanation
 from usu.masses import cell_masses, mass_error
+from usu.pipeline import settings_of
 from usu.segmentation import Hierarchy
 from usu.settings import Settings
 from usu.upsamplers import upsample_all
@@ -54,11 +55,13 @@ class Contestant:
         make: from a subject and a source to (H, W), or to an `Explanation`, whose cells are then its own.
         needs: what it shares with others, of "coarse" and "scoring".
         settings: what it is made with, beside the run's.
+        configured: whether it scores or shares by the run's settings.
     """
 
     make: Callable[[Subject, str], Any]
     needs: tuple[str, ...] = ("coarse",)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    configured: bool = False
 
     @property
     def sourced(self) -> bool:
@@ -175,7 +178,8 @@ def _interpolated(mode: str) -> Contestant:
 
 
 def _ours(method: str, scores: str = "model") -> Contestant:
-    return Contestant(partial(_upsampled, method=method, scores=scores), ("coarse", "scoring"))
+    needs = ("coarse",) if scores == "random segments" else ("coarse", "scoring")
+    return Contestant(partial(_upsampled, method=method, scores=scores), needs, configured=True)
 
 
 UPSAMPLERS: Mapping[str, Contestant] = MappingProxyType(
@@ -187,7 +191,7 @@ UPSAMPLERS: Mapping[str, Contestant] = MappingProxyType(
         "usu": _ours("usu"),
         "iwmr": _ours("iwmr"),
         "hybrid": _ours("hybrid"),
-        "complete": Contestant(_complete, ()),
+        "complete": Contestant(_complete, (), settings_of("complete", {}).plain()),
     }
 )
 
@@ -195,9 +199,9 @@ CONTROLS: Mapping[str, Contestant] = MappingProxyType(
     {
         "zero": Contestant(lambda subject, _: torch.zeros(subject.size), ()),
         "constant": Contestant(lambda subject, _: torch.ones(subject.size), ()),
-        "scores": Contestant(lambda subject, _: _model_scores(subject), ("scoring",)),
+        "scores": Contestant(lambda subject, _: _model_scores(subject), ("scoring",), configured=True),
         "shuffled-scores": _ours("usu", "shuffled"),
-        "random-segments": Contestant(partial(_upsampled, method="usu", scores="random segments")),
+        "random-segments": _ours("usu", "random segments"),
         "blurred-nearest": Contestant(_blurred),
     }
 )

@@ -203,7 +203,7 @@ def _judge(
 def _facts(made: PixelMap, key: tuple[str, str], spec: Spec) -> Row:
     source, upsampler = key
     contestant = CONTESTANTS[upsampler]
-    scoring = Settings.of(**spec.settings).plain() if "scoring" in contestant.needs else {}
+    scoring = Settings.of(**spec.settings).plain() if contestant.configured else {}
     settings = {**scoring, **contestant.settings}
     return {
         "source": source,
