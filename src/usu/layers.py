@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 _POOLING = (
     nn.AdaptiveAvgPool2d,
@@ -219,6 +220,34 @@ def frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def kept_apart(layers: Iterable[nn.Module]) -> Iterator[None]:
+    """Let the network go on with a copy of each layer's output, so that what hooks keep of it stays as it is.
+
+    Otherwise a ReLU or a sum in place overwrites what a hook has kept, while the gradient that the hook gets
+    is by the values from before.
+    """
+    handles: list[RemovableHandle] = []
+    try:
+        for layer in layers:
+            handles.extend(_go_on_with_a_copy(layer))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _go_on_with_a_copy(layer: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
+    def copy(_: nn.Module, __: Any, output: Any) -> Any:
+        return output.clone() if isinstance(output, Tensor) else output
+
+    def be_last(*_: Any) -> None:  # some libraries add hooks of their own later on
+        layer._forward_hooks.move_to_end(copying.id)
+
+    copying = layer.register_forward_hook(copy)
+    return copying, layer.register_forward_pre_hook(be_last)
 
 
 def _some(modules: dict[str, nn.Module], most: int = 12) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from usu.adapters.cam_objects import curved_map, put_back, twice_differentiable
 from usu.adapters.upsampled_cam import upsampled as upsampled
-from usu.layers import SpatialLayer, find_layer, frozen
+from usu.layers import SpatialLayer, find_layer, frozen, kept_apart
 from usu.perturbation import check_evaluation_mode
 from usu.sources import CoarseMap
 from usu.targets import Target, answers, check_outputs, check_targets
@@ -189,6 +189,7 @@ class CamSource:
             undo.enter_context(put_back(model, found.module))
             cam = self.method(model, [found.module], grid)
             undo.callback(_release, cam)
+            undo.enter_context(kept_apart([found.module]))
             values = self.strategy(_Job(cam, found, inputs.detach(), chosen, self.score, seen))
         return CoarseMap(
             values=torch.from_numpy(np.ascontiguousarray(values)).to(inputs),

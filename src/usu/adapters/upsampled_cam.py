@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from usu.adapters.cam_objects import curved_map, put_back, twice_differentiable
 from usu.adapters.fullgrad import grids
 from usu.arrays import check_choice
-from usu.layers import frozen
+from usu.layers import frozen, kept_apart
 from usu.perturbation import check_evaluation_mode
 from usu.pipeline import upsample
 from usu.settings import Settings
@@ -126,6 +126,7 @@ class UpsampledCam:
         inputs = input_tensor.to(self.base.device).detach().requires_grad_(self.base.uses_gradients)
         with ExitStack() as undo:
             undo.enter_context(_untouched(model))
+            undo.enter_context(kept_apart(self.base.target_layers))
             undo.enter_context(torch.enable_grad())
             if not self.base.detach:
                 undo.enter_context(twice_differentiable())
