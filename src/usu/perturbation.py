@@ -89,8 +89,8 @@ class Perturbation:
         self._bar.close()
 
     def give(self, tensor: Tensor) -> Any:
-        """Return a tensor in the kind of the caller's inputs."""
-        return like(tensor, self._caller)
+        """Return a tensor in the kind and on the device of the caller's inputs."""
+        return like(tensor.to(self.inputs.device), self._caller)
 
     def without(self, requests: Sequence[Request]) -> list[Tensor]:
         """Return f_t of each image with one segment replaced, (P,) per request."""
