@@ -47,24 +47,30 @@ class SpatialLayer:
             raise ValueError(
                 f"layer {self.name!r} gives a {type(output).__name__}; name one that gives a tensor"
             )
-        if output.dim() == 4:
-            last = self._has_channels_last(tuple(output.shape[1:]), size)
-            return output.permute(0, 3, 1, 2) if last else output
-        shape = token_grid(output.shape[1], size) if output.dim() == 3 else None
-        if shape is None:
-            raise ValueError(
-                f"layer {self.name!r} gives an output of shape {tuple(output.shape)}, which is neither "
-                f"(B, C, h, w) nor (B, h, w, C) nor tokens (B, N, C) on a grid of the inputs' proportions "
-                f"{tuple(size)}"
-            )
-        patches = output[:, output.shape[1] - shape[0] * shape[1] :]
-        return patches.transpose(1, 2).reshape(len(output), -1, *shape)
+        return grid_of(output, size, f"layer {self.name!r} gives an output", self.module)
 
-    def _has_channels_last(self, shape: Sequence[int], size: Sequence[int]) -> bool:
-        first, last = _stretch(shape[1:], size), _stretch(shape[:2], size)
-        if first != last:
-            return last < first
-        return _is_linear_over(self.module, shape[2])
+
+def grid_of(values: Tensor, size: Sequence[int], name: str, module: nn.Module | None = None) -> Tensor:
+    """Return what a layer gave, or as much of each of its values, as (B, C, h, w); see `SpatialLayer.grid_of`.
+
+    Raises:
+        ValueError: the values, which errors call `name`, are neither spatial nor a grid of tokens.
+    """
+    shape = tuple(values.shape)
+    if len(shape) == 4:
+        first, last = _stretch(shape[2:], size), _stretch(shape[1:3], size)
+        channels_last = last < first
+        if first == last and module is not None:
+            channels_last = _is_linear_over(module, shape[3])
+        return values.permute(0, 3, 1, 2) if channels_last else values
+    found = token_grid(shape[1], size) if len(shape) == 3 else None
+    if found is None:
+        raise ValueError(
+            f"{name} of shape {shape}, which is neither (B, C, h, w) nor (B, h, w, C) nor tokens (B, N, C) on "
+            f"a grid of the inputs' proportions {tuple(size)}; name another layer"
+        )
+    patches = values[:, shape[1] - math.prod(found) :]
+    return patches.transpose(1, 2).reshape(len(patches), -1, *found)
 
 
 def _stretch(cells: Sequence[int], size: Sequence[int]) -> float:

@@ -22,7 +22,7 @@ from usu.adapters.answer import Answer, each_image
 from usu.arrays import Array, as_floats, as_labels, check_finite
 from usu.fill import Baselines, make_fill
 from usu.lattice import Grid, grid
-from usu.layers import frozen, token_grid
+from usu.layers import frozen, grid_of
 from usu.operators import Mass
 from usu.perturbation import ForwardFunc, check_inputs
 from usu.segmentation import segment
@@ -114,22 +114,7 @@ def _cells(attributions: Tensor, size: Sequence[int]) -> Tensor:
             f"attributions of shape {shape} have the inputs' own size: they are at pixels already; if they "
             "are constant over features, pass the feature_mask"
         )
-    if len(shape) == 4:
-        channels_last = not _proportional(shape[2:], size) and _proportional(shape[1:3], size)
-        cells: Tensor = attributions.sum(-1 if channels_last else 1)
-        return cells
-    found = token_grid(shape[1], size) if len(shape) == 3 else None
-    if found is None:
-        raise ValueError(
-            f"attributions of shape {shape} are neither (B, C, h, w) nor tokens (B, N, C) on a grid of the "
-            f"inputs' proportions {tuple(size)}; name an earlier layer"
-        )
-    patches = attributions[:, shape[1] - math.prod(found) :]
-    return patches.sum(-1).reshape(len(patches), *found)
-
-
-def _proportional(cells: Sequence[int], size: Sequence[int]) -> bool:
-    return cells[0] * size[1] == cells[1] * size[0]
+    return grid_of(attributions, size, "attributions are").sum(1)
 
 
 def _features(attributions: Tensor, feature_mask: Tensor, inputs: Tensor) -> CoarseMap:
