@@ -12,7 +12,9 @@ from torch import nn
 from torchvision.models.swin_transformer import SwinTransformer
 
 import usu
+from usu.adapters.rise import Rise
 from usu.models import load_classifier
+from usu.names import unit_of
 from usu.sources import SOURCES, find_source
 
 NAMES = (
@@ -117,6 +119,41 @@ def test_model_is_left_as_it_was_where_the_pipeline_fails(name, failing_call):
         usu.explain(model, images(1, 16, 16)[0], 2, source=name, **OPTIONS)
     assert fingerprint(model) == before
     assert list(model.modules()) == modules
+
+
+def a_probability(outputs):
+    return outputs.softmax(1)[:, 2]
+
+
+LOGITS = ("gradcam", "hirescam", "xgradcam", "fullgrad", *SUPERPIXELS, "occlusion", "integrated-gradients")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_unit_is_the_answers_where_the_source_has_one(name):
+    model, image = network_for(name), images(1, 16, 16)[0]
+    known = name in LOGITS or name == "rise"
+    of_class = unit_of(usu.explain(model, image, 2, source=name, **OPTIONS))
+    assert of_class == ("logits" if name in LOGITS else "probability" if known else "units of the coarse map")
+    if name != "finercam":  # which compares classes
+        own = unit_of(usu.explain(model, image, a_probability, source=name, **OPTIONS))
+        assert own == ("units of the answer" if known else "units of the coarse map")
+
+
+@pytest.mark.parametrize(
+    ("output", "unit"),
+    [("logit", "logits"), ("probability", "probability"), (torch.relu, "units of the answer")],
+)
+def test_the_unit_of_rises_own_output(output, unit, tmp_path):
+    found = usu.explain(small_cnn(), images(1, 16, 16)[0], 2, source=Rise(cells=2, masks=20, output=output), **OPTIONS)
+    assert unit_of(found) == unit
+    found.save(tmp_path / "rise.npz")
+    assert unit_of(usu.Explanation.load(tmp_path / "rise.npz")) == unit
+
+
+def test_the_unit_of_a_complete_map_is_the_answers():
+    options = {"mode": "complete", "passes": 9, **OPTIONS}
+    assert unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], 2, **options)) == "probability"
+    assert unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], a_probability, **options)) == "units of the answer"
 
 
 @pytest.mark.parametrize("name", ["rollout", "rise", "occlusion", "integrated-gradients"])

@@ -22,7 +22,7 @@ from usu.scoring import find_method
 from usu.segmentation import Hierarchy, check_image, segment
 from usu.settings import Settings
 from usu.sources import CoarseMap, Source, check_cells, check_coarse_map, find_source
-from usu.targets import Targets, check_outputs, name_of
+from usu.targets import Targets, check_outputs, name_of, unit_of_answer
 from usu.upsamplers import upsample_all
 
 MODES = ("usu", "iwmr", "hybrid", "complete")
@@ -204,6 +204,7 @@ def _run(
         if mode == "complete":
             score_map = _pixel_scores(record, score_map)
             record |= _owen(perturbed, own)
+            record["unit"] = unit_of_answer(perturbed.targets[image], settings.output)
         explanations.append(
             Explanation(
                 attribution=upsample_all(
@@ -245,6 +246,7 @@ def _record(
         "forward_passes": spent_before + perturbed.passes[image],
         "source": coarse.source,
         "layer": coarse.layer,
+        "unit": coarse.output and unit_of_answer(perturbed.targets[image], coarse.output),
         "neighbourhoods": None if labels is None else perturbed.give(as_labels(labels, "neighbourhoods")),
     }
 

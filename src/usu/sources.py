@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from usu.arrays import Array, as_floats, check_choice, check_finite
 from usu.operators import Mass, neighbourhoods_of
-from usu.targets import Target
+from usu.targets import Output, Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,7 @@ class CoarseMap:
         neighbourhoods: (H, W) labels 0..K-1, where the cells are not a grid; or one label map per image.
         further: maps (B, h, w) on grids of other sizes that are to be redistributed and added, as FullGrad's.
         forward_passes: spent on each image; none where they are not known.
+        output: "logit", "probability" or a callable, where the values are in the unit of what it reads off.
     """
 
     values: Array | Sequence[Array]
@@ -35,6 +36,7 @@ class CoarseMap:
     neighbourhoods: Array | Sequence[Array] | None = None
     further: tuple[Array, ...] = ()
     forward_passes: tuple[int, ...] = ()
+    output: Output | None = None
 
     def neighbourhoods_of(self, image: int) -> Array | None:
         """Return the label map (H, W) of one image; None for a grid."""

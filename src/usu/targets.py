@@ -137,6 +137,14 @@ def find_link(output: Output) -> Link:
     return _LINKS[output]
 
 
+_UNITS = {"probability": "probability", "logit": "logits"}
+
+
+def unit_of_answer(target: Target, output: Output) -> str:
+    """Return the unit of f_t; a callable, be it target or output, answers in units of its own."""
+    return "units of the answer" if callable(target) or callable(output) else _UNITS[output]
+
+
 def answers(outputs: Any, targets: Sequence[Target], link: Link = _LINKS["logit"]) -> Tensor:
     """Return f_t of each image, (n,) in float32 or wider, differentiable where the outputs are.
 

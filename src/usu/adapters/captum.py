@@ -211,6 +211,7 @@ class IntegratedGradientsSource:
             mass="total",
             source="integrated-gradients",
             forward_passes=tuple(answer.passes for _, answer in jobs),
+            output="logit",
         )
 
 
@@ -271,6 +272,7 @@ class OcclusionSource:
             mass="total",
             source="occlusion",
             forward_passes=tuple(answer.passes for _, answer in jobs),
+            output="logit",
         )
 
 
@@ -332,6 +334,7 @@ class LimeSource:
             source="lime",
             neighbourhoods=labels,
             forward_passes=tuple(answer.passes for _, answer in jobs),
+            output="logit",
         )
 
     def _superpixels(self, image: Tensor) -> Tensor:

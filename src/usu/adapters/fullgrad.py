@@ -95,6 +95,7 @@ def fullgrad(
         source="fullgrad",
         further=tuple(grid.to(inputs.dtype) for grid in further),
         forward_passes=(1,) * len(inputs),
+        output="logit",
     )
 
 

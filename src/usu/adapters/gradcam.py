@@ -22,7 +22,7 @@ from usu.adapters.upsampled_cam import upsampled as upsampled
 from usu.layers import SpatialLayer, find_layer, frozen, kept_apart
 from usu.perturbation import check_evaluation_mode
 from usu.sources import CoarseMap
-from usu.targets import Target, answers, check_outputs, check_targets
+from usu.targets import Output, Target, answers, check_outputs, check_targets
 
 try:
     import pytorch_grad_cam as library
@@ -144,6 +144,7 @@ class CamSource:
         score: what is differentiated, from the model's outputs and the targets to (B,); gradient-free
             methods take the targets' logits.
         tokens: whether the method works on the tokens of a vision transformer, whose channels come last.
+        output: "logit" where its values are shares of one.
     """
 
     name: str
@@ -151,6 +152,7 @@ class CamSource:
     strategy: Callable[[_Job], Any] = _by_gradients
     score: Score = answers
     tokens: bool = True
+    output: Output | None = None
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
@@ -199,6 +201,7 @@ class CamSource:
             forward_passes=tuple(
                 sum(seen) // len(inputs) + search * (image == 0) for image in range(len(inputs))
             ),
+            output=self.output,
         )
 
 
@@ -243,10 +246,10 @@ def _ablation(model: nn.Module, layers: list[nn.Module], grid: Callable[[Tensor]
 # They run 16 and 32 images at a time, the library's defaults.
 _ScoreCAM, _AblationCAM = _without_bar(library.ScoreCAM), _without_bar(library.AblationCAM)
 
-gradcam = CamSource("gradcam", library.GradCAM)
-hirescam = CamSource("hirescam", library.HiResCAM)
+gradcam = CamSource("gradcam", library.GradCAM, output="logit")
+hirescam = CamSource("hirescam", library.HiResCAM, output="logit")
 gradcam_plus_plus = CamSource("gradcam++", library.GradCAMPlusPlus)
-xgradcam = CamSource("xgradcam", library.XGradCAM)
+xgradcam = CamSource("xgradcam", library.XGradCAM, output="logit")
 layercam = CamSource("layercam", library.LayerCAM)
 shapleycam = CamSource("shapleycam", library.ShapleyCAM, _by_curvature)
 finercam = CamSource("finercam", library.GradCAM, score=_finer)

@@ -106,6 +106,7 @@ class Rise:
             mass="total",
             source="rise",
             forward_passes=(self.masks,) * len(inputs),
+            output=self.output,
         )
 
     def _importance(self, model: nn.Module, image: Tensor, fill: Tensor, target: Target) -> Tensor:

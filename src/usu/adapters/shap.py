@@ -150,6 +150,7 @@ class ShapSource:
             source="shap",
             neighbourhoods=labels,
             forward_passes=tuple(answer.passes for _, answer in jobs),
+            output="logit",
         )
 
 
