@@ -104,7 +104,7 @@ def test_gradcam_by_hand_before_a_sum_and_a_relu_in_place(batch, name):
     torch.testing.assert_close(found, (gradients * cells).sum(1))
 
 
-def test_finercam_cells_sum_to_the_logits_lead_over_its_neighbours():
+def test_finercam_differentiates_the_lead_and_its_weights():
     model = small_cnn()
     nn.init.zeros_(model[-1].bias)
     inputs = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(5))

@@ -100,6 +100,16 @@ def test_what_follows_in_place_does_not_overwrite_the_layers_output(batch, name)
     assert np.array_equal(*maps)
 
 
+def test_inference_mode_is_told_to_be_left(model, batch):
+    with library.GradCAM(model, [model[4]]) as cam:
+        expected = upsampled(cam, **OPTIONS)(batch, targets("GradCAM"))
+        with torch.inference_mode(), pytest.raises(ValueError, match="leave it first"):
+            upsampled(cam, **OPTIONS)(batch, targets("GradCAM"))
+        with torch.inference_mode():
+            batch = batch.clone()
+        assert np.array_equal(upsampled(cam, **OPTIONS)(batch, targets("GradCAM")), expected)
+
+
 def recording(method):
     """Return a subclass that keeps its raw maps."""
 

@@ -51,7 +51,7 @@ class SpatialLayer:
 
 
 def grid_of(values: Tensor, size: Sequence[int], name: str, module: nn.Module | None = None) -> Tensor:
-    """Return what a layer gave, or as much of each of its values, as (B, C, h, w); see `SpatialLayer.grid_of`.
+    """Return what a layer gave, or shares of its values, as (B, C, h, w); see `SpatialLayer.grid_of`.
 
     Raises:
         ValueError: the values, which errors call `name`, are neither spatial nor a grid of tokens.
@@ -66,8 +66,8 @@ def grid_of(values: Tensor, size: Sequence[int], name: str, module: nn.Module | 
     found = token_grid(shape[1], size) if len(shape) == 3 else None
     if found is None:
         raise ValueError(
-            f"{name} of shape {shape}, which is neither (B, C, h, w) nor (B, h, w, C) nor tokens (B, N, C) on "
-            f"a grid of the inputs' proportions {tuple(size)}; name another layer"
+            f"{name} of shape {shape}, which is neither (B, C, h, w) nor (B, h, w, C) nor tokens (B, N, C) "
+            f"on a grid of the inputs' proportions {tuple(size)}; name another layer"
         )
     patches = values[:, shape[1] - math.prod(found) :]
     return patches.transpose(1, 2).reshape(len(patches), -1, *found)
@@ -172,7 +172,7 @@ def _last_with_cells(model: nn.Module, inputs: Tensor, score: Callable[[Any], Te
 
     handles = [module.register_forward_hook(remember(name)) for name, module in model.named_modules()]
     try:
-        with frozen(model), torch.enable_grad():
+        with differentiable(model):
             answer = score(model(inputs.detach().requires_grad_())).sum()
             for layer, output in reversed(_on_the_stream(seen) if answer.requires_grad else []):
                 (gradient,) = torch.autograd.grad(answer, output, retain_graph=True, allow_unused=True)
@@ -229,6 +229,27 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """Record gradients by a model's inputs, also under `torch.no_grad()`, and none by its parameters.
+
+    Raises:
+        ValueError: `torch.inference_mode()` is on, or was when the model was made.
+    """
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "gradients are needed here, and torch.inference_mode() allows none: leave it first, or use "
+            "torch.no_grad(), under which they can be had"
+        )
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError(
+            "gradients are needed here, and the model's parameters, made under torch.inference_mode(), allow "
+            "none: make or load the model outside of it"
+        )
+    with frozen(model), torch.enable_grad():
+        yield
+
+
+@contextmanager
 def kept_apart(layers: Iterable[nn.Module]) -> Iterator[None]:
     """Let the network go on with a copy of each layer's output, so that what hooks keep of it stays as it is.
 
@@ -250,7 +271,8 @@ def _go_on_with_a_copy(layer: nn.Module) -> tuple[RemovableHandle, RemovableHand
         return output.clone() if isinstance(output, Tensor) else output
 
     def be_last(*_: Any) -> None:  # some libraries add hooks of their own later on
-        layer._forward_hooks.move_to_end(copying.id)
+        hooks = layer._forward_hooks
+        hooks[copying.id] = hooks.pop(copying.id)
 
     copying = layer.register_forward_hook(copy)
     return copying, layer.register_forward_pre_hook(be_last)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from usu.adapters.cam_objects import curved_map, put_back, twice_differentiable
 from usu.adapters.upsampled_cam import upsampled as upsampled
-from usu.layers import SpatialLayer, find_layer, frozen, kept_apart
+from usu.layers import SpatialLayer, differentiable, find_layer, kept_apart
 from usu.perturbation import check_evaluation_mode
 from usu.sources import CoarseMap
 from usu.targets import Output, Target, answers, check_outputs, check_targets
@@ -68,7 +68,7 @@ def _lead(logits: Tensor, target: int, most: int = 3) -> Tensor:
 
 def _by_gradients(job: _Job) -> Any:
     """Return maps made of the layer's activations and the gradients of the scores."""
-    with frozen(job.cam.model), torch.enable_grad():
+    with differentiable(job.cam.model):
         _total(job).backward()
     activations, gradients = (tensor.numpy() for tensor in _recorded(job))
     return job.cam.get_cam_image(job.inputs, job.found.module, job.targets, activations, gradients, False)
@@ -76,7 +76,7 @@ def _by_gradients(job: _Job) -> Any:
 
 def _by_curvature(job: _Job) -> Any:
     """Return maps whose weights also take second derivatives, from the layer's output as it is."""
-    with frozen(job.cam.model), torch.enable_grad(), twice_differentiable():
+    with differentiable(job.cam.model), twice_differentiable():
         torch.autograd.grad(_total(job), job.inputs, create_graph=True, allow_unused=True)
         return curved_map(job.cam, job.inputs, job.found.module, job.targets, *_recorded(job))
 
@@ -170,9 +170,14 @@ class CamSource:
 
         Raises:
             ValueError: no such layer, or one without cells; too few targets or one out of range; a model in
-                training mode; tokens, for a method that needs channels.
+                training mode or without parameters; tokens, for a method that needs channels.
         """
         check_evaluation_mode(model, "model")
+        if next(model.parameters(), None) is None:
+            raise ValueError(
+                f"{self.name} needs a model with parameters, by which pytorch-grad-cam finds its device; "
+                "name another source, such as 'occlusion'"
+            )
         chosen = check_targets(targets, len(inputs), batched=True)
         first = chosen[:1]
         found, search = find_layer(model, inputs[:1], layer, lambda outputs: self.score(outputs, first))

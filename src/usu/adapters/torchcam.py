@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from usu.arrays import Array
-from usu.layers import frozen, kept_apart
+from usu.layers import differentiable, kept_apart
 from usu.pipeline import explain
 from usu.sources import CoarseMap
 from usu.targets import Target, Targets, answers
@@ -103,7 +102,7 @@ def _raw_maps(
     base._relu = False
     base.enable_hooks()
     layers = kept_apart(map(base.model.get_submodule, base.target_names))
-    with _counted(base.model) as seen, layers, frozen(base.model), torch.enable_grad():
+    with _counted(base.model) as seen, layers, differentiable(base.model):
         outputs = base.model(batch.detach().requires_grad_())
         maps = extractor(scores=outputs, normalized=False, **_wanted(targets))
     base.disable_hooks()
