@@ -68,7 +68,12 @@ class Residual(nn.Module):
 def fingerprint(model: nn.Module) -> list[object]:
     """Return all that explaining must leave as it was: mode, hooks, gradients, weights, buffers."""
     modules = [
-        (module.training, len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks))
+        (
+            module.training,
+            len(module._forward_hooks),
+            len(module._forward_pre_hooks),
+            len(module._backward_hooks),
+        )
         for module in model.modules()
     ]
     parameters = [

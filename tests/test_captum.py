@@ -242,7 +242,10 @@ BAD = {
         "does not broadcast",
     ),
     "pixels without a mask": ({"attributions": torch.ones(1, 3, 16, 24)}, "pass the feature_mask"),
-    "a linear layer": ({"attributions": torch.ones(1, 12)}, r"attributions are of shape \(1, 12\), which is neither"),
+    "a linear layer": (
+        {"attributions": torch.ones(1, 12)},
+        r"attributions are of shape \(1, 12\), which is neither",
+    ),
     "tokens that form no grid": ({"attributions": torch.ones(1, 23, 8)}, "which is neither"),
     "one score for two images": ({"attributions": torch.ones(2, 3, 4, 6)}, "must be of each of 1 images"),
     "not finite": ({"attributions": torch.full((1, 3, 4, 6), math.nan)}, "must be finite"),

@@ -143,7 +143,9 @@ def test_labels_of_any_kind_come_back_in_the_inputs(model, inputs, kind):
     coarse = torch.tensor([1.0, -2.0, 3.0, 0.0])
     expected = usu.upsample(coarse, inputs, model, 1, neighbourhoods=LABELS, **OPTIONS)
     found = usu.upsample(coarse, inputs, model, 1, neighbourhoods=kind(LABELS), **OPTIONS)
-    both = usu.upsample(coarse.expand(2, 4), inputs.expand(2, -1, -1, -1), model, 1, neighbourhoods=kind(LABELS), **OPTIONS)
+    both = usu.upsample(
+        coarse.expand(2, 4), inputs.expand(2, -1, -1, -1), model, 1, neighbourhoods=kind(LABELS), **OPTIONS
+    )
     for one in (found, *both):
         assert torch.equal(one.neighbourhoods, LABELS.to(one.neighbourhoods.dtype))
         assert torch.allclose(one.attribution, expected.attribution, rtol=1e-3)
@@ -151,8 +153,12 @@ def test_labels_of_any_kind_come_back_in_the_inputs(model, inputs, kind):
 
 def test_labels_in_numpy_where_the_inputs_are():
     found = usu.upsample(
-        np.ones(4), np.random.default_rng(0).random((3, 16, 16)), lambda batch: batch.mean((2, 3)), 1,
-        neighbourhoods=LABELS, **OPTIONS,
+        np.ones(4),
+        np.random.default_rng(0).random((3, 16, 16)),
+        lambda batch: batch.mean((2, 3)),
+        1,
+        neighbourhoods=LABELS,
+        **OPTIONS,
     )
     assert isinstance(found.neighbourhoods, np.ndarray)
 
@@ -163,7 +169,7 @@ def test_labels_for_each_image(model, inputs, kind):
     batch = torch.stack([inputs, inputs])
     found = usu.upsample(torch.ones(2, 4), batch, model, 1, neighbourhoods=kind(labels), **OPTIONS)
     assert all(torch.equal(one.neighbourhoods, own) for one, own in zip(found, labels, strict=True))
-    with pytest.raises(ValueError, match="neighbourhoods of coarse must be one label map .*, 2, got 1"):
+    with pytest.raises(ValueError, match=r"neighbourhoods of coarse must be one label map .*, 2, got 1"):
         usu.upsample(torch.ones(2, 4), batch, model, 1, neighbourhoods=kind(labels[:1]), **OPTIONS)
 
 

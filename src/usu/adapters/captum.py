@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from usu import pipeline
-from usu.adapters.answer import Answer, each_image
-from usu.arrays import Array, as_floats, as_labels, check_finite
+from usu.adapters.answer import Answer, check_counts, each_image
+from usu.arrays import Array, as_floats, as_labels, check_finite, check_number
 from usu.fill import Baselines, make_fill
 from usu.lattice import Grid, grid
-from usu.layers import frozen, grid_of
+from usu.layers import differentiable, grid_of
 from usu.operators import Mass
 from usu.perturbation import ForwardFunc, check_inputs
 from usu.segmentation import segment
@@ -179,11 +179,18 @@ class IntegratedGradientsSource:
         cells: along the shorter side of the image.
         n_steps: of the Gauss-Legendre quadrature: one forward pass each.
         baselines: where the path starts; see `usu.fill.make_fill`.
+
+    Raises:
+        ValueError: a field out of its range.
+        TypeError: a count that is no integer.
     """
 
     cells: int = 14
     n_steps: int = 100
     baselines: Baselines = "zeros"
+
+    def __post_init__(self) -> None:
+        check_counts(self, cells=1, n_steps=1)
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
@@ -197,7 +204,7 @@ class IntegratedGradientsSource:
         jobs = each_image("integrated-gradients", model, inputs, targets, layer)
         cells = _square_cells(inputs.shape[-2:], self.cells)
         values = []
-        with frozen(model):
+        with differentiable(model):
             for image, answer in jobs:
                 attributions = IntegratedGradients(_with_gradients(answer)).attribute(
                     image,
@@ -238,10 +245,17 @@ class OcclusionSource:
     Attributes:
         cells: along the shorter side of the image; one forward pass per cell, and one more.
         baselines: what replaces a cell; see `usu.fill.make_fill`.
+
+    Raises:
+        ValueError: a field out of its range.
+        TypeError: a count that is no integer.
     """
 
     cells: int = 14
     baselines: Baselines = "blur"
+
+    def __post_init__(self) -> None:
+        check_counts(self, cells=1)
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
@@ -290,6 +304,10 @@ class LimeSource:
         kernel_width: of the exponential kernel on that distance.
         baselines: what replaces a superpixel; see `usu.fill.make_fill`.
         seed: of the samples; the global generator of random numbers is left as it was.
+
+    Raises:
+        ValueError: a field out of its range.
+        TypeError: a count that is no integer.
     """
 
     superpixels: int = 64
@@ -297,6 +315,11 @@ class LimeSource:
     kernel_width: float = 0.25
     baselines: Baselines = "blur"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_counts(self, superpixels=1, n_samples=2, seed=0)
+        if check_number(self.kernel_width, "kernel_width") <= 0:
+            raise ValueError(f"kernel_width must be positive, got {self.kernel_width!r}")
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
