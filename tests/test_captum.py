@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import SmallViT, small_cnn
 from torch import nn
+from torchvision.models.swin_transformer import SwinTransformer
 
 import usu
 from usu.adapters import captum
@@ -107,6 +108,16 @@ def test_channels_may_come_last(model, batch):
     first = captum.upsample(attributions, batch[0], model, 1, **OPTIONS)
     last = captum.upsample(attributions.movedim(1, -1), batch[0], model, 1, **OPTIONS)
     assert torch.allclose(first.attribution, last.attribution, atol=1e-6)
+
+
+def test_cells_need_not_have_the_inputs_proportions_to_the_pixel():
+    torch.manual_seed(0)
+    model = SwinTransformer([4, 4], 24, [1, 1], [2, 2], [4, 4], num_classes=5).eval()
+    wide = torch.randn(1, 3, 90, 128)  # 22 × 32 cells
+    attributions = library.LayerGradientXActivation(model, model.features[1]).attribute(wide, target=3)
+    (found,) = captum.upsample(attributions, wide, model, 3, **OPTIONS)
+    assert torch.equal(found.coarse, attributions[0].detach().sum(-1))
+    assert found.coarse.shape == (22, 32)
 
 
 # --- attributions of features
@@ -231,8 +242,11 @@ BAD = {
         "does not broadcast",
     ),
     "pixels without a mask": ({"attributions": torch.ones(1, 3, 16, 24)}, "pass the feature_mask"),
-    "a linear layer": ({"attributions": torch.ones(1, 12)}, "are neither"),
-    "tokens that form no grid": ({"attributions": torch.ones(1, 23, 8)}, "are neither"),
+    "a linear layer": (
+        {"attributions": torch.ones(1, 12)},
+        r"attributions are of shape \(1, 12\), which is neither",
+    ),
+    "tokens that form no grid": ({"attributions": torch.ones(1, 23, 8)}, "which is neither"),
     "one score for two images": ({"attributions": torch.ones(2, 3, 4, 6)}, "must be of each of 1 images"),
     "not finite": ({"attributions": torch.full((1, 3, 4, 6), math.nan)}, "must be finite"),
     "an unknown mass": ({"attributions": torch.ones(1, 3, 4, 6), "mass": "sum"}, "mass"),

@@ -280,6 +280,30 @@ def test_training_mode_is_refused_and_kept(model, batch, name):
     assert all(module.training for module in model.modules())
 
 
+@pytest.mark.parametrize(
+    ("source", "options", "error", "message"),
+    [
+        (OcclusionSource, {"cells": 0}, ValueError, "cells must be at least 1, got 0"),
+        (OcclusionSource, {"cells": 2.5}, TypeError, r"cells must be an integer, got 2\.5"),
+        (IntegratedGradientsSource, {"cells": -3}, ValueError, "cells must be at least 1, got -3"),
+        (IntegratedGradientsSource, {"n_steps": 0}, ValueError, "n_steps must be at least 1, got 0"),
+        (LimeSource, {"superpixels": 0}, ValueError, "superpixels must be at least 1, got 0"),
+        (LimeSource, {"n_samples": 1}, ValueError, "n_samples must be at least 2, got 1"),
+        (LimeSource, {"kernel_width": 0}, ValueError, "kernel_width must be positive, got 0"),
+        (LimeSource, {"kernel_width": "wide"}, TypeError, "kernel_width must be a number"),
+        (LimeSource, {"seed": True}, TypeError, "seed must be an integer, got True"),
+    ],
+)
+def test_bad_settings(source, options, error, message):
+    with pytest.raises(error, match=message):
+        source(**options)
+
+
+@pytest.mark.parametrize("source", [OcclusionSource(1), IntegratedGradientsSource(1, 1), LimeSource(1, 2)])
+def test_the_smallest_settings(model, batch, source):
+    assert all(values.numel() == 1 for values in source(model, batch[..., :16], TARGETS, None).values)
+
+
 class GradientFree(nn.Module):
     """A network that can give no gradients."""
 

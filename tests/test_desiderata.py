@@ -299,6 +299,23 @@ def test_tensor_scores_beside_an_array_arrive_as_arrays():
     assert report["D1"].verdict == SATISFIED
 
 
+@pytest.mark.parametrize(
+    ("own", "checked", "verdict"),
+    [
+        ("same", "same", SATISFIED),
+        ("same", "opposite", VIOLATED),
+        ("opposite", "same", SATISFIED),
+        ("opposite", "opposite", SATISFIED),
+    ],
+)
+def test_with_the_opposite_order_d2_counts_negative_cells(own, checked, verdict):
+    coarse, scores = np.array([[2.0, -1.0]]), np.array([[0.1, 0.9, 0.1, 0.9]])
+    upsampler = find_upsampler("usu", negative=own)
+    assert check_desiderata(upsampler, coarse, scores, negative=checked)["D2"].verdict == verdict
+    named = check_desiderata("usu", coarse, scores, negative=checked)
+    assert initials(named) == VERDICTS["usu"]
+
+
 def test_callables_always_get_densities():
     labels = np.array([[0, 1, 1, 1]])
     seen = []
@@ -521,6 +538,7 @@ def test_small_maps_are_measured_by_one_thread_and_the_threads_come_back(three_t
         (("usu", COARSE, SCORES), {"temperature": 0}, ValueError, "temperature must be positive"),
         (("nearest", COARSE, SCORES), {"potential": "x"}, ValueError, "potential must be one of"),
         (("usu", COARSE, SCORES), {"mass": "sum"}, ValueError, "mass must be one of"),
+        (("nearest", COARSE, SCORES), {"negative": "flip"}, ValueError, "negative must be"),
         (("usu", COARSE, SCORES), {"seed": "x"}, TypeError, "seed must be an integer"),
         (("usu", COARSE, SCORES), {"seed": 10**30}, ValueError, "seed must lie in"),
         (

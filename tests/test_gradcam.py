@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import pytorch_grad_cam as library
 import torch
-from networks import SmallViT, fingerprint, small_cnn
+from networks import Residual, SmallViT, fingerprint, small_cnn
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
 from torch import nn
@@ -81,7 +81,30 @@ def test_cells_at_the_last_layer_sum_to_logit_less_bias(model, batch, name):
     assert torch.allclose(found.values.sum((1, 2)), logits, rtol=1e-5, atol=1e-6)
 
 
-def test_finercam_cells_sum_to_the_logits_lead_over_its_neighbours():
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_follows_in_place_does_not_overwrite_the_layers_output(batch, name):
+    expected, found = (
+        find_source(name)(Residual(in_place).eval(), batch, TARGETS, "norm").values
+        for in_place in (False, True)
+    )
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["gradcam", "hirescam"])
+def test_gradcam_by_hand_before_a_sum_and_a_relu_in_place(batch, name):
+    model = Residual(in_place=True).eval()
+    with torch.no_grad():
+        shortcut = model.first(batch)
+        cells = model.norm(model.second(shortcut))
+        weights = model.head.weight[TARGETS][:, :, None, None] / cells[0, 0].numel()
+        gradients = weights * (cells + shortcut > 0)
+    if name == "gradcam":
+        gradients = gradients.mean((2, 3), keepdim=True)
+    found = find_source(name)(model, batch, TARGETS, "norm").values
+    torch.testing.assert_close(found, (gradients * cells).sum(1))
+
+
+def test_finercam_differentiates_the_lead_and_its_weights():
     model = small_cnn()
     nn.init.zeros_(model[-1].bias)
     inputs = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(5))
@@ -307,8 +330,8 @@ def test_activations_are_recorded_in_the_first_pass_only(model, batch, name):
     handle = model[0].register_forward_hook(lambda *_: hooks.append(len(layer._forward_hooks)))
     find_source(name)(model, batch, TARGETS, "4")
     handle.remove()
-    assert hooks[0] == 2
-    assert hooks[-1] == 0
+    assert hooks[0] == 3  # two of the library, and the one by which the network goes on with a copy
+    assert hooks[-1] == 1
 
 
 @pytest.mark.parametrize("name", ["scorecam", "ablationcam"])

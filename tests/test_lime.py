@@ -1,5 +1,7 @@
 """Explanations of the lime package: each superpixel's weight is what its pixels sum to."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,17 @@ def test_pixels_sum_to_the_weights(model, image):
     assert np.std(weights) > 1e-6
     assert (found.mass, found.target, tuple(found.coarse.shape)) == ("total", 3, (6,))
     assert np.allclose(sums_of(found, explanation), weights, atol=1e-5 * np.abs(weights).max())
+
+
+def test_on_a_device(model, image, device):
+    explanation = explanation_of(model, image)
+    found = lime.upsample(explanation, image.to(device), small_cnn().to(device), 3, **OPTIONS)
+    assert found.neighbourhoods.device.type == found.attribution.device.type == device.type
+    assert np.allclose(
+        sums_of(replace(found, attribution=found.attribution.cpu()), explanation),
+        [weight for _, weight in sorted(explanation.local_exp[3])],
+        atol=1e-5,
+    )
 
 
 def test_a_batch_of_one(model, image):

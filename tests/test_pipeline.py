@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from networks import SmallViT, fingerprint, small_cnn
-from torch import nn
+from torch import Tensor, nn
 
 import usu
 from usu.layers import find_layer
@@ -133,6 +133,73 @@ def test_numpy_and_a_callable_that_is_no_model(model, inputs):
     assert isinstance(found.score_map, np.ndarray)
     again = usu.upsample(torch.from_numpy(coarse), inputs, model, 1, **OPTIONS)
     assert np.allclose(found.attribution, again.attribution.numpy(), atol=1e-6)
+
+
+LABELS = torch.arange(4).repeat_interleave(4).repeat(16, 1)  # (16, 16), four columns
+
+
+@pytest.mark.parametrize("kind", [lambda labels: labels, Tensor.numpy, Tensor.tolist, Tensor.int])
+def test_labels_of_any_kind_come_back_in_the_inputs(model, inputs, kind):
+    coarse = torch.tensor([1.0, -2.0, 3.0, 0.0])
+    expected = usu.upsample(coarse, inputs, model, 1, neighbourhoods=LABELS, **OPTIONS)
+    found = usu.upsample(coarse, inputs, model, 1, neighbourhoods=kind(LABELS), **OPTIONS)
+    both = usu.upsample(
+        coarse.expand(2, 4), inputs.expand(2, -1, -1, -1), model, 1, neighbourhoods=kind(LABELS), **OPTIONS
+    )
+    for one in (found, *both):
+        assert torch.equal(one.neighbourhoods, LABELS.to(one.neighbourhoods.dtype))
+        assert torch.allclose(one.attribution, expected.attribution, rtol=1e-3)
+
+
+def test_labels_in_numpy_where_the_inputs_are():
+    found = usu.upsample(
+        np.ones(4),
+        np.random.default_rng(0).random((3, 16, 16)),
+        lambda batch: batch.mean((2, 3)),
+        1,
+        neighbourhoods=LABELS,
+        **OPTIONS,
+    )
+    assert isinstance(found.neighbourhoods, np.ndarray)
+
+
+@pytest.mark.parametrize("kind", [Tensor.tolist, list, torch.Tensor.numpy])
+def test_labels_for_each_image(model, inputs, kind):
+    labels = torch.stack([LABELS, LABELS.T])
+    batch = torch.stack([inputs, inputs])
+    found = usu.upsample(torch.ones(2, 4), batch, model, 1, neighbourhoods=kind(labels), **OPTIONS)
+    assert all(torch.equal(one.neighbourhoods, own) for one, own in zip(found, labels, strict=True))
+    with pytest.raises(ValueError, match=r"neighbourhoods of coarse must be one label map .*, 2, got 1"):
+        usu.upsample(torch.ones(2, 4), batch, model, 1, neighbourhoods=kind(labels[:1]), **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("coarse", "labels", "error", "message"),
+    [
+        (torch.ones(3), LABELS, ValueError, "neighbourhoods has the label 3"),
+        (torch.ones(5), LABELS, ValueError, "neighbourhoods has no pixel for label 4"),
+        (torch.ones(4), LABELS[:8], ValueError, "label map of the lattice's shape"),
+        (torch.ones(4), LABELS.float(), TypeError, "neighbourhoods must be integer labels"),
+        (torch.ones(20, 20), None, ValueError, "coarse has a grid of"),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused_before_scores(model, inputs, coarse, labels, error, message):
+    seen = []
+
+    def source(model, batch, targets, layer):
+        return usu.CoarseMap(coarse[None], neighbourhoods=labels)
+
+    def further(model, batch, targets, layer):
+        return usu.CoarseMap(torch.ones(1, 2, 2), further=(coarse[None],))
+
+    handle = model.register_forward_hook(lambda *_: seen.append(1))
+    with pytest.raises(error, match=message):
+        usu.upsample(coarse, inputs, model, 1, neighbourhoods=labels, **OPTIONS)
+    for own in (source, further) if labels is None else (source,):
+        with pytest.raises(error, match=message):
+            usu.explain(model, inputs, 1, source=own, **OPTIONS)
+    handle.remove()
+    assert len(seen) <= 3  # the answers to explain, once for each call
 
 
 def test_vision_transformer_and_non_square_inputs():

@@ -42,6 +42,7 @@ def make(coarse: object = ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))) -> Explanation:
         settings={},
         forward_passes=42,
         source="gradcam",
+        unit="logits",
     )
 
 
@@ -112,7 +113,7 @@ def test_colours_that_are_not_clipped_do_not_say_so(explanation):
 
 
 def test_a_given_map_has_no_known_unit(explanation):
-    (label,) = bar_labels(plot.overlay_figure(replace(explanation, source="given")))
+    (label,) = bar_labels(plot.overlay_figure(replace(explanation, source="given", unit=None)))
     assert "units of the coarse map" in label
 
 

@@ -152,6 +152,15 @@ def test_verdicts_are_those_of_check_desiderata():
     assert entry["verdicts"]["bilinear"]["D1"]["verdict"] == "violated"
 
 
+def test_verdicts_are_of_the_recorded_order_in_negative_cells():
+    record = reports.signed()
+    assert float(record.coarse.min()) < 0
+    for negative, verdict in {"same": "satisfied", "opposite": "violated"}.items():
+        found = Entry(replace(record, settings={**record.settings, "negative": negative})).plain()["verdicts"]
+        assert found["usu"]["D2"]["verdict"] == "satisfied"
+        assert found["hybrid"]["D2"]["verdict"] == verdict  # which has no other order
+
+
 def test_superpixels_have_no_verdict_on_interpolation():
     assert set(Entry(reports.superpixels()).plain()["verdicts"]) == {"usu", "iwmr", "hybrid", "nearest"}
 
@@ -283,8 +292,18 @@ def test_command_refuses_bad_input(tmp_path, capsys):
         == 2
     )
     assert cli.main(["report", str(tmp_path / "names.txt"), "-o", str(tmp_path / "a.html")]) == 2
+    for out in (one, str(tmp_path), str(tmp_path / "other.npz")):
+        assert cli.main(["report", one, "-o", out]) == 2
+    page = str(tmp_path / "page.html")
+    (tmp_path / "page.html").write_bytes((tmp_path / "one.npz").read_bytes())  # any name may be an input's
+    assert cli.main(["report", page, "-o", page]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 7
+    assert "would replace an explanation by its page" in lines[3]
+    assert f"is a folder: name the page, such as {tmp_path / 'report.html'}" in lines[4]
+    assert "would replace an explanation" in lines[5]
+    assert "would replace an explanation" in lines[6]
+    assert usu.Explanation.load(one).target == usu.Explanation.load(page).target == reports.signed().target
     assert "there is no folder" in lines[0]
     assert "has 0 lines" in lines[1]
     assert "is not an explanation" in lines[2]

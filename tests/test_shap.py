@@ -209,6 +209,19 @@ def test_bad_values(model, batch, change, message):
         SOURCE(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"max_evals": 3}, ValueError, "max_evals must be at least 4, got 3"),
+        ({"max_evals": "a"}, TypeError, "max_evals must be an integer, got 'a'"),
+        ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+    ],
+)
+def test_bad_settings(options, error, message):
+    with pytest.raises(error, match=message):
+        ShapSource(**options)
+
+
 def test_training_mode_is_refused(model, batch):
     with pytest.raises(ValueError, match="training mode"):
         SOURCE(model.train(), batch, TARGETS, None)

@@ -12,7 +12,9 @@ from torch import nn
 from torchvision.models.swin_transformer import SwinTransformer
 
 import usu
+from usu.adapters.rise import Rise
 from usu.models import load_classifier
+from usu.names import unit_of
 from usu.sources import SOURCES, find_source
 
 NAMES = (
@@ -117,6 +119,98 @@ def test_model_is_left_as_it_was_where_the_pipeline_fails(name, failing_call):
         usu.explain(model, images(1, 16, 16)[0], 2, source=name, **OPTIONS)
     assert fingerprint(model) == before
     assert list(model.modules()) == modules
+
+
+BY_GRADIENTS = [name for name in NAMES if name not in ("rise", "occlusion", *SUPERPIXELS)]
+
+
+@pytest.mark.parametrize("name", BY_GRADIENTS)
+def test_inference_mode_is_told_to_be_left(name):
+    model, image = network_for(name), images(1, 16, 16)[0]
+    before = fingerprint(model)
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"leave it first, or use torch.no_grad\(\)"):
+        usu.explain(model, image, 2, source=name, **OPTIONS)
+    assert fingerprint(model) == before
+
+
+@pytest.mark.parametrize("name", BY_GRADIENTS)
+def test_inputs_of_inference_mode_are_like_any(name):
+    model, image = network_for(name), images(1, 16, 16)[0]
+    expected = usu.explain(model, image, 2, source=name, **OPTIONS)
+    with torch.inference_mode():
+        image = image.clone()
+    assert torch.equal(usu.explain(model, image, 2, source=name, **OPTIONS).attribution, expected.attribution)
+
+
+def test_inference_mode_in_mode_complete():
+    with torch.inference_mode(), pytest.raises(ValueError, match="leave it first"):
+        usu.explain(small_cnn(), images(1, 16, 16)[0], 2, mode="complete", passes=9)
+
+
+@pytest.mark.parametrize("name", BY_GRADIENTS)
+def test_a_model_of_inference_mode_is_to_be_made_outside(name):
+    with torch.inference_mode():
+        model = network_for(name)
+    with pytest.raises(ValueError, match="make or load the model outside of it"):
+        usu.explain(model, images(1, 16, 16)[0], 2, source=name, **OPTIONS)
+
+
+class Parameterless(nn.Module):
+    """Cells of 4 × 4 pixels and their mean, one class for each channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.PixelUnshuffle(4)
+
+    def forward(self, batch):
+        return self.cells(batch).mean((2, 3))
+
+
+def test_a_model_without_parameters():
+    model, image = Parameterless().eval(), images(1, 16, 16)[0]
+    with pytest.raises(ValueError, match=r"gradcam needs a model with parameters, .* such as 'occlusion'"):
+        usu.explain(model, image, 2, source="gradcam", **OPTIONS)
+    assert usu.explain(model, image, 2, source="occlusion", **OPTIONS).coarse.any()
+
+
+def a_probability(outputs):
+    return outputs.softmax(1)[:, 2]
+
+
+LOGITS = ("gradcam", "hirescam", "xgradcam", "fullgrad", *SUPERPIXELS, "occlusion", "integrated-gradients")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_unit_is_the_answers_where_the_source_has_one(name):
+    model, image = network_for(name), images(1, 16, 16)[0]
+    known = name in LOGITS or name == "rise"
+    of_class = unit_of(usu.explain(model, image, 2, source=name, **OPTIONS))
+    assert of_class == ("logits" if name in LOGITS else "probability" if known else "units of the coarse map")
+    if name != "finercam":  # which compares classes
+        own = unit_of(usu.explain(model, image, a_probability, source=name, **OPTIONS))
+        assert own == ("units of the answer" if known else "units of the coarse map")
+
+
+@pytest.mark.parametrize(
+    ("output", "unit"),
+    [("logit", "logits"), ("probability", "probability"), (torch.relu, "units of the answer")],
+)
+def test_the_unit_of_rises_own_output(output, unit, tmp_path):
+    found = usu.explain(
+        small_cnn(), images(1, 16, 16)[0], 2, source=Rise(cells=2, masks=20, output=output), **OPTIONS
+    )
+    assert unit_of(found) == unit
+    found.save(tmp_path / "rise.npz")
+    assert unit_of(usu.Explanation.load(tmp_path / "rise.npz")) == unit
+
+
+def test_the_unit_of_a_complete_map_is_the_answers():
+    options = {"mode": "complete", "passes": 9, **OPTIONS}
+    assert unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], 2, **options)) == "probability"
+    assert (
+        unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], a_probability, **options))
+        == "units of the answer"
+    )
 
 
 @pytest.mark.parametrize("name", ["rollout", "rise", "occlusion", "integrated-gradients"])

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 import torch
-from networks import SmallViT, fingerprint, small_cnn
+from networks import Residual, SmallViT, fingerprint, small_cnn
 from torch import nn
 from torchcam import methods
 
@@ -79,6 +79,16 @@ def test_gradcams_cells_sum_to_the_logit_less_its_bias(model, batch):
         raw = coarse_of(upsample(extractor, batch, TARGETS, **OPTIONS))
     logits = (model(batch) - model[-1].bias)[range(3), TARGETS]
     assert torch.allclose(raw.sum((1, 2)), logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if name != "CAM"])
+def test_what_follows_in_place_does_not_overwrite_the_layers_output(batch, name):
+    maps = []
+    for in_place in (False, True):
+        with extractor_of(name, Residual(in_place).eval(), "norm") as extractor:
+            torch.manual_seed(7)
+            maps.append(coarse_of(upsample(extractor, batch, TARGETS, **OPTIONS)))
+    assert torch.equal(*maps)
 
 
 def test_it_is_what_usu_upsample_makes_of_the_same_map(model, batch):

@@ -8,7 +8,7 @@ import pytest
 import pytorch_grad_cam as library
 import torch
 import torchvision
-from networks import SmallViT, fingerprint, small_cnn
+from networks import Residual, SmallViT, fingerprint, small_cnn
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import (
     ClassifierOutputReST,
@@ -85,6 +85,29 @@ def test_raw_maps_are_redistributed_and_then_scaled(model, batch, name, device):
     found = upsampled(cam_of(name, model), **OPTIONS)(batch, targets(name))
     expected = scaled([explanation.attribution.cpu() for explanation in explanations])
     assert np.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_follows_in_place_does_not_overwrite_the_layers_output(batch, name):
+    maps = []
+    for in_place in (False, True):
+        model = Residual(in_place).eval()
+        before = fingerprint(model)
+        cam = cam_of(name, model, ["norm"])
+        hooked = fingerprint(model)
+        maps.append(upsampled(cam, **OPTIONS)(batch, targets(name)))
+        assert fingerprint(model) == hooked != before
+    assert np.array_equal(*maps)
+
+
+def test_inference_mode_is_told_to_be_left(model, batch):
+    with library.GradCAM(model, [model[4]]) as cam:
+        expected = upsampled(cam, **OPTIONS)(batch, targets("GradCAM"))
+        with torch.inference_mode(), pytest.raises(ValueError, match="leave it first"):
+            upsampled(cam, **OPTIONS)(batch, targets("GradCAM"))
+        with torch.inference_mode():
+            batch = batch.clone()
+        assert np.array_equal(upsampled(cam, **OPTIONS)(batch, targets("GradCAM")), expected)
 
 
 def recording(method):

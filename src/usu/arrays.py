@@ -84,6 +84,19 @@ def check_choice(value: Any, choices: Sequence[str], name: str) -> None:
         raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}")
 
 
+def check_count(value: Any, name: str, least: int) -> None:
+    """Refuse what is not an integer of at least `least`.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: a smaller one.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
 def as_number(value: Any, name: str) -> float:
     """Return a real number as a float; one beyond every float becomes infinite.
 

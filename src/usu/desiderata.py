@@ -5,7 +5,7 @@ Each verdict compares one residual with one tolerance. All are relative, measure
 | name   | residual                                                                                         |
 |--------|--------------------------------------------------------------------------------------------------|
 | D1     | mean over cells of abs(Σ Ã - M_k), over the mean of abs(M_k)                                      |
-| D2     | largest Ã(y) - Ã(x) in one cell with s(x) >= s(y) and M_k >= 0                                    |
+| D2     | largest Ã(y) - Ã(x) in one cell with s(x) >= s(y) and M_k >= 0; of any sign with "opposite"       |
 | D3     | largest difference of log(Ã(x) / Ã(y)) between base scores, for one fixed s(x) - s(y)             |
 | D4     | largest change of a pixel's value when only data outside its cell changes                        |
 | D1-G   | as D1, with the mass M̃_k that the operator promises in place of M_k (eq. 13 for Soft IWMR)        |
@@ -45,7 +45,7 @@ from usu.findings import (
     monotonicity,
 )
 from usu.lattice import lattice_size
-from usu.operators import Mass, gather
+from usu.operators import Mass, Negative, gather
 from usu.potentials import Potential
 from usu.probes import Subject
 from usu.upsamplers import UPSAMPLERS, Upsampler, find_upsampler
@@ -106,6 +106,7 @@ def check_desiderata(
     importance_temperature: float | None = None,
     potential: Potential = "tensor",
     mass: Mass = "density",
+    negative: Negative = "same",
     seed: int = 0,
 ) -> DesiderataReport:
     """Measure which of the paper's desiderata an upsampler meets (table 2).
@@ -123,6 +124,8 @@ def check_desiderata(
         importance_temperature: ε_Λ of the built-in upsamplers; `temperature` if None.
         potential: φ of the built-in upsamplers.
         mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k, and a callable gets a_k / |N_k|.
+        negative: "same" or "opposite", of "usu"; with "opposite", which keeps the order of pixels there, D2
+            counts the cells of negative mass, too.
         seed: of the probes.
 
     Returns:
@@ -146,6 +149,7 @@ def check_desiderata(
         importance_temperature=importance_temperature,
         potential=potential,
         mass=mass,
+        negative=negative,
     )
     values = check_finite(as_floats(coarse, "coarse").detach(), "coarse")
     if neighbourhoods is not None:
@@ -166,7 +170,7 @@ def check_desiderata(
         runs = subject.probe(budget, importance_temperature or temperature)
         findings = {
             "D1": completeness(subject, runs, [run.masses for run in runs]),
-            "D2": monotonicity(subject, runs),
+            "D2": monotonicity(subject, runs, negative),
             "D3": conditioning(subject, runs),
             **locality(subject, runs),
             "D1-G": generalised_completeness(subject, runs),

@@ -41,7 +41,7 @@ class Explanation:
     """A pixel map and every stage that led to it, for one input.
 
     Arrays are of the caller's kind; after `load` they are NumPy's. Attribution has the unit of a density:
-    its values sum to the coarse map's mass, in the unit of the source (a logit, for Grad-CAM).
+    its values sum to the coarse map's mass, in the unit of the source (logits, for Grad-CAM of a class).
 
     Attributes:
         attribution: (H, W), the pixel map.
@@ -54,10 +54,11 @@ class Explanation:
         h_map: (H, W), the H-map of `score_map`.
         score_map: (H, W) in [0, 1], the merged score matrix Φ that mass was shared by.
         target: class index, or the name of the callable that was explained.
-        probability: softmax probability of the target (the model's own output value where the outputs
-            already are probabilities); None for a callable.
+        probability: the target's entry in a softmax of the model's outputs, also where these already are
+            probabilities; None for a callable.
         mode: "usu", "iwmr", "hybrid" or "complete".
         mass: "density" or "total", the convention of `coarse`.
+        unit: of the mass, such as "logits", where the source says one.
         settings: what the map was computed with, as plain values.
         forward_passes: images that went through the model, for the source and the scores together.
         source: the attribution source; "given" for a map of the caller's. In mode "complete", whose coarse
@@ -87,6 +88,7 @@ class Explanation:
     neighbourhoods: Array | None = None
     further: tuple[Array, ...] = ()
     placement: Placement | None = None
+    unit: str | None = None
     versions: dict[str, str] = field(default_factory=library_versions)
 
     def __repr__(self) -> str:

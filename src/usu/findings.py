@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from usu.masses import mass_error
+from usu.operators import Negative
 from usu.probes import Data, Run, Subject
 
 Verdict: TypeAlias = Literal["satisfied", "violated", "not applicable"]
@@ -118,12 +119,15 @@ def global_conservation(subject: Subject, runs: Sequence[Run]) -> Finding:
     return _finding(residuals[worst], subject.tolerance, witness)
 
 
-def monotonicity(subject: Subject, runs: Sequence[Run]) -> Finding:
-    """Look in each cell of non-negative mass for a pixel that a pixel of no better score exceeds."""
+def monotonicity(subject: Subject, runs: Sequence[Run], negative: Negative = "same") -> Finding:
+    """Look in each cell for a pixel that a pixel of no better score exceeds.
+
+    Cells of negative mass count where `negative` is "opposite", which is there to keep their order.
+    """
     # Sorting is what costs, and the runs have few score maps between them.
     distinct = {id(run.scores): run.scores for run in runs}
     orders = {key: _ordered(subject, scores) for key, scores in distinct.items()}
-    inversions = [_worst_inversion(subject, run, orders[id(run.scores)]) for run in runs]
+    inversions = [_worst_inversion(subject, run, orders[id(run.scores)], negative) for run in runs]
     worst = max(range(len(runs)), key=lambda index: inversions[index][0])
     residual, group = inversions[worst]
 
@@ -176,7 +180,7 @@ def _ordered(subject: Subject, scores: Tensor) -> _Order:
     return _Order(pixels, starts, pixels[starts], groups, bounds)
 
 
-def _worst_inversion(subject: Subject, run: Run, order: _Order) -> tuple[float, int]:
+def _worst_inversion(subject: Subject, run: Run, order: _Order, negative: Negative) -> tuple[float, int]:
     """Return the largest relative inversion, and the group whose smallest value it is."""
     values = run.pixels.flatten().numpy()[order.pixels]
     smallest = np.minimum.reduceat(values, order.starts)
@@ -185,7 +189,8 @@ def _worst_inversion(subject: Subject, run: Run, order: _Order) -> tuple[float, 
     for start, end in itertools.pairwise(order.bounds.tolist()):
         np.maximum.accumulate(leader[start:end], out=leader[start:end])
     masses = run.masses if run.promised is None else run.promised
-    unit = torch.where(masses >= 0, subject.scale(run), math.inf).flatten().numpy()
+    counted = masses >= (0 if negative == "same" else -math.inf)
+    unit = torch.where(counted, subject.scale(run), math.inf).flatten().numpy()
     relative = (leader - smallest) / unit[order.cells]
     worst = int(relative.argmax())
     return float(relative[worst]), worst

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 _POOLING = (
     nn.AdaptiveAvgPool2d,
@@ -46,24 +47,30 @@ class SpatialLayer:
             raise ValueError(
                 f"layer {self.name!r} gives a {type(output).__name__}; name one that gives a tensor"
             )
-        if output.dim() == 4:
-            last = self._has_channels_last(tuple(output.shape[1:]), size)
-            return output.permute(0, 3, 1, 2) if last else output
-        shape = token_grid(output.shape[1], size) if output.dim() == 3 else None
-        if shape is None:
-            raise ValueError(
-                f"layer {self.name!r} gives an output of shape {tuple(output.shape)}, which is neither "
-                f"(B, C, h, w) nor (B, h, w, C) nor tokens (B, N, C) on a grid of the inputs' proportions "
-                f"{tuple(size)}"
-            )
-        patches = output[:, output.shape[1] - shape[0] * shape[1] :]
-        return patches.transpose(1, 2).reshape(len(output), -1, *shape)
+        return grid_of(output, size, f"layer {self.name!r} gives an output", self.module)
 
-    def _has_channels_last(self, shape: Sequence[int], size: Sequence[int]) -> bool:
-        first, last = _stretch(shape[1:], size), _stretch(shape[:2], size)
-        if first != last:
-            return last < first
-        return _is_linear_over(self.module, shape[2])
+
+def grid_of(values: Tensor, size: Sequence[int], name: str, module: nn.Module | None = None) -> Tensor:
+    """Return what a layer gave, or shares of its values, as (B, C, h, w); see `SpatialLayer.grid_of`.
+
+    Raises:
+        ValueError: the values, which errors call `name`, are neither spatial nor a grid of tokens.
+    """
+    shape = tuple(values.shape)
+    if len(shape) == 4:
+        first, last = _stretch(shape[2:], size), _stretch(shape[1:3], size)
+        channels_last = last < first
+        if first == last and module is not None:
+            channels_last = _is_linear_over(module, shape[3])
+        return values.permute(0, 3, 1, 2) if channels_last else values
+    found = token_grid(shape[1], size) if len(shape) == 3 else None
+    if found is None:
+        raise ValueError(
+            f"{name} of shape {shape}, which is neither (B, C, h, w) nor (B, h, w, C) nor tokens (B, N, C) "
+            f"on a grid of the inputs' proportions {tuple(size)}; name another layer"
+        )
+    patches = values[:, shape[1] - math.prod(found) :]
+    return patches.transpose(1, 2).reshape(len(patches), -1, *found)
 
 
 def _stretch(cells: Sequence[int], size: Sequence[int]) -> float:
@@ -165,7 +172,7 @@ def _last_with_cells(model: nn.Module, inputs: Tensor, score: Callable[[Any], Te
 
     handles = [module.register_forward_hook(remember(name)) for name, module in model.named_modules()]
     try:
-        with frozen(model), torch.enable_grad():
+        with differentiable(model):
             answer = score(model(inputs.detach().requires_grad_())).sum()
             for layer, output in reversed(_on_the_stream(seen) if answer.requires_grad else []):
                 (gradient,) = torch.autograd.grad(answer, output, retain_graph=True, allow_unused=True)
@@ -219,6 +226,56 @@ def frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """Record gradients by a model's inputs, also under `torch.no_grad()`, and none by its parameters.
+
+    Raises:
+        ValueError: `torch.inference_mode()` is on, or was when the model was made.
+    """
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "gradients are needed here, and torch.inference_mode() allows none: leave it first, or use "
+            "torch.no_grad(), under which they can be had"
+        )
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError(
+            "gradients are needed here, and the model's parameters, made under torch.inference_mode(), allow "
+            "none: make or load the model outside of it"
+        )
+    with frozen(model), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def kept_apart(layers: Iterable[nn.Module]) -> Iterator[None]:
+    """Let the network go on with a copy of each layer's output, so that what hooks keep of it stays as it is.
+
+    Otherwise a ReLU or a sum in place overwrites what a hook has kept, while the gradient that the hook gets
+    is by the values from before.
+    """
+    handles: list[RemovableHandle] = []
+    try:
+        for layer in layers:
+            handles.extend(_go_on_with_a_copy(layer))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _go_on_with_a_copy(layer: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
+    def copy(_: nn.Module, __: Any, output: Any) -> Any:
+        return output.clone() if isinstance(output, Tensor) else output
+
+    def be_last(*_: Any) -> None:  # some libraries add hooks of their own later on
+        hooks = layer._forward_hooks
+        hooks[copying.id] = hooks.pop(copying.id)
+
+    copying = layer.register_forward_hook(copy)
+    return copying, layer.register_forward_pre_hook(be_last)
 
 
 def _some(modules: dict[str, nn.Module], most: int = 12) -> str:

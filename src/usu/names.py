@@ -28,9 +28,6 @@ SOURCE_NAMES = {
     "lime": "LIME",
     "integrated-gradients": "Integrated gradients",
 }
-_LOGITS = ("gradcam", "hirescam", "xgradcam", "fullgrad", "occlusion", "shap", "lime", "integrated-gradients")
-_UNITS = dict.fromkeys(_LOGITS, "logits") | {"rise": "probability"}
-_UNITS_OF_OUTPUT = {"probability": "probability", "logit": "logits"}
 
 
 def coarse_title(explanation: Explanation) -> str:
@@ -41,9 +38,7 @@ def coarse_title(explanation: Explanation) -> str:
 
 def unit_of(explanation: Explanation) -> str:
     """Return the unit of a coarse map's mass."""
-    if explanation.mode == "complete":
-        return _UNITS_OF_OUTPUT.get(explanation.settings["output"], "units of the answer")
-    return _UNITS.get(explanation.source, "units of the coarse map")
+    return explanation.unit or "units of the coarse map"
 
 
 def cells_of(explanation: Explanation) -> str:

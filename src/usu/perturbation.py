@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from usu.arrays import Array, as_floats, check_finite, like
+from usu.arrays import Array, as_floats, check_count, check_finite, like
 from usu.fill import Baselines, make_fill
-from usu.layers import frozen
+from usu.layers import differentiable
 from usu.targets import Output, Targets, answers, check_targets, find_link, probabilities
 
 ForwardFunc: TypeAlias = Callable[[Any], Any]
@@ -61,10 +61,7 @@ class Perturbation:
         classes: Sequence[str] | None = None,
     ) -> None:
         check_evaluation_mode(forward_func)
-        if isinstance(perturbations_per_eval, bool) or not isinstance(perturbations_per_eval, int):
-            raise TypeError(f"perturbations_per_eval must be an integer, got {perturbations_per_eval!r}")
-        if perturbations_per_eval < 1:
-            raise ValueError(f"perturbations_per_eval must be at least 1, got {perturbations_per_eval}")
+        check_count(perturbations_per_eval, "perturbations_per_eval", 1)
         self.inputs, self.batched = check_inputs(inputs)
         self.targets = check_targets(target, len(self.inputs), self.batched, classes)
         self._link = find_link(output)
@@ -89,8 +86,8 @@ class Perturbation:
         self._bar.close()
 
     def give(self, tensor: Tensor) -> Any:
-        """Return a tensor in the kind of the caller's inputs."""
-        return like(tensor, self._caller)
+        """Return a tensor in the kind and on the device of the caller's inputs."""
+        return like(tensor.to(self.inputs.device), self._caller)
 
     def without(self, requests: Sequence[Request]) -> list[Tensor]:
         """Return f_t of each image with one segment replaced, (P,) per request."""
@@ -125,7 +122,7 @@ class Perturbation:
     def _first_order(self, image: int) -> Tensor:
         model, inputs = self._forward_func, self.inputs[[image]].clone().requires_grad_()
         assert isinstance(model, nn.Module), "of other callables nobody knows the gradients"
-        with frozen(model), torch.enable_grad():
+        with differentiable(model):
             answer = answers(model(inputs), [self.targets[image]], self._link)
             self.passes[image] += 1
             if not answer.requires_grad:
@@ -200,6 +197,8 @@ def check_inputs(inputs: Array) -> tuple[Tensor, bool]:
     tensor = check_finite(as_floats(inputs, "inputs").detach(), "inputs")
     if tensor.dim() not in (3, 4):
         raise ValueError(f"inputs must be (C, H, W) or a batch (B, C, H, W), got {tuple(tensor.shape)}")
+    if tensor.is_inference():  # by which no gradient goes
+        tensor = tensor.clone()
     return (tensor, True) if tensor.dim() == 4 else (tensor[None], False)
 
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from usu.arrays import Array, as_floats, as_tensor, check_choice, check_finite, like
+from usu.arrays import Array, as_floats, as_labels, as_tensor, check_choice, check_finite, like
 from usu.complete import owen_map, pixel_scores
 from usu.explanation import Explanation
 from usu.operators import Mass
@@ -20,8 +21,8 @@ from usu.refinement import Refinement, h_map
 from usu.scoring import find_method
 from usu.segmentation import Hierarchy, check_image, segment
 from usu.settings import Settings
-from usu.sources import CoarseMap, Source, check_coarse_map, find_source
-from usu.targets import Targets, check_outputs, name_of
+from usu.sources import CoarseMap, Source, check_cells, check_coarse_map, find_source
+from usu.targets import Targets, check_outputs, name_of, unit_of_answer
 from usu.upsamplers import upsample_all
 
 MODES = ("usu", "iwmr", "hybrid", "complete")
@@ -168,7 +169,15 @@ def _given(
     ]
     if len(values) != len(perturbed.inputs):
         raise ValueError(f"coarse has {len(values)} maps for {len(perturbed.inputs)} inputs")
-    return check_coarse_map(CoarseMap(values, mass, neighbourhoods=neighbourhoods), len(values), "coarse")
+    labels = None if neighbourhoods is None else _labels(neighbourhoods, perturbed.inputs.device)
+    return check_coarse_map(CoarseMap(values, mass, neighbourhoods=labels), len(values), "coarse")
+
+
+def _labels(given: Array | Sequence[Array], device: torch.device) -> Tensor | list[Tensor]:
+    """Return the caller's label map (H, W), or one per image."""
+    if isinstance(given, list | tuple) and len(given) and np.ndim(given[0]) == 2:  # on any device each
+        return [as_labels(one, "neighbourhoods").to(device) for one in given]
+    return as_labels(given, "neighbourhoods").to(device)
 
 
 def _run(
@@ -180,6 +189,7 @@ def _run(
     settings: Settings,
 ) -> Any:
     """Segment, score and refine, redistribute: the whole pipeline, for a batch."""
+    check_cells(coarse, tuple(perturbed.inputs.shape[-2:]))
     pictures = _pictures(images, perturbed)
     placements = _placements(placement, perturbed)
     hierarchies = _hierarchies(settings, pictures)
@@ -194,6 +204,7 @@ def _run(
         if mode == "complete":
             score_map = _pixel_scores(record, score_map)
             record |= _owen(perturbed, own)
+            record["unit"] = unit_of_answer(perturbed.targets[image], settings.output)
         explanations.append(
             Explanation(
                 attribution=upsample_all(
@@ -221,6 +232,7 @@ def _record(
 ) -> dict[str, Any]:
     """Return the fields of an image's `Explanation` that say how it was got."""
     spent_before = coarse.forward_passes[image] if coarse.forward_passes else 0
+    labels = coarse.neighbourhoods_of(image)
     return {
         "partitions": tuple(labels for refined in refinements for labels in refined.partitions),
         "raw_scores": tuple(raw for refined in refinements for raw in refined.raw_scores),
@@ -234,7 +246,8 @@ def _record(
         "forward_passes": spent_before + perturbed.passes[image],
         "source": coarse.source,
         "layer": coarse.layer,
-        "neighbourhoods": coarse.neighbourhoods_of(image),
+        "unit": coarse.output and unit_of_answer(perturbed.targets[image], coarse.output),
+        "neighbourhoods": None if labels is None else perturbed.give(as_labels(labels, "neighbourhoods")),
     }
 
 

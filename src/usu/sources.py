@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from usu.arrays import Array, as_floats, check_choice, check_finite
-from usu.operators import Mass
-from usu.targets import Target
+from usu.operators import Mass, neighbourhoods_of
+from usu.targets import Output, Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,7 @@ class CoarseMap:
         neighbourhoods: (H, W) labels 0..K-1, where the cells are not a grid; or one label map per image.
         further: maps (B, h, w) on grids of other sizes that are to be redistributed and added, as FullGrad's.
         forward_passes: spent on each image; none where they are not known.
+        output: "logit", "probability" or a callable, where the values are in the unit of what it reads off.
     """
 
     values: Array | Sequence[Array]
@@ -35,6 +36,7 @@ class CoarseMap:
     neighbourhoods: Array | Sequence[Array] | None = None
     further: tuple[Array, ...] = ()
     forward_passes: tuple[int, ...] = ()
+    output: Output | None = None
 
     def neighbourhoods_of(self, image: int) -> Array | None:
         """Return the label map (H, W) of one image; None for a grid."""
@@ -116,13 +118,28 @@ def check_coarse_map(found: Any, count: int, origin: str = "source's values") ->
         for values in each:
             if check_finite(as_floats(values, name), name).dim() != axes:
                 raise ValueError(f"{name} must have {axes} axes per image, got {tuple(values.shape)}")
-    if isinstance(found.neighbourhoods, list | tuple) and len(found.neighbourhoods) != count:
+    labels: Any = found.neighbourhoods
+    several = isinstance(labels, list | tuple) or (labels is not None and labels.ndim == 3)
+    if several and len(labels) != count:
         raise ValueError(
-            f"source's neighbourhoods must be one label map for all or one per image, {count}, got "
-            f"{len(found.neighbourhoods)}"
+            f"neighbourhoods of {origin} must be one label map for all or one per image, {count}, got "
+            f"{len(labels)}"
         )
     check_choice(found.mass, ("density", "total"), "source's mass")
     passes = found.forward_passes
     if not isinstance(passes, tuple) or len(passes) not in (0, count):
         raise ValueError(f"source must count forward_passes for {count} images or none, got {passes!r}")
     return found
+
+
+def check_cells(found: CoarseMap, size: tuple[int, ...]) -> None:
+    """Refuse coarse maps whose cells do not fit images of `size` pixels, before passes are spent on them.
+
+    Raises:
+        ValueError: labels of another size, or not one for each value; a grid finer than the pixels.
+        TypeError: labels that are no integers.
+    """
+    for image, values in enumerate(found.values):
+        neighbourhoods_of(as_floats(values, "coarse"), size, found.neighbourhoods_of(image))
+        for grid in found.further_of(image):
+            neighbourhoods_of(as_floats(grid, "coarse"), size, None)

@@ -137,6 +137,14 @@ def find_link(output: Output) -> Link:
     return _LINKS[output]
 
 
+_UNITS = {"probability": "probability", "logit": "logits"}
+
+
+def unit_of_answer(target: Target, output: Output) -> str:
+    """Return the unit of f_t; a callable, be it target or output, answers in units of its own."""
+    return "units of the answer" if callable(target) or callable(output) else _UNITS[output]
+
+
 def answers(outputs: Any, targets: Sequence[Target], link: Link = _LINKS["logit"]) -> Tensor:
     """Return f_t of each image, (n,) in float32 or wider, differentiable where the outputs are.
 
@@ -189,11 +197,14 @@ def check_outputs(outputs: Any, count: int, indices: Sequence[int] = ()) -> Tens
         TypeError: not an array of numbers.
         ValueError: the wrong shape, values that are not finite, an index beyond the classes.
     """
-    scores = as_floats(outputs, "the result of forward_func")
+    try:
+        scores = as_floats(outputs, "the result of forward_func")
+    except (TypeError, ValueError) as problem:
+        raise type(problem)(f"{problem}; give a callable on the output as target") from None
     if scores.dim() != 2 or len(scores) != count:
         raise ValueError(
             f"forward_func must return ({count}, classes) outputs, got {tuple(scores.shape)}; for other "
-            "kinds of output, give a callable as target"
+            "kinds of output, give a callable on the output as target"
         )
     if not bool(scores.isfinite().all()):
         raise ValueError("forward_func returned NaN or infinite outputs; no score can be made of them")

@@ -43,6 +43,7 @@ class Setting:
             check_temperature(self.importance_temperature, "importance_temperature")
         check_potential(self.potential)
         check_choice(self.mass, ("density", "total"), "mass")
+        check_choice(self.negative, ("same", "opposite"), "negative")
 
     def densities(self, coarse: Array, scores: Array) -> Any:
         """Return the coarse map as densities, a_k / |N_k| where its values are totals."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
+from usu.arrays import check_count
 from usu.perturbation import check_evaluation_mode
 from usu.targets import Target, answers, check_targets
 
@@ -29,6 +31,17 @@ class Answer:
         """Return f_t of each image, (n,) in float32 or wider, differentiable where the model is."""
         self.passes += len(batch)
         return answers(self.model(batch), [self.target] * len(batch))
+
+
+def check_counts(source: Any, **least: int) -> None:
+    """Refuse a source of whose fields one is not an integer, or less than `least` says.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: a smaller one.
+    """
+    for name, smallest in least.items():
+        check_count(getattr(source, name), name, smallest)
 
 
 def each_image(

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from usu import pipeline
-from usu.adapters.answer import Answer, each_image
-from usu.arrays import Array, as_floats, as_labels, check_finite
+from usu.adapters.answer import Answer, check_counts, each_image
+from usu.arrays import Array, as_floats, as_labels, check_finite, check_number
 from usu.fill import Baselines, make_fill
 from usu.lattice import Grid, grid
-from usu.layers import frozen, token_grid
+from usu.layers import differentiable, grid_of
 from usu.operators import Mass
 from usu.perturbation import ForwardFunc, check_inputs
 from usu.segmentation import segment
@@ -114,22 +114,7 @@ def _cells(attributions: Tensor, size: Sequence[int]) -> Tensor:
             f"attributions of shape {shape} have the inputs' own size: they are at pixels already; if they "
             "are constant over features, pass the feature_mask"
         )
-    if len(shape) == 4:
-        channels_last = not _proportional(shape[2:], size) and _proportional(shape[1:3], size)
-        cells: Tensor = attributions.sum(-1 if channels_last else 1)
-        return cells
-    found = token_grid(shape[1], size) if len(shape) == 3 else None
-    if found is None:
-        raise ValueError(
-            f"attributions of shape {shape} are neither (B, C, h, w) nor tokens (B, N, C) on a grid of the "
-            f"inputs' proportions {tuple(size)}; name an earlier layer"
-        )
-    patches = attributions[:, shape[1] - math.prod(found) :]
-    return patches.sum(-1).reshape(len(patches), *found)
-
-
-def _proportional(cells: Sequence[int], size: Sequence[int]) -> bool:
-    return cells[0] * size[1] == cells[1] * size[0]
+    return grid_of(attributions, size, "attributions are").sum(1)
 
 
 def _features(attributions: Tensor, feature_mask: Tensor, inputs: Tensor) -> CoarseMap:
@@ -194,11 +179,18 @@ class IntegratedGradientsSource:
         cells: along the shorter side of the image.
         n_steps: of the Gauss-Legendre quadrature: one forward pass each.
         baselines: where the path starts; see `usu.fill.make_fill`.
+
+    Raises:
+        ValueError: a field out of its range.
+        TypeError: a count that is no integer.
     """
 
     cells: int = 14
     n_steps: int = 100
     baselines: Baselines = "zeros"
+
+    def __post_init__(self) -> None:
+        check_counts(self, cells=1, n_steps=1)
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
@@ -212,7 +204,7 @@ class IntegratedGradientsSource:
         jobs = each_image("integrated-gradients", model, inputs, targets, layer)
         cells = _square_cells(inputs.shape[-2:], self.cells)
         values = []
-        with frozen(model):
+        with differentiable(model):
             for image, answer in jobs:
                 attributions = IntegratedGradients(_with_gradients(answer)).attribute(
                     image,
@@ -226,6 +218,7 @@ class IntegratedGradientsSource:
             mass="total",
             source="integrated-gradients",
             forward_passes=tuple(answer.passes for _, answer in jobs),
+            output="logit",
         )
 
 
@@ -252,10 +245,17 @@ class OcclusionSource:
     Attributes:
         cells: along the shorter side of the image; one forward pass per cell, and one more.
         baselines: what replaces a cell; see `usu.fill.make_fill`.
+
+    Raises:
+        ValueError: a field out of its range.
+        TypeError: a count that is no integer.
     """
 
     cells: int = 14
     baselines: Baselines = "blur"
+
+    def __post_init__(self) -> None:
+        check_counts(self, cells=1)
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
@@ -286,6 +286,7 @@ class OcclusionSource:
             mass="total",
             source="occlusion",
             forward_passes=tuple(answer.passes for _, answer in jobs),
+            output="logit",
         )
 
 
@@ -303,6 +304,10 @@ class LimeSource:
         kernel_width: of the exponential kernel on that distance.
         baselines: what replaces a superpixel; see `usu.fill.make_fill`.
         seed: of the samples; the global generator of random numbers is left as it was.
+
+    Raises:
+        ValueError: a field out of its range.
+        TypeError: a count that is no integer.
     """
 
     superpixels: int = 64
@@ -310,6 +315,11 @@ class LimeSource:
     kernel_width: float = 0.25
     baselines: Baselines = "blur"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_counts(self, superpixels=1, n_samples=2, seed=0)
+        if check_number(self.kernel_width, "kernel_width") <= 0:
+            raise ValueError(f"kernel_width must be positive, got {self.kernel_width!r}")
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
@@ -347,6 +357,7 @@ class LimeSource:
             source="lime",
             neighbourhoods=labels,
             forward_passes=tuple(answer.passes for _, answer in jobs),
+            output="logit",
         )
 
     def _superpixels(self, image: Tensor) -> Tensor:

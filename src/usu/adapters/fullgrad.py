@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from usu.layers import frozen
+from usu.layers import differentiable
 from usu.perturbation import check_evaluation_mode
 from usu.sources import CoarseMap
 from usu.targets import Target, answers, check_targets
@@ -49,7 +49,7 @@ def terms(model: nn.Module, inputs: Tensor, score: Score) -> list[Term]:
         ValueError: the scores do not depend on the inputs; a batch norm without running statistics.
     """
     ran: list[tuple[str, nn.Module, list[Tensor]]] = []
-    with _recorded(model, ran), frozen(model), torch.enable_grad():
+    with _recorded(model, ran), differentiable(model):
         leaf = inputs.detach().requires_grad_()
         scores = score(model(leaf))
         (slope,) = (
@@ -95,6 +95,7 @@ def fullgrad(
         source="fullgrad",
         further=tuple(grid.to(inputs.dtype) for grid in further),
         forward_passes=(1,) * len(inputs),
+        output="logit",
     )
 
 

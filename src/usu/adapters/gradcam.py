@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from usu.adapters.cam_objects import curved_map, put_back, twice_differentiable
 from usu.adapters.upsampled_cam import upsampled as upsampled
-from usu.layers import SpatialLayer, find_layer, frozen
+from usu.layers import SpatialLayer, differentiable, find_layer, kept_apart
 from usu.perturbation import check_evaluation_mode
 from usu.sources import CoarseMap
-from usu.targets import Target, answers, check_outputs, check_targets
+from usu.targets import Output, Target, answers, check_outputs, check_targets
 
 try:
     import pytorch_grad_cam as library
@@ -68,7 +68,7 @@ def _lead(logits: Tensor, target: int, most: int = 3) -> Tensor:
 
 def _by_gradients(job: _Job) -> Any:
     """Return maps made of the layer's activations and the gradients of the scores."""
-    with frozen(job.cam.model), torch.enable_grad():
+    with differentiable(job.cam.model):
         _total(job).backward()
     activations, gradients = (tensor.numpy() for tensor in _recorded(job))
     return job.cam.get_cam_image(job.inputs, job.found.module, job.targets, activations, gradients, False)
@@ -76,7 +76,7 @@ def _by_gradients(job: _Job) -> Any:
 
 def _by_curvature(job: _Job) -> Any:
     """Return maps whose weights also take second derivatives, from the layer's output as it is."""
-    with frozen(job.cam.model), torch.enable_grad(), twice_differentiable():
+    with differentiable(job.cam.model), twice_differentiable():
         torch.autograd.grad(_total(job), job.inputs, create_graph=True, allow_unused=True)
         return curved_map(job.cam, job.inputs, job.found.module, job.targets, *_recorded(job))
 
@@ -144,6 +144,7 @@ class CamSource:
         score: what is differentiated, from the model's outputs and the targets to (B,); gradient-free
             methods take the targets' logits.
         tokens: whether the method works on the tokens of a vision transformer, whose channels come last.
+        output: "logit" where its values are shares of one.
     """
 
     name: str
@@ -151,6 +152,7 @@ class CamSource:
     strategy: Callable[[_Job], Any] = _by_gradients
     score: Score = answers
     tokens: bool = True
+    output: Output | None = None
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
@@ -168,9 +170,14 @@ class CamSource:
 
         Raises:
             ValueError: no such layer, or one without cells; too few targets or one out of range; a model in
-                training mode; tokens, for a method that needs channels.
+                training mode or without parameters; tokens, for a method that needs channels.
         """
         check_evaluation_mode(model, "model")
+        if next(model.parameters(), None) is None:
+            raise ValueError(
+                f"{self.name} needs a model with parameters, by which pytorch-grad-cam finds its device; "
+                "name another source, such as 'occlusion'"
+            )
         chosen = check_targets(targets, len(inputs), batched=True)
         first = chosen[:1]
         found, search = find_layer(model, inputs[:1], layer, lambda outputs: self.score(outputs, first))
@@ -189,6 +196,7 @@ class CamSource:
             undo.enter_context(put_back(model, found.module))
             cam = self.method(model, [found.module], grid)
             undo.callback(_release, cam)
+            undo.enter_context(kept_apart([found.module]))
             values = self.strategy(_Job(cam, found, inputs.detach(), chosen, self.score, seen))
         return CoarseMap(
             values=torch.from_numpy(np.ascontiguousarray(values)).to(inputs),
@@ -198,6 +206,7 @@ class CamSource:
             forward_passes=tuple(
                 sum(seen) // len(inputs) + search * (image == 0) for image in range(len(inputs))
             ),
+            output=self.output,
         )
 
 
@@ -242,10 +251,10 @@ def _ablation(model: nn.Module, layers: list[nn.Module], grid: Callable[[Tensor]
 # They run 16 and 32 images at a time, the library's defaults.
 _ScoreCAM, _AblationCAM = _without_bar(library.ScoreCAM), _without_bar(library.AblationCAM)
 
-gradcam = CamSource("gradcam", library.GradCAM)
-hirescam = CamSource("hirescam", library.HiResCAM)
+gradcam = CamSource("gradcam", library.GradCAM, output="logit")
+hirescam = CamSource("hirescam", library.HiResCAM, output="logit")
 gradcam_plus_plus = CamSource("gradcam++", library.GradCAMPlusPlus)
-xgradcam = CamSource("xgradcam", library.XGradCAM)
+xgradcam = CamSource("xgradcam", library.XGradCAM, output="logit")
 layercam = CamSource("layercam", library.LayerCAM)
 shapleycam = CamSource("shapleycam", library.ShapleyCAM, _by_curvature)
 finercam = CamSource("finercam", library.GradCAM, score=_finer)

@@ -40,7 +40,7 @@ def upsample(explanation: Any, inputs: Array, forward_func: ForwardFunc, target:
             f"target must be one of the classes that LIME explained, {sorted(explanation.local_exp)}, got "
             f"{target!r}; pass labels=({target!r},) and top_labels=None to explain_instance"
         )
-    segments = as_labels(explanation.segments, "explanation.segments")
+    segments = as_labels(explanation.segments, "explanation.segments").to(batch.device)
     if len(batch) != 1 or segments.shape != batch.shape[-2:]:
         raise ValueError(
             f"explanation is of one image of {tuple(segments.shape)} pixels, inputs are {tuple(batch.shape)}"

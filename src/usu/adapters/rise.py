@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from usu.adapters.answer import check_counts
 from usu.fill import Baselines, make_fill
 from usu.perturbation import check_evaluation_mode
 from usu.sources import CoarseMap
@@ -61,12 +62,7 @@ class Rise:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in {"cells": 2, "masks": 2, "perturbations_per_eval": 1, "seed": 0}.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, got {value!r}")
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+        check_counts(self, cells=2, masks=2, perturbations_per_eval=1, seed=0)
         if not 0 < self.shown < 1:
             raise ValueError(f"shown must be a probability between 0 and 1, got {self.shown!r}")
         find_link(self.output)
@@ -106,6 +102,7 @@ class Rise:
             mass="total",
             source="rise",
             forward_passes=(self.masks,) * len(inputs),
+            output=self.output,
         )
 
     def _importance(self, model: nn.Module, image: Tensor, fill: Tensor, target: Target) -> Tensor:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from usu.layers import frozen, token_grid
+from usu.layers import differentiable, token_grid
 from usu.perturbation import check_evaluation_mode
 from usu.sources import CoarseMap
 from usu.targets import Target, answers, check_targets
@@ -152,7 +152,7 @@ def rollout(
     if layer is not None:
         raise ValueError(f"layer must be None for source 'rollout', which goes through all, got {layer!r}")
     wanted = check_targets(list(targets), len(inputs), batched=True)
-    with frozen(model), torch.enable_grad():
+    with differentiable(model):
         with _Rollout(len(inputs)) as followed:
             outputs = model(inputs.detach().requires_grad_())
         total = answers(outputs, wanted).sum()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from usu import pipeline
-from usu.adapters.answer import Answer, each_image
+from usu.adapters.answer import Answer, check_counts, each_image
 from usu.arrays import Array
 from usu.fill import Baselines, make_fill
 from usu.perturbation import ForwardFunc, check_inputs
@@ -116,11 +116,18 @@ class ShapSource:
         max_evals: forward passes for each image, at least 4; all are spent if the number is even.
         baselines: what replaces hidden pixels; see `usu.fill.make_fill`.
         seed: of the order among rectangles of equal effect; the global generators are left as they were.
+
+    Raises:
+        ValueError: a field out of its range.
+        TypeError: a count that is no integer.
     """
 
     max_evals: int = 160
     baselines: Baselines = "blur"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_counts(self, max_evals=4, seed=0)
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
@@ -150,6 +157,7 @@ class ShapSource:
             source="shap",
             neighbourhoods=labels,
             forward_passes=tuple(answer.passes for _, answer in jobs),
+            output="logit",
         )
 
 

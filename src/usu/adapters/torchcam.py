@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from usu.arrays import Array
-from usu.layers import frozen
+from usu.layers import differentiable, kept_apart
 from usu.pipeline import explain
 from usu.sources import CoarseMap
 from usu.targets import Target, Targets, answers
@@ -102,7 +101,8 @@ def _raw_maps(
     """Return the extractor's signed maps (B, gh, gw) of each layer, and the passes spent on each image."""
     base._relu = False
     base.enable_hooks()
-    with _counted(base.model) as seen, frozen(base.model), torch.enable_grad():
+    layers = kept_apart(map(base.model.get_submodule, base.target_names))
+    with _counted(base.model) as seen, layers, differentiable(base.model):
         outputs = base.model(batch.detach().requires_grad_())
         maps = extractor(scores=outputs, normalized=False, **_wanted(targets))
     base.disable_hooks()

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from usu.adapters.cam_objects import curved_map, put_back, twice_differentiable
 from usu.adapters.fullgrad import grids
 from usu.arrays import check_choice
-from usu.layers import frozen
-from usu.perturbation import check_evaluation_mode
+from usu.layers import differentiable, frozen, kept_apart
+from usu.perturbation import check_evaluation_mode, check_inputs
 from usu.pipeline import upsample
 from usu.settings import Settings
 from usu.targets import Target
@@ -123,10 +123,13 @@ class UpsampledCam:
         check_evaluation_mode(model, "the model of cam")
         if targets is not None and len(targets) != len(input_tensor):
             raise ValueError(f"targets must be one per image, {len(input_tensor)}, got {len(targets)}")
-        inputs = input_tensor.to(self.base.device).detach().requires_grad_(self.base.uses_gradients)
+        inputs = check_inputs(input_tensor)[0].to(self.base.device)
+        inputs.requires_grad_(self.base.uses_gradients)
         with ExitStack() as undo:
             undo.enter_context(_untouched(model))
-            undo.enter_context(torch.enable_grad())
+            undo.enter_context(kept_apart(self.base.target_layers))
+            by_gradients = self.base.uses_gradients
+            undo.enter_context(differentiable(model) if by_gradients else torch.enable_grad())
             if not self.base.detach:
                 undo.enter_context(twice_differentiable())
             undo.enter_context(_in_place_of_its_maps(self.base, self._maps))

@@ -34,9 +34,7 @@ def report(options: argparse.Namespace) -> int:
     from usu.explanation import Explanation
     from usu.report import Entry, write
 
-    target = Path(options.out)
-    if not target.parent.is_dir():
-        raise ValueError(f"--out {options.out}: there is no folder {target.parent}")
+    target = _page(options.out, options.explanations)
     categories = _categories(options.classes)
     entries = []
     for path, name in zip(options.explanations, names_of(options.explanations), strict=True):
@@ -54,6 +52,18 @@ def report(options: argparse.Namespace) -> int:
     write(tqdm(entries, desc="explanations", unit="explanation", disable=silent), target)
     print(f"{'written to':<16}{target}: {target.stat().st_size / 1e6:.2f} MB, {len(entries)} explanation(s)")
     return 0
+
+
+def _page(out: str, explanations: Sequence[str]) -> Path:
+    """Return the file to write, if it is one that may be written, before time is spent on it."""
+    target = Path(out)
+    if target.is_dir():
+        raise ValueError(f"--out {out} is a folder: name the page, such as {target / 'report.html'}")
+    if not target.parent.is_dir():
+        raise ValueError(f"--out {out}: there is no folder {target.parent}")
+    if target.suffix == ".npz" or target.resolve() in [Path(path).resolve() for path in explanations]:
+        raise ValueError(f"--out {out} would replace an explanation by its page: name a file ending in .html")
+    return target
 
 
 def names_of(paths: Sequence[str]) -> list[str]:

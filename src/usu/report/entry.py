@@ -164,7 +164,7 @@ def _redistribution(record: Explanation) -> dict[str, Any]:
 
 def _verdicts(record: Explanation) -> dict[str, Any]:
     """Measure D1 to D4 for each upsampler that is defined on the record's cells, at its own ε."""
-    names = ("temperature", "importance_temperature", "potential")
+    names = ("temperature", "importance_temperature", "potential", "negative")
     setting = {name: record.settings[name] for name in names if name in record.settings}
     if setting.get("potential", "tensor") not in POTENTIALS:
         return {}
