@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from usu.arrays import Array
+from usu.arrays import Array, as_numpy
 from usu.files import written_whole
 from usu.operators import Mass
 from usu.placement import Padding, Placement
@@ -40,8 +40,9 @@ def library_versions() -> dict[str, str]:
 class Explanation:
     """A pixel map and every stage that led to it, for one input.
 
-    Arrays are of the caller's kind; after `load` they are NumPy's. Attribution has the unit of a density:
-    its values sum to the coarse map's mass, in the unit of the source (a logit, for Grad-CAM).
+    Arrays are of the caller's kind; after `load` they are NumPy's, and float32 in place of bfloat16, which
+    NumPy lacks. Attribution has the unit of a density: its values sum to the coarse map's mass, in the unit
+    of the source (a logit, for Grad-CAM).
 
     Attributes:
         attribution: (H, W), the pixel map.
@@ -168,9 +169,9 @@ class Explanation:
                 facts[item.name] = dataclasses.asdict(value)
             elif isinstance(value, tuple):
                 facts[item.name] = len(value)
-                arrays.update({f"{item.name}.{index}": _numpy(part) for index, part in enumerate(value)})
+                arrays.update({f"{item.name}.{index}": as_numpy(part) for index, part in enumerate(value)})
             elif isinstance(value, Tensor | np.ndarray):
-                arrays[item.name] = _numpy(value)
+                arrays[item.name] = as_numpy(value)
             else:
                 facts[item.name] = value
         arrays["facts"] = np.array(json.dumps(facts))
@@ -209,7 +210,3 @@ class Explanation:
             raise ValueError(
                 f"{os.fspath(path)!r} is not an explanation saved by usu: {problem}"
             ) from problem
-
-
-def _numpy(value: Array) -> np.ndarray[Any, Any]:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value

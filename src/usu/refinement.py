@@ -152,12 +152,15 @@ class Rules:
             raise ValueError(f"passes must be at least 2, the image and its fill, got {self.passes}")
         check_choice(self.kernel, KERNELS, "kernel")
         check_choice(self.mixing, MIXINGS, "mixing")
-        if self.threshold is not None and check_number(self.threshold, "threshold") <= 0:
-            raise ValueError(f"threshold must be positive or None, got {self.threshold!r}")
-        for name in ("tolerance", "sharpness"):
-            if check_number(getattr(self, name), name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
-        check_number(self.centre, "centre")
+        for name in ("threshold", "tolerance", "centre", "sharpness"):
+            given = getattr(self, name)
+            if name == "threshold" and given is None:
+                continue
+            number = check_number(given, name)
+            if number <= 0 and name != "centre":
+                allowed = "positive or None" if name == "threshold" else "positive"
+                raise ValueError(f"{name} must be {allowed}, got {given!r}")
+            object.__setattr__(self, name, number)
 
     def pairs(self, tasks: Sequence[tuple[int, Hierarchy]]) -> list[int]:
         """Return how many pairs of masked copies each task gets: its image's tasks share `passes` evenly."""
