@@ -119,6 +119,8 @@ def _watershed(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     import higra
 
     features = _features(picture)
+    if features[..., 0].size == 1:  # a graph without edges makes higra end the process
+        return [np.zeros((1, 1), dtype=np.int64)]
     graph = higra.get_4_adjacency_graph(features.shape[:2])
     edges = higra.weight_graph(graph, features, higra.WeightFunction.L2)
     tree, _ = higra.watershed_hierarchy_by_area(graph, edges, canonize_tree=False)
