@@ -216,21 +216,21 @@ def refine(
         inputs: (C, H, W), or a batch (B, C, H, W).
         hierarchy: of one image, or one for each image of a batch.
         target: as for `score_segments`.
-        method: as for `score_segments`.
+        method: "mask", "keep" or "both", as for `score_segments`.
         baselines: as for `score_segments`.
         output: as for `score_segments`.
         perturbations_per_eval: as for `score_segments`.
         show_progress: as for `score_segments`.
-        **rules: the fields of `Rules`: kernel, threshold, tolerance, mixing, centre, sharpness, passes.
+        **rules: the fields of `Rules` but passes: kernel, threshold, tolerance, mixing, centre, sharpness.
 
     Returns:
         `Refinement`, or a list of them for a batch.
 
     Raises:
-        ValueError: as `score_segments`; a rule out of its range; a hierarchy of another size.
+        ValueError: as `score_segments`; another method; a rule out of its range; a hierarchy of another size.
         TypeError: an unknown rule.
     """
-    names = [item.name for item in fields(Rules)]
+    names = [item.name for item in fields(Rules) if item.name != "passes"]  # which masking does not count
     unknown = sorted(rules.keys() - names)
     if unknown:
         raise TypeError(f"unknown rule {unknown[0]!r}; rules are {', '.join(names)}")
