@@ -26,7 +26,8 @@ from usu.upsamplers import upsample_all
 
 MODES = ("usu", "iwmr", "hybrid", "complete")
 # Where a mode's defaults differ from those of `usu.Settings`; docs/scores.md has the reasons.
-_DEFAULTS: dict[str, dict[str, Any]] = {"complete": {"method": "owen", "temperature": 1.0}}
+_COMPLETE = {"method": "owen", "negative": "opposite"}
+_DEFAULTS: dict[str, dict[str, Any]] = {"complete": {**_COMPLETE, "temperature": 1.0}}
 
 
 def explain(
@@ -350,10 +351,10 @@ def _mean_score_map(refinements: list[Refinement], settings: Settings) -> Array:
 def _options(mode: str, settings: Mapping[str, Any]) -> Settings:
     check_choice(mode, MODES, "mode")
     options = Settings.of(**{**_DEFAULTS.get(mode, {}), **settings})
-    if mode != "complete":
-        return options
-    if options.method != "owen":
-        raise ValueError(
-            f"mode='complete' is made of Owen values: it needs method='owen', not {options.method!r}"
-        )
-    return replace(options, negative="opposite")
+    for name, needed in _COMPLETE.items() if mode == "complete" else ():
+        if (found := getattr(options, name)) != needed:
+            raise ValueError(
+                f"mode='complete' is made of Owen values of both signs: it needs {name}={needed!r}, not "
+                f"{found!r}"
+            )
+    return options
