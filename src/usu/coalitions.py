@@ -11,7 +11,7 @@ from usu.arrays import as_labels
 from usu.masking import normalise
 from usu.perturbation import Coalition, Perturbation
 from usu.refinement import Refinement, Rules
-from usu.segmentation import Hierarchy
+from usu.segmentation import Hierarchy, check_fit
 
 # Of the ridge, in units of one coalition: a segment that was rarely alone in differing is drawn towards 0.
 _RIDGE = 1.0
@@ -41,11 +41,8 @@ def fit_random(
     fills = perturbed.filled([image for image, _ in tasks])
     records = []
     for (image, hierarchy), fill, pairs in zip(tasks, fills, rules.pairs(tasks), strict=True):
-        device = perturbed.inputs.device
-        levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in hierarchy.levels]
-        if levels[-1].shape != perturbed.inputs.shape[-2:]:
-            found, size = tuple(levels[-1].shape), tuple(perturbed.inputs.shape[-2:])
-            raise ValueError(f"hierarchy has label maps {found}, but inputs are {size}")
+        device, own = perturbed.inputs.device, check_fit(hierarchy, perturbed.inputs).levels
+        levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in own]
         draws = list(_draws(levels, pairs))
         answers = perturbed.evaluate((Coalition(image, kept[levels[-1]]) for kept in draws), len(draws))
         everyone = torch.ones(int(levels[-1].max()) + 1, dtype=torch.bool, device=levels[-1].device)

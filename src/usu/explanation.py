@@ -48,7 +48,7 @@ class Explanation:
         attribution: (H, W), the pixel map.
         coarse: (gh, gw), or (K,) with `neighbourhoods`; signed and unscaled.
         further: maps (h, w) on other grids that were redistributed too and added (FullGrad has several).
-        image: (3, H, W), RGB in [0, 1], as segmented.
+        image: (3, H, W), RGB in [0, 1], as segmented; a grey one thrice.
         partitions: label maps (H, W) in the order they were scored: for each hierarchy, depth by depth.
         raw_scores: for each partition (P,), in the unit of the output that was scored.
         scores: for each partition (P,), in [0, 1].

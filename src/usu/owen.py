@@ -19,7 +19,7 @@ from torch import Tensor
 from usu.masking import normalise
 from usu.perturbation import Coalition, Perturbation
 from usu.refinement import Refinement, Rules
-from usu.segmentation import Hierarchy
+from usu.segmentation import Hierarchy, check_fit
 from usu.trees import Tree
 
 # Divided at a time: few, so that each choice knows the values before it; many, so that batches are filled.
@@ -90,11 +90,7 @@ class _Division:
     queue: list[tuple[float, int, _Player]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.tree = Tree(self.hierarchy)
-        size = self.perturbed.inputs.shape[-2:]
-        if self.tree.places.shape != size:
-            found = tuple(self.tree.places.shape)
-            raise ValueError(f"hierarchy has label maps {found}, but inputs are {tuple(size)}")
+        self.tree = Tree(check_fit(self.hierarchy, self.perturbed.inputs))
         self.places = self.tree.places.to(self.perturbed.inputs.device)
         self.values = torch.zeros(len(self.tree.order), dtype=torch.float64)
         self.divided: set[int] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,7 @@ from usu.perturbation import ForwardFunc, Perturbation, check_evaluation_mode, c
 from usu.placement import Placement
 from usu.refinement import Refinement, h_map
 from usu.scoring import find_method
-from usu.segmentation import Hierarchy, check_image, segment
+from usu.segmentation import Hierarchy, check_fit, check_image, segment
 from usu.settings import Settings
 from usu.sources import CoarseMap, Source, check_coarse_map, find_source
 from usu.targets import Targets, check_outputs, name_of
@@ -89,6 +89,7 @@ def explain(
             target = check_outputs(model(batch), len(batch)).argmax(1).tolist()
         target, predicted = (target if batched else target[0]), 1
     perturbed = _perturbation(model, inputs, target, options, perturbations_per_eval, show_progress, classes)
+    views = _views(perturbed, images, placement, options)
     if source is None and mode == "complete":
         if layer is not None:
             raise ValueError(f"layer={layer!r} needs a source that describes a layer, such as 'gradcam'")
@@ -98,7 +99,7 @@ def explain(
         found = find(model, batch, perturbed.targets, layer)
     coarse = check_coarse_map(found, len(batch))
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
-    return _run(replace(coarse, forward_passes=passes), perturbed, mode, images, placement, options)
+    return _run(replace(coarse, forward_passes=passes), perturbed, views, mode, options)
 
 
 def upsample(
@@ -148,7 +149,7 @@ def upsample(
         forward_func, inputs, target, options, perturbations_per_eval, show_progress, classes
     )
     given = _given(coarse, mass, neighbourhoods, perturbed)
-    return _run(given, perturbed, mode, images, placement, options)
+    return _run(given, perturbed, _views(perturbed, images, placement, options), mode, options)
 
 
 def _given(
@@ -172,23 +173,38 @@ def _given(
     return check_coarse_map(CoarseMap(values, mass, neighbourhoods=neighbourhoods), len(values), "coarse")
 
 
-def _run(
-    coarse: CoarseMap,
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """What is known of each input before any map is: made first, that a source runs only if all fits.
+
+    Attributes:
+        pictures: (C, H, W) in [0, 1], RGB or grey.
+        placements: where each lies in its photograph, where that is known.
+        hierarchies: of each picture.
+    """
+
+    pictures: list[Tensor]
+    placements: list[Placement | None]
+    hierarchies: list[list[Hierarchy]]
+
+
+def _views(
     perturbed: Perturbation,
-    mode: str,
     images: Array | None,
     placement: Placement | Sequence[Placement] | None,
     settings: Settings,
-) -> Any:
-    """Segment, score and refine, redistribute: the whole pipeline, for a batch."""
-    pictures = _pictures(images, perturbed)
-    placements = _placements(placement, perturbed)
-    hierarchies = _hierarchies(settings, pictures)
-    tasks = [(image, hierarchy) for image, several in enumerate(hierarchies) for hierarchy in several]
+) -> _Views:
+    pictures, placements = _pictures(images, perturbed), _placements(placement, perturbed)
+    return _Views(pictures, placements, _hierarchies(settings, pictures, perturbed))
+
+
+def _run(coarse: CoarseMap, perturbed: Perturbation, views: _Views, mode: str, settings: Settings) -> Any:
+    """Score and refine the segments, redistribute: the rest of the pipeline, for a batch."""
+    tasks = [(image, hierarchy) for image, several in enumerate(views.hierarchies) for hierarchy in several]
     with perturbed:
         refinements = iter(find_method(settings.method)(perturbed, tasks, settings.rules))
     explanations = []
-    for image, several in enumerate(hierarchies):
+    for image, several in enumerate(views.hierarchies):
         own = list(islice(refinements, len(several)))
         score_map = _mean_score_map(own, settings)
         record = _record(image, coarse, perturbed, settings, own)
@@ -206,11 +222,11 @@ def _run(
                     mass=record["mass"],
                     **settings.redistribution,
                 ),
-                image=perturbed.give(pictures[image]),
+                image=perturbed.give(views.pictures[image].expand(3, -1, -1).contiguous()),
                 h_map=h_map(score_map, settings.rules.kernel),
                 score_map=score_map,
                 mode=mode,
-                placement=placements[image],
+                placement=views.placements[image],
                 **record,
             )
         )
@@ -313,14 +329,16 @@ def _placements(
     return [*given]
 
 
-def _hierarchies(settings: Settings, pictures: list[Tensor]) -> list[list[Hierarchy]]:
+def _hierarchies(
+    settings: Settings, pictures: list[Tensor], perturbed: Perturbation
+) -> list[list[Hierarchy]]:
     """Return the hierarchies of each picture."""
     wanted: Any = settings.segmentation
     if isinstance(wanted, Mapping):
         return [[_segment(picture, *entry) for entry in wanted.items()] for picture in pictures]
     if isinstance(wanted, Hierarchy):
         wanted = [wanted]
-    per_image = list(wanted) if len(pictures) > 1 else [list(wanted)]
+    per_image = list(wanted) if perturbed.batched else [list(wanted)]
     if len(per_image) != len(pictures):
         raise ValueError(f"segmentation has entries for {len(per_image)} images, inputs are {len(pictures)}")
     nested = [[entry] if isinstance(entry, Hierarchy) else list(entry) for entry in per_image]
@@ -328,7 +346,7 @@ def _hierarchies(settings: Settings, pictures: list[Tensor]) -> list[list[Hierar
         raise TypeError(
             "segmentation must be made of usu.Hierarchy objects; wrap label maps in usu.Hierarchy"
         )
-    return nested
+    return [[check_fit(one, perturbed.inputs) for one in several] for several in nested]
 
 
 def _segment(picture: Tensor, name: str, counts: Sequence[int]) -> Hierarchy:

@@ -23,7 +23,7 @@ from usu.arrays import (
 from usu.fill import Baselines
 from usu.masking import MASKINGS, normalise
 from usu.perturbation import ForwardFunc, Perturbation, Request
-from usu.segmentation import Hierarchy
+from usu.segmentation import Hierarchy, check_fit
 from usu.targets import Output, Targets
 
 
@@ -299,15 +299,8 @@ class _Recursion:
     mixings: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        device = self.inputs.device
-        self.levels = [
-            as_labels(level, "hierarchy").to(device, torch.int64) for level in self.hierarchy.levels
-        ]
-        if self.levels[0].shape != self.inputs.shape[-2:]:
-            raise ValueError(
-                f"hierarchy has label maps {tuple(self.levels[0].shape)}, but inputs are "
-                f"{tuple(self.inputs.shape[-2:])}"
-            )
+        device, levels = self.inputs.device, check_fit(self.hierarchy, self.inputs).levels
+        self.levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in levels]
         self.partitions.append(self.levels[0])
         self.raw_scores.append(torch.full((int(self.levels[0].max()) + 1,), torch.nan, device=device))
 

@@ -98,6 +98,18 @@ def segment(image: Array, counts: Sequence[int] = (16, 64), method: str = "water
     return Hierarchy(levels, method)
 
 
+def check_fit(hierarchy: Hierarchy, inputs: Tensor) -> Hierarchy:
+    """Return a hierarchy if its label maps have the size of the inputs (B, C, H, W).
+
+    Raises:
+        ValueError: they have another.
+    """
+    found, size = tuple(hierarchy.levels[0].shape), tuple(inputs.shape[-2:])
+    if found != size:
+        raise ValueError(f"hierarchy has label maps {found}, but inputs are {size}")
+    return hierarchy
+
+
 def check_image(image: Array, name: str) -> Tensor:
     """Return an RGB or grey picture (or a batch) in [0, 1] as a tensor.
 
