@@ -317,3 +317,25 @@ def test_a_batch_of_one_has_hierarchies_per_image_as_any_batch(model, inputs):
         assert [len(one.partitions) for one in found] == [2] * len(batch)
     with pytest.raises(ValueError, match="segmentation has entries for 2 images, inputs are 1"):
         usu.upsample(torch.ones(1, 4, 4), inputs[None], model, 1, segmentation=several)
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+@pytest.mark.parametrize("target", [1, None])
+def test_inputs_of_another_dtype_than_the_model_are_named(model, inputs, kind, target):
+    wide = inputs.double() if kind == "tensor" else inputs.double().numpy()
+    message = "inputs are float64, but the model's weights are float32: give inputs in float32"
+    with pytest.raises(TypeError, match=message):
+        usu.explain(model, wide, target, **OPTIONS)
+
+
+def test_a_model_that_takes_other_dtypes_than_its_own_is_let_alone(model, inputs):
+    class Casting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = model
+
+        def forward(self, batch):
+            return self.inner(batch.float())
+
+    found = usu.upsample(torch.ones(4, 4), inputs.double(), Casting().eval(), 1, **OPTIONS)
+    assert found.probability == pytest.approx(model(inputs[None]).softmax(1)[0, 1].item())

@@ -1,5 +1,7 @@
 """What can be explained: classes by index and name, and callables on any output."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -132,3 +134,19 @@ def test_the_name_of_a_callable():
     assert name_of(inner) == "test_the_name_of_a_callable.inner"
     assert name_of(nn.Identity()) == "Identity"
     assert name_of(3) == 3
+
+
+def test_a_callable_that_cannot_be_hashed_is_a_target_too():
+    @dataclass
+    class Column:
+        number: int
+        calls: int = 0
+
+        def __call__(self, outputs):
+            self.calls += 1
+            return outputs[:, self.number]
+
+    column, other = Column(0), Column(1)
+    outputs = torch.tensor([[1.0, 2.0], [3.0, 5.0], [7.0, 9.0], [0.0, 4.0]])
+    assert answers(outputs, [column, other, column, 1]).tolist() == [1.0, 5.0, 7.0, 4.0]
+    assert (column.calls, other.calls) == (1, 1)

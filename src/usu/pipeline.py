@@ -14,7 +14,7 @@ from usu.arrays import Array, as_floats, as_tensor, check_choice, check_finite, 
 from usu.complete import owen_map, pixel_scores
 from usu.explanation import Explanation
 from usu.operators import Mass
-from usu.perturbation import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs
+from usu.perturbation import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs, run
 from usu.placement import Placement
 from usu.refinement import Refinement, h_map
 from usu.scoring import find_method
@@ -85,8 +85,7 @@ def explain(
     batch, batched = check_inputs(inputs)
     predicted = 0
     if target is None:
-        with torch.no_grad():
-            target = check_outputs(model(batch), len(batch)).argmax(1).tolist()
+        target = check_outputs(run(model, batch), len(batch)).argmax(1).tolist()
         target, predicted = (target if batched else target[0]), 1
     perturbed = _perturbation(model, inputs, target, options, perturbations_per_eval, show_progress, classes)
     views = _views(perturbed, images, placement, options)
