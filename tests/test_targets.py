@@ -150,3 +150,9 @@ def test_a_callable_that_cannot_be_hashed_is_a_target_too():
     outputs = torch.tensor([[1.0, 2.0], [3.0, 5.0], [7.0, 9.0], [0.0, 4.0]])
     assert answers(outputs, [column, other, column, 1]).tolist() == [1.0, 5.0, 7.0, 4.0]
     assert (column.calls, other.calls) == (1, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_probabilities_of_16_bits_are_taken_in_float32(dtype):
+    outputs = torch.tensor([[1.0, 2.0, 0.5]], dtype=dtype)
+    assert probabilities(outputs, [1]) == [outputs.float().softmax(1)[0, 1].item()]

@@ -210,7 +210,7 @@ def probabilities(outputs: Any, targets: Sequence[Target]) -> list[float | None]
     """Return the softmax probability of each image's class; None where its target is a callable."""
     if all(callable(target) for target in targets):
         return [None] * len(targets)
-    rows = as_floats(outputs, "the result of forward_func").detach().softmax(1)
+    rows = check_outputs(outputs, len(targets)).detach().softmax(1)
     pairs = zip(rows, targets, strict=True)
     return [None if callable(target) else float(row[target]) for row, target in pairs]
 
