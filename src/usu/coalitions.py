@@ -39,7 +39,7 @@ def fit_random(
         ValueError: a hierarchy of another size than the inputs.
     """
     fills = perturbed.filled([image for image, _ in tasks])
-    records = []
+    found = []
     for (image, hierarchy), fill, pairs in zip(tasks, fills, rules.pairs(tasks), strict=True):
         device, own = perturbed.inputs.device, check_fit(hierarchy, perturbed.inputs).levels
         levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in own]
@@ -48,21 +48,22 @@ def fit_random(
         everyone = torch.ones(int(levels[-1].max()) + 1, dtype=torch.bool, device=levels[-1].device)
         design = torch.stack([~everyone, everyone, *draws]).double()
         ends = torch.stack([fill, perturbed.references[image]])
-        raw = _ridge(design, torch.cat([ends, answers]).double())
-        areas = torch.bincount(levels[-1].flatten())
-        scores = normalise(raw / areas).to(perturbed.references)
-        records.append(
-            Refinement(
-                partitions=(perturbed.give(levels[-1]),),
-                raw_scores=(perturbed.give(raw),),
-                scores=(perturbed.give(scores),),
-                h_maps=(),
-                mixings=(),
-                score_map=perturbed.give(scores[levels[-1]]),
-                forward_passes=perturbed.passes[image],
-            )
-        )
-    return records
+        found.append((image, levels[-1], _ridge(design, torch.cat([ends, answers]).double())))
+    return [_record(perturbed, *one) for one in found]
+
+
+def _record(perturbed: Perturbation, image: int, labels: Tensor, raw: Tensor) -> Refinement:
+    """Return the record of one task, when all have had their passes, in the caller's kind."""
+    scores = normalise(raw / torch.bincount(labels.flatten())).to(perturbed.references)
+    return Refinement(
+        partitions=(perturbed.give(labels),),
+        raw_scores=(perturbed.give(raw),),
+        scores=(perturbed.give(scores),),
+        h_maps=(),
+        mixings=(),
+        score_map=perturbed.give(scores[labels]),
+        forward_passes=perturbed.passes[image],
+    )
 
 
 def _draws(levels: Sequence[Tensor], pairs: int) -> Iterator[Tensor]:

@@ -43,6 +43,7 @@ class Setting:
             check_temperature(self.importance_temperature, "importance_temperature")
         check_potential(self.potential)
         check_choice(self.mass, ("density", "total"), "mass")
+        check_choice(self.negative, ("same", "opposite"), "negative")
 
     def densities(self, coarse: Array, scores: Array) -> Any:
         """Return the coarse map as densities, a_k / |N_k| where its values are totals."""
@@ -92,7 +93,7 @@ def find_upsampler(
         negative: "same" or "opposite", for "usu".
 
     Raises:
-        ValueError: an unknown name or mass, a temperature that is not positive.
+        ValueError: an unknown name, mass or negative, a temperature that is not positive.
         TypeError: `method` is neither a name nor a callable; a setting of the wrong kind.
 
     >>> find_upsampler("bilinear", mass="total")([[0.0, 8.0]], [[0.5] * 4])
