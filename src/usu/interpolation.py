@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
@@ -70,7 +71,11 @@ def _bicubic(values: Tensor, length: int) -> Tensor:
 
 
 def _lanczos(values: Tensor, length: int) -> Tensor:
-    return values @ _lanczos_weights(values.shape[-1], length).to(values).T
+    weights, kind = _lanczos_weights(values.shape[-1], length).to(values), values.device.type
+    # Autocast would round to 16 bits. Not every PyTorch has one for every device.
+    cast = torch.amp.is_autocast_available(kind)
+    with torch.autocast(kind, enabled=False) if cast else nullcontext():
+        return values @ weights.T
 
 
 @lru_cache(maxsize=64)
