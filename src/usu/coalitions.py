@@ -73,8 +73,8 @@ def _draws(levels: Sequence[Tensor], pairs: int) -> Iterator[Tensor]:
     for number in range(pairs):
         labels = levels[number % len(levels)].flatten()
         segments = int(labels.max()) + 1
-        size = int(torch.randint(1, max(segments, 2), (1,), generator=generator))
-        present = torch.randperm(segments, generator=generator) < size
+        size = int(torch.randint(1, max(segments, 2), (1,), generator=generator, device="cpu"))
+        present = torch.randperm(segments, generator=generator, device="cpu") < size
         kept = torch.empty(int(finest.max()) + 1, dtype=torch.bool, device=finest.device)
         kept[finest] = present.to(finest.device)[labels]
         yield kept

@@ -82,7 +82,8 @@ def _lanczos(values: Tensor, length: int) -> Tensor:
 def _lanczos_weights(cells: int, length: int) -> Tensor:
     """Return the (length, cells) kernel sinc(t)·sinc(t/3) for |t| < 3, each row normalised to 1."""
     stretch = max(cells / length, 1.0)
-    with torch.inference_mode(False):  # the cached tensor must serve calls that record gradients, too
+    # The cached tensor must serve calls that record gradients, too, and whatever the default device is.
+    with torch.inference_mode(False), torch.device("cpu"):
         centres = (torch.arange(length, dtype=torch.float64) + 0.5) * (cells / length) - 0.5
         offsets = (torch.arange(cells, dtype=torch.float64) - centres[:, None]) / stretch
         kernel = torch.where(offsets.abs() < 3, torch.sinc(offsets) * torch.sinc(offsets / 3), 0.0)
