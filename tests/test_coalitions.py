@@ -5,7 +5,9 @@ import pytest
 import torch
 
 import usu
-from usu.coalitions import _draws, _ridge
+from usu.coalitions import _draws, _ridge, fit_random
+from usu.perturbation import Perturbation
+from usu.refinement import Rules
 
 LABELS = torch.tensor([[0, 0, 1], [2, 2, 1]])
 WEIGHTS = torch.tensor([[1.0, 1.0, 0.0], [0.0, -2.0, 3.0]])
@@ -67,3 +69,18 @@ def test_two_passes_tell_the_ends_only():
     )
     assert found.forward_passes == 2
     assert found.raw_scores.tolist() == pytest.approx([float(found.raw_scores[0])] * 3)
+
+
+def test_hierarchies_of_one_image_report_its_passes_together():
+    hierarchies = [usu.Hierarchy([LABELS]), usu.Hierarchy([1 - LABELS.clamp(max=1)])]
+    perturbed = Perturbation(
+        linear,
+        torch.ones(1, 2, 3),
+        1,
+        baselines="zeros",
+        output="logit",
+        perturbations_per_eval=16,
+        show_progress=False,
+    )
+    found = fit_random(perturbed, [(0, one) for one in hierarchies], Rules(passes=50))
+    assert [one.forward_passes for one in found] == [50, 50] == 2 * perturbed.passes

@@ -204,3 +204,14 @@ def test_it_is_saved_and_loaded(tmp_path):
 def test_it_needs_owen_values():
     with pytest.raises(ValueError, match="needs method='owen', not 'mask'"):
         usu.explain(small_cnn(), torch.rand(3, 16, 16), mode="complete", method="mask")
+
+
+def test_it_needs_the_opposite_of_negative_cells():
+    image, options = torch.rand(3, 16, 16), {"mode": "complete", "segmentation": {"quadtree": (4,)}}
+    with pytest.raises(ValueError, match="needs negative='opposite', not 'same'"):
+        usu.explain(small_cnn(), image, negative="same", **options)
+    given, left = (
+        usu.explain(small_cnn(), image, 1, **options, **one) for one in ({"negative": "opposite"}, {})
+    )
+    assert given.settings == left.settings
+    assert left.settings["negative"] == "opposite"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from networks import small_cnn
 
 import usu
+from usu.plot import overlay_figure
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +105,48 @@ def test_pickles_are_never_opened(tmp_path):
     with pytest.raises(ValueError, match="is not an explanation"):
         usu.Explanation.load(path)
     assert not (tmp_path / "opened").exists()
+
+
+def power(scores):
+    """Stand for a potential of one's own that has the name of a built-in one."""
+    return 1 + scores
+
+
+def test_a_potential_of_ones_own_is_never_taken_for_a_built_in_one():
+    coarse, inputs = torch.rand(4, 4), torch.randn(3, 16, 16)
+    found = usu.upsample(coarse, inputs, small_cnn(), 2, segmentation={"quadtree": (4, 16)}, potential=power)
+    assert found.settings["potential"] == "power()"
+    with pytest.raises(ValueError, match=r"potential must be one of .* got 'power\(\)'"):
+        found.by("usu")
+
+
+@pytest.mark.parametrize("temperature", [np.float32(0.25), np.float64(0.25), Fraction(1, 4)])
+def test_real_numbers_of_every_kind_are_kept_as_floats(temperature):
+    found = usu.upsample(
+        torch.rand(4, 4),
+        torch.randn(3, 16, 16),
+        small_cnn(),
+        2,
+        segmentation={"quadtree": (np.int64(4), np.int64(16))},
+        temperature=temperature,
+        threshold=temperature,
+    )
+    assert found.settings["temperature"] == found.settings["threshold"] == 0.25
+    assert type(found.settings["temperature"]) is float
+    assert found.settings["segmentation"] == {"quadtree": [4, 16]}
+    assert torch.equal(found.by("usu"), found.attribution)
+    assert "0.25" in found._repr_html_()
+
+
+def test_bfloat16_is_saved_and_shown_in_float32(tmp_path):
+    inputs = torch.randn(3, 16, 16).bfloat16()
+    found = usu.explain(small_cnn().bfloat16(), inputs, 2, segmentation={"quadtree": (4, 16)})
+    assert found.image.dtype == torch.bfloat16
+    found.save(tmp_path / "a.npz")
+    loaded = usu.Explanation.load(tmp_path / "a.npz")
+    for name in ("image", "attribution", "score_map"):
+        before, after = getattr(found, name), getattr(loaded, name)
+        assert np.array_equal(after, before.float().numpy()), name
+    assert loaded.image.dtype == np.float32
+    assert found.to_html()
+    assert overlay_figure(found).axes

@@ -120,6 +120,14 @@ def test_the_callers_array_is_neither_touched_nor_shared(mode, size):
 
 
 @every_mode
+def test_autocast_changes_nothing(mode):
+    coarse = torch.from_numpy(draw(5, 6, dtype=np.float32))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = interpolate(coarse, (11, 9), mode)
+    assert torch.equal(found, interpolate(coarse, (11, 9), mode))
+
+
+@every_mode
 def test_gradients(mode):
     coarse = torch.from_numpy(draw(2, 3, 2)).requires_grad_()
     with torch.inference_mode():

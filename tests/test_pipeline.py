@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import usu
 from usu.layers import find_layer
+from usu.plot import overlay_figure
 from usu.sources import find_source
 
 OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
@@ -341,3 +342,67 @@ def test_model_without_cells_names_the_way_out(inputs):
 def test_bad_coarse_maps(model, inputs, coarse, message):
     with pytest.raises(ValueError, match=message):
         usu.upsample(coarse, inputs, model, 1, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": torch.rand(3, 8, 8)}, "images must be one picture of the inputs' size"),
+        ({"placement": "whole"}, "placement must be a usu.Placement"),
+        ({"placement": usu.Placement.whole((8, 8))}, "placement is of inputs of"),
+        ({"segmentation": {"quadtree": (16, 4)}}, "counts must be increasing"),
+        ({"segmentation": {"quadtree": (257,)}}, "counts asks for 257 segments"),
+        ({"segmentation": usu.Hierarchy([[[0, 1]]])}, "hierarchy has label maps"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_source_runs(model, inputs, change, message):
+    def dear(model, inputs, targets, layer):
+        pytest.fail("the source ran")
+
+    with pytest.raises(ValueError, match=message):
+        usu.explain(model, inputs, 1, source=dear, **{**OPTIONS, **change})
+
+
+def test_grey_inputs_give_a_record_that_can_be_shown():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 5, 4, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    inputs = torch.rand(2, 1, 16, 16)
+    for found in usu.explain(model.eval(), inputs, 1, **OPTIONS):
+        assert found.image.shape == (3, 16, 16)
+        assert (found.image == found.image[0]).all()
+        assert found._repr_html_()
+        assert overlay_figure(found).axes
+    given = usu.upsample(torch.rand(4, 4), inputs[0], model, 1, images=torch.rand(1, 16, 16), **OPTIONS)
+    assert given.image.shape == (3, 16, 16)
+
+
+def test_a_batch_of_one_has_hierarchies_per_image_as_any_batch(model, inputs):
+    several = [usu.segment(torch.zeros(3, 16, 16), (count,), "quadtree") for count in (4, 9)]
+    for batch in (inputs[None], torch.stack([inputs, inputs])):
+        coarse = torch.ones(len(batch), 4, 4)
+        found = usu.upsample(coarse, batch, model, 1, segmentation=[several] * len(batch))
+        assert [len(one.partitions) for one in found] == [2] * len(batch)
+    with pytest.raises(ValueError, match="segmentation has entries for 2 images, inputs are 1"):
+        usu.upsample(torch.ones(1, 4, 4), inputs[None], model, 1, segmentation=several)
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+@pytest.mark.parametrize("target", [1, None])
+def test_inputs_of_another_dtype_than_the_model_are_named(model, inputs, kind, target):
+    wide = inputs.double() if kind == "tensor" else inputs.double().numpy()
+    message = "inputs are float64, but the model's weights are float32: give inputs in float32"
+    with pytest.raises(TypeError, match=message):
+        usu.explain(model, wide, target, **OPTIONS)
+
+
+def test_a_model_that_takes_other_dtypes_than_its_own_is_let_alone(model, inputs):
+    class Casting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = model
+
+        def forward(self, batch):
+            return self.inner(batch.float())
+
+    found = usu.upsample(torch.ones(4, 4), inputs.double(), Casting().eval(), 1, **OPTIONS)
+    assert found.probability == pytest.approx(model(inputs[None]).softmax(1)[0, 1].item())

@@ -208,3 +208,14 @@ def test_wrong_hierarchies_are_refused():
         run(hierarchy=Hierarchy([[[0, 1]]]))
     with pytest.raises(ValueError, match="hierarchy must be one per input: 2 for 1"):
         run(hierarchy=[LEVELS, LEVELS])
+
+
+@pytest.mark.parametrize("method", ["owen", "random", "shap"])
+def test_only_masking_goes_from_depth_to_depth(method):
+    with pytest.raises(ValueError, match=r"method must be one of \('mask', 'keep', 'both'\)"):
+        run(method=method)
+
+
+def test_rules_that_masking_does_not_know_are_refused():
+    with pytest.raises(TypeError, match="unknown rule 'passes'; rules are kernel, threshold, tolerance"):
+        run(passes=20)

@@ -124,7 +124,8 @@ def test_score_maps_are_the_pipelines(seen):
 
 def test_shuffled_scores_are_the_same_scores_elsewhere():
     labels = torch.tensor([[0, 0, 1, 2]])
-    explanation = SimpleNamespace(partitions=(labels,), scores=(torch.tensor([0.2, 0.5, 1.0]),))
+    scores, settings = (torch.tensor([0.2, 0.5, 1.0]),), {"mixing": "mean"}
+    explanation = SimpleNamespace(partitions=(labels,), scores=scores, settings=settings)
     found = {
         tuple(evidence.shuffled(explanation, np.random.default_rng(seed)).flatten().tolist())
         for seed in range(40)
@@ -135,7 +136,7 @@ def test_shuffled_scores_are_the_same_scores_elsewhere():
 
 def test_true_scores_are_shares_of_foreground_by_hand():
     partitions = (torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 1, 2, 2]]))
-    explanation = SimpleNamespace(partitions=partitions)
+    explanation = SimpleNamespace(partitions=partitions, settings={"mixing": "mean"})
     scores = evidence.true_scores(explanation, torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
     assert scores.tolist() == [[0.75, 0.25, 0.0, 0.0]]
 

@@ -43,6 +43,16 @@ def test_flat_image_is_cut_too(method):
     assert_nested(hierarchy.levels)
 
 
+@pytest.mark.parametrize("method", SEGMENTERS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (2, 2)])
+def test_smallest_images_are_cut_too(method, size):
+    """One pixel used to end the process: higra takes no graph without edges."""
+    pixels = size[0] * size[1]
+    for image in (np.zeros((3, *size)), np.random.default_rng(0).random((1, *size))):
+        assert segment(image, (1,), method).counts == (1,)
+        assert segment(image, (pixels,), method).counts == (pixels,)
+
+
 @given(st.integers(1, 9), st.integers(1, 9), st.data())
 def test_quadtree_blocks_are_rectangles(height, width, data):
     counts = data.draw(st.sets(st.integers(1, height * width), min_size=1, max_size=3).map(sorted))

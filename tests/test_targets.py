@@ -1,5 +1,7 @@
 """What can be explained: classes by index and name, and callables on any output."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -132,3 +134,25 @@ def test_the_name_of_a_callable():
     assert name_of(inner) == "test_the_name_of_a_callable.inner"
     assert name_of(nn.Identity()) == "Identity"
     assert name_of(3) == 3
+
+
+def test_a_callable_that_cannot_be_hashed_is_a_target_too():
+    @dataclass
+    class Column:
+        number: int
+        calls: int = 0
+
+        def __call__(self, outputs):
+            self.calls += 1
+            return outputs[:, self.number]
+
+    column, other = Column(0), Column(1)
+    outputs = torch.tensor([[1.0, 2.0], [3.0, 5.0], [7.0, 9.0], [0.0, 4.0]])
+    assert answers(outputs, [column, other, column, 1]).tolist() == [1.0, 5.0, 7.0, 4.0]
+    assert (column.calls, other.calls) == (1, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_probabilities_of_16_bits_are_taken_in_float32(dtype):
+    outputs = torch.tensor([[1.0, 2.0, 0.5]], dtype=dtype)
+    assert probabilities(outputs, [1]) == [outputs.float().softmax(1)[0, 1].item()]

@@ -109,3 +109,9 @@ def test_the_registry_and_its_settings_are_frozen():
 def test_bad_settings_are_refused_by_name(arguments, options, error, message):
     with pytest.raises(error, match=message):
         find_upsampler(*arguments, **options)
+
+
+def test_a_wrong_sign_rule_is_refused_by_every_name():
+    for name in UPSAMPLERS:
+        with pytest.raises(ValueError, match="negative must be one of"):
+            find_upsampler(name, negative="flip")

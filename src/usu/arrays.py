@@ -139,6 +139,14 @@ def like(result: Tensor, caller: Any, dtype: torch.dtype | None = None) -> Any:
     return result if isinstance(caller, Tensor) else result.detach().cpu().numpy()
 
 
+def as_numpy(values: Array) -> np.ndarray[Any, Any]:
+    """Return an array or a tensor of any device as NumPy's; bfloat16, which NumPy lacks, becomes float32."""
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    dense = values.detach().cpu()
+    return (dense.float() if dense.dtype == torch.bfloat16 else dense).numpy()
+
+
 def check_finite(values: Tensor, name: str) -> Tensor:
     """Return `values` if all are finite.
 

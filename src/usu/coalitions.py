@@ -11,7 +11,7 @@ from usu.arrays import as_labels
 from usu.masking import normalise
 from usu.perturbation import Coalition, Perturbation
 from usu.refinement import Refinement, Rules
-from usu.segmentation import Hierarchy
+from usu.segmentation import Hierarchy, check_fit
 
 # Of the ridge, in units of one coalition: a segment that was rarely alone in differing is drawn towards 0.
 _RIDGE = 1.0
@@ -39,33 +39,31 @@ def fit_random(
         ValueError: a hierarchy of another size than the inputs.
     """
     fills = perturbed.filled([image for image, _ in tasks])
-    records = []
+    found = []
     for (image, hierarchy), fill, pairs in zip(tasks, fills, rules.pairs(tasks), strict=True):
-        device = perturbed.inputs.device
-        levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in hierarchy.levels]
-        if levels[-1].shape != perturbed.inputs.shape[-2:]:
-            found, size = tuple(levels[-1].shape), tuple(perturbed.inputs.shape[-2:])
-            raise ValueError(f"hierarchy has label maps {found}, but inputs are {size}")
+        device, own = perturbed.inputs.device, check_fit(hierarchy, perturbed.inputs).levels
+        levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in own]
         draws = list(_draws(levels, pairs))
         answers = perturbed.evaluate((Coalition(image, kept[levels[-1]]) for kept in draws), len(draws))
         everyone = torch.ones(int(levels[-1].max()) + 1, dtype=torch.bool, device=levels[-1].device)
         design = torch.stack([~everyone, everyone, *draws]).double()
         ends = torch.stack([fill, perturbed.references[image]])
-        raw = _ridge(design, torch.cat([ends, answers]).double())
-        areas = torch.bincount(levels[-1].flatten())
-        scores = normalise(raw / areas).to(perturbed.references)
-        records.append(
-            Refinement(
-                partitions=(perturbed.give(levels[-1]),),
-                raw_scores=(perturbed.give(raw),),
-                scores=(perturbed.give(scores),),
-                h_maps=(),
-                mixings=(),
-                score_map=perturbed.give(scores[levels[-1]]),
-                forward_passes=perturbed.passes[image],
-            )
-        )
-    return records
+        found.append((image, levels[-1], _ridge(design, torch.cat([ends, answers]).double())))
+    return [_record(perturbed, *one) for one in found]
+
+
+def _record(perturbed: Perturbation, image: int, labels: Tensor, raw: Tensor) -> Refinement:
+    """Return the record of one task, when all have had their passes, in the caller's kind."""
+    scores = normalise(raw / torch.bincount(labels.flatten())).to(perturbed.references)
+    return Refinement(
+        partitions=(perturbed.give(labels),),
+        raw_scores=(perturbed.give(raw),),
+        scores=(perturbed.give(scores),),
+        h_maps=(),
+        mixings=(),
+        score_map=perturbed.give(scores[labels]),
+        forward_passes=perturbed.passes[image],
+    )
 
 
 def _draws(levels: Sequence[Tensor], pairs: int) -> Iterator[Tensor]:
@@ -75,8 +73,8 @@ def _draws(levels: Sequence[Tensor], pairs: int) -> Iterator[Tensor]:
     for number in range(pairs):
         labels = levels[number % len(levels)].flatten()
         segments = int(labels.max()) + 1
-        size = int(torch.randint(1, max(segments, 2), (1,), generator=generator))
-        present = torch.randperm(segments, generator=generator) < size
+        size = int(torch.randint(1, max(segments, 2), (1,), generator=generator, device="cpu"))
+        present = torch.randperm(segments, generator=generator, device="cpu") < size
         kept = torch.empty(int(finest.max()) + 1, dtype=torch.bool, device=finest.device)
         kept[finest] = present.to(finest.device)[labels]
         yield kept

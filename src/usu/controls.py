@@ -8,24 +8,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from usu.arrays import as_labels, as_tensor
 from usu.explanation import Explanation
 
 
 def mean_map(explanation: Explanation, scores: Sequence[Tensor]) -> Tensor:
-    """Average score maps (H, W) over partitions as the pipeline does: all depths alike.
+    """Average score maps (H, W) over partitions as the pipeline does with mixing="mean": all depths alike.
 
     Args:
         explanation: its partitions.
         scores: for each partition (P,), in [0, 1].
+
+    Raises:
+        ValueError: several partitions whose scores the explanation merged by another rule.
     """
-    labels = map(torch.as_tensor, explanation.partitions)
+    mixing = explanation.settings["mixing"]
+    if mixing != "mean" and len(explanation.partitions) > 1:
+        raise ValueError(
+            f"explanation has {len(explanation.partitions)} partitions, merged with mixing={mixing!r}: their "
+            "mean cannot be compared with its score map; make it with mixing='mean'"
+        )
+    labels = [as_labels(each, "partitions") for each in explanation.partitions]
     maps = [own[each] for each, own in zip(labels, scores, strict=True)]
     return torch.stack(maps).mean(0).clamp(0, 1)
 
 
 def shuffled(explanation: Explanation, random: np.random.Generator) -> Tensor:
-    """Return the score map (H, W) after each partition's scores were dealt to its segments anew."""
-    known = map(torch.as_tensor, explanation.scores)
+    """Return the score map (H, W) after each partition's scores were dealt to its segments anew.
+
+    Raises:
+        ValueError: as `mean_map`.
+    """
+    known = [as_tensor(own, "scores") for own in explanation.scores]
     return mean_map(explanation, [own[torch.from_numpy(random.permutation(len(own)))] for own in known])
 
 

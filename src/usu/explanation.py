@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from usu.arrays import Array
+from usu.arrays import Array, as_numpy
 from usu.files import written_whole
 from usu.operators import Mass
 from usu.placement import Padding, Placement
@@ -40,14 +40,15 @@ def library_versions() -> dict[str, str]:
 class Explanation:
     """A pixel map and every stage that led to it, for one input.
 
-    Arrays are of the caller's kind; after `load` they are NumPy's. Attribution has the unit of a density:
-    its values sum to the coarse map's mass, in the unit of the source (logits, for Grad-CAM of a class).
+    Arrays are of the caller's kind; after `load` they are NumPy's, and float32 in place of bfloat16, which
+    NumPy lacks. Attribution has the unit of a density: its values sum to the coarse map's mass, in the unit
+    of the source (logits, for Grad-CAM of a class).
 
     Attributes:
         attribution: (H, W), the pixel map.
         coarse: (gh, gw), or (K,) with `neighbourhoods`; signed and unscaled.
         further: maps (h, w) on other grids that were redistributed too and added (FullGrad has several).
-        image: (3, H, W), RGB in [0, 1], as segmented.
+        image: (3, H, W), RGB in [0, 1], as segmented; a grey one thrice.
         partitions: label maps (H, W) in the order they were scored: for each hierarchy, depth by depth.
         raw_scores: for each partition (P,), in the unit of the output that was scored.
         scores: for each partition (P,), in [0, 1].
@@ -170,9 +171,9 @@ class Explanation:
                 facts[item.name] = dataclasses.asdict(value)
             elif isinstance(value, tuple):
                 facts[item.name] = len(value)
-                arrays.update({f"{item.name}.{index}": _numpy(part) for index, part in enumerate(value)})
+                arrays.update({f"{item.name}.{index}": as_numpy(part) for index, part in enumerate(value)})
             elif isinstance(value, Tensor | np.ndarray):
-                arrays[item.name] = _numpy(value)
+                arrays[item.name] = as_numpy(value)
             else:
                 facts[item.name] = value
         arrays["facts"] = np.array(json.dumps(facts))
@@ -211,7 +212,3 @@ class Explanation:
             raise ValueError(
                 f"{os.fspath(path)!r} is not an explanation saved by usu: {problem}"
             ) from problem
-
-
-def _numpy(value: Array) -> np.ndarray[Any, Any]:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value

@@ -35,7 +35,7 @@ def _mean(inputs: Tensor) -> Tensor:
 
 def _noise(inputs: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(inputs.shape[1:], generator=generator).to(inputs)
+    noise = torch.randn(inputs.shape[1:], generator=generator, device="cpu").to(inputs)
     return inputs.mean((-2, -1), keepdim=True) + noise * inputs.std((-2, -1), keepdim=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
@@ -70,14 +71,19 @@ def _bicubic(values: Tensor, length: int) -> Tensor:
 
 
 def _lanczos(values: Tensor, length: int) -> Tensor:
-    return values @ _lanczos_weights(values.shape[-1], length).to(values).T
+    weights, kind = _lanczos_weights(values.shape[-1], length).to(values), values.device.type
+    # Autocast would round to 16 bits. Not every PyTorch has one for every device.
+    cast = torch.amp.is_autocast_available(kind)
+    with torch.autocast(kind, enabled=False) if cast else nullcontext():
+        return values @ weights.T
 
 
 @lru_cache(maxsize=64)
 def _lanczos_weights(cells: int, length: int) -> Tensor:
     """Return the (length, cells) kernel sinc(t)·sinc(t/3) for |t| < 3, each row normalised to 1."""
     stretch = max(cells / length, 1.0)
-    with torch.inference_mode(False):  # the cached tensor must serve calls that record gradients, too
+    # The cached tensor must serve calls that record gradients, too, and whatever the default device is.
+    with torch.inference_mode(False), torch.device("cpu"):
         centres = (torch.arange(length, dtype=torch.float64) + 0.5) * (cells / length) - 0.5
         offsets = (torch.arange(cells, dtype=torch.float64) - centres[:, None]) / stretch
         kernel = torch.where(offsets.abs() < 3, torch.sinc(offsets) * torch.sinc(offsets / 3), 0.0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from usu.arrays import Array
+from usu.arrays import Array, as_tensor
 from usu.lattice import Neighbourhoods
 from usu.operators import Mass, neighbourhoods_of
 
@@ -31,7 +31,7 @@ def cell_masses(
     Returns:
         The cells of `coarse`, and M_k in its shape.
     """
-    wide = torch.as_tensor(coarse).detach().to(torch.float64)
+    wide = as_tensor(coarse, "coarse").detach().to(torch.float64)
     cells = neighbourhoods_of(wide, size, neighbourhoods)
     masses = wide * cells.areas(wide) if mass == "density" else wide
     for grid in further:

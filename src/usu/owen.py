@@ -19,7 +19,7 @@ from torch import Tensor
 from usu.masking import normalise
 from usu.perturbation import Coalition, Perturbation
 from usu.refinement import Refinement, Rules
-from usu.segmentation import Hierarchy
+from usu.segmentation import Hierarchy, check_fit
 from usu.trees import Tree
 
 # Divided at a time: few, so that each choice knows the values before it; many, so that batches are filled.
@@ -90,16 +90,13 @@ class _Division:
     queue: list[tuple[float, int, _Player]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.tree = Tree(self.hierarchy)
-        size = self.perturbed.inputs.shape[-2:]
-        if self.tree.places.shape != size:
-            found = tuple(self.tree.places.shape)
-            raise ValueError(f"hierarchy has label maps {found}, but inputs are {tuple(size)}")
+        self.tree = Tree(check_fit(self.hierarchy, self.perturbed.inputs))
         self.places = self.tree.places.to(self.perturbed.inputs.device)
-        self.values = torch.zeros(len(self.tree.order), dtype=torch.float64)
+        # Players are few and are looked at one by one: on the processor, as the tree is.
+        self.values = torch.zeros(len(self.tree.order), dtype=torch.float64, device="cpu")
         self.divided: set[int] = set()
         self.added = 0
-        nobody = torch.zeros(len(self.tree.order), dtype=torch.bool)
+        nobody = torch.zeros(len(self.tree.order), dtype=torch.bool, device="cpu")
         self._add(_Player(0, nobody, self.fill, float(self.perturbed.references[self.image]), 1.0))
 
     def _add(self, player: _Player) -> None:
@@ -150,7 +147,7 @@ class _Division:
         for _, _, player in self.queue:
             inside = slice(*self.tree.ranges[player.node])
             values[inside] += player.value * areas[inside] / areas[inside].sum()
-        labels = torch.tensor(self.tree.order)
+        labels = torch.tensor(self.tree.order, device="cpu")
         raw, density = torch.empty_like(values), torch.empty_like(values)
         raw[labels], density[labels] = values, values / areas
         scores = normalise(density).to(perturbed.references)
@@ -168,7 +165,7 @@ class _Division:
 
     def _players(self) -> Tensor:
         """Return, for each place (P,), the number of the player that was not divided any more."""
-        numbers = torch.empty(len(self.tree.order), dtype=torch.int64)
+        numbers = torch.empty(len(self.tree.order), dtype=torch.int64, device="cpu")
         waiting, count = [0], 0
         while waiting:
             node = waiting.pop()

@@ -157,8 +157,7 @@ class Perturbation:
 
     def _run(self, batch: Tensor, images: list[int]) -> Any:
         given = batch if isinstance(self._forward_func, nn.Module) else self.give(batch)
-        with torch.no_grad():
-            outputs = self._forward_func(given)
+        outputs = run(self._forward_func, given)
         for image in images:
             self.passes[image] += 1
         return outputs
@@ -166,6 +165,25 @@ class Perturbation:
     def _answers(self, outputs: Any, images: list[int]) -> Tensor:
         values = answers(outputs, [self.targets[image] for image in images], self._link)
         return values.detach().to(self.inputs.device)
+
+
+def run(forward_func: ForwardFunc, batch: Any) -> Any:
+    """Return what a model, or any callable, makes of a batch, without gradients.
+
+    Raises:
+        TypeError: a model fails on inputs of another dtype than its weights.
+    """
+    try:
+        with torch.no_grad():
+            return forward_func(batch)
+    except RuntimeError as problem:
+        first = next(forward_func.parameters(), None) if isinstance(forward_func, nn.Module) else None
+        if first is None or first.dtype == batch.dtype:
+            raise
+        given, weights = (str(dtype).removeprefix("torch.") for dtype in (batch.dtype, first.dtype))
+        raise TypeError(
+            f"inputs are {given}, but the model's weights are {weights}: give inputs in {weights}"
+        ) from problem
 
 
 def check_evaluation_mode(forward_func: Any, name: str = "forward_func") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -15,11 +15,11 @@ from usu.arrays import Array, as_floats, as_labels, as_tensor, check_choice, che
 from usu.complete import owen_map, pixel_scores
 from usu.explanation import Explanation
 from usu.operators import Mass
-from usu.perturbation import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs
+from usu.perturbation import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs, run
 from usu.placement import Placement
 from usu.refinement import Refinement, h_map
 from usu.scoring import find_method
-from usu.segmentation import Hierarchy, check_image, segment
+from usu.segmentation import Hierarchy, check_fit, check_image, segment
 from usu.settings import Settings
 from usu.sources import CoarseMap, Source, check_cells, check_coarse_map, find_source
 from usu.targets import Targets, check_outputs, name_of, unit_of_answer
@@ -27,7 +27,8 @@ from usu.upsamplers import upsample_all
 
 MODES = ("usu", "iwmr", "hybrid", "complete")
 # Where a mode's defaults differ from those of `usu.Settings`; docs/scores.md has the reasons.
-_DEFAULTS: dict[str, dict[str, Any]] = {"complete": {"method": "owen", "temperature": 1.0}}
+_COMPLETE = {"method": "owen", "negative": "opposite"}
+_DEFAULTS: dict[str, dict[str, Any]] = {"complete": {**_COMPLETE, "temperature": 1.0}}
 
 
 def explain(
@@ -85,10 +86,10 @@ def explain(
     batch, batched = check_inputs(inputs)
     predicted = 0
     if target is None:
-        with torch.no_grad():
-            target = check_outputs(model(batch), len(batch)).argmax(1).tolist()
+        target = check_outputs(run(model, batch), len(batch)).argmax(1).tolist()
         target, predicted = (target if batched else target[0]), 1
     perturbed = _perturbation(model, inputs, target, options, perturbations_per_eval, show_progress, classes)
+    views = _views(perturbed, images, placement, options)
     if source is None and mode == "complete":
         if layer is not None:
             raise ValueError(f"layer={layer!r} needs a source that describes a layer, such as 'gradcam'")
@@ -98,7 +99,7 @@ def explain(
         found = find(model, batch, perturbed.targets, layer)
     coarse = check_coarse_map(found, len(batch))
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
-    return _run(replace(coarse, forward_passes=passes), perturbed, mode, images, placement, options)
+    return _run(replace(coarse, forward_passes=passes), perturbed, views, mode, options)
 
 
 def upsample(
@@ -148,7 +149,7 @@ def upsample(
         forward_func, inputs, target, options, perturbations_per_eval, show_progress, classes
     )
     given = _given(coarse, mass, neighbourhoods, perturbed)
-    return _run(given, perturbed, mode, images, placement, options)
+    return _run(given, perturbed, _views(perturbed, images, placement, options), mode, options)
 
 
 def _given(
@@ -180,24 +181,39 @@ def _labels(given: Array | Sequence[Array], device: torch.device) -> Tensor | li
     return as_labels(given, "neighbourhoods").to(device)
 
 
-def _run(
-    coarse: CoarseMap,
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """What is known of each input before any map is: made first, that a source runs only if all fits.
+
+    Attributes:
+        pictures: (C, H, W) in [0, 1], RGB or grey.
+        placements: where each lies in its photograph, where that is known.
+        hierarchies: of each picture.
+    """
+
+    pictures: list[Tensor]
+    placements: list[Placement | None]
+    hierarchies: list[list[Hierarchy]]
+
+
+def _views(
     perturbed: Perturbation,
-    mode: str,
     images: Array | None,
     placement: Placement | Sequence[Placement] | None,
     settings: Settings,
-) -> Any:
-    """Segment, score and refine, redistribute: the whole pipeline, for a batch."""
+) -> _Views:
+    pictures, placements = _pictures(images, perturbed), _placements(placement, perturbed)
+    return _Views(pictures, placements, _hierarchies(settings, pictures, perturbed))
+
+
+def _run(coarse: CoarseMap, perturbed: Perturbation, views: _Views, mode: str, settings: Settings) -> Any:
+    """Score and refine the segments, redistribute: the rest of the pipeline, for a batch."""
     check_cells(coarse, tuple(perturbed.inputs.shape[-2:]))
-    pictures = _pictures(images, perturbed)
-    placements = _placements(placement, perturbed)
-    hierarchies = _hierarchies(settings, pictures)
-    tasks = [(image, hierarchy) for image, several in enumerate(hierarchies) for hierarchy in several]
+    tasks = [(image, hierarchy) for image, several in enumerate(views.hierarchies) for hierarchy in several]
     with perturbed:
         refinements = iter(find_method(settings.method)(perturbed, tasks, settings.rules))
     explanations = []
-    for image, several in enumerate(hierarchies):
+    for image, several in enumerate(views.hierarchies):
         own = list(islice(refinements, len(several)))
         score_map = _mean_score_map(own, settings)
         record = _record(image, coarse, perturbed, settings, own)
@@ -216,11 +232,11 @@ def _run(
                     mass=record["mass"],
                     **settings.redistribution,
                 ),
-                image=perturbed.give(pictures[image]),
+                image=perturbed.give(views.pictures[image].expand(3, -1, -1).contiguous()),
                 h_map=h_map(score_map, settings.rules.kernel),
                 score_map=score_map,
                 mode=mode,
-                placement=placements[image],
+                placement=views.placements[image],
                 **record,
             )
         )
@@ -325,14 +341,16 @@ def _placements(
     return [*given]
 
 
-def _hierarchies(settings: Settings, pictures: list[Tensor]) -> list[list[Hierarchy]]:
+def _hierarchies(
+    settings: Settings, pictures: list[Tensor], perturbed: Perturbation
+) -> list[list[Hierarchy]]:
     """Return the hierarchies of each picture."""
     wanted: Any = settings.segmentation
     if isinstance(wanted, Mapping):
         return [[_segment(picture, *entry) for entry in wanted.items()] for picture in pictures]
     if isinstance(wanted, Hierarchy):
         wanted = [wanted]
-    per_image = list(wanted) if len(pictures) > 1 else [list(wanted)]
+    per_image = list(wanted) if perturbed.batched else [list(wanted)]
     if len(per_image) != len(pictures):
         raise ValueError(f"segmentation has entries for {len(per_image)} images, inputs are {len(pictures)}")
     nested = [[entry] if isinstance(entry, Hierarchy) else list(entry) for entry in per_image]
@@ -340,7 +358,7 @@ def _hierarchies(settings: Settings, pictures: list[Tensor]) -> list[list[Hierar
         raise TypeError(
             "segmentation must be made of usu.Hierarchy objects; wrap label maps in usu.Hierarchy"
         )
-    return nested
+    return [[check_fit(one, perturbed.inputs) for one in several] for several in nested]
 
 
 def _segment(picture: Tensor, name: str, counts: Sequence[int]) -> Hierarchy:
@@ -369,10 +387,10 @@ def settings_of(mode: str, settings: Mapping[str, Any]) -> Settings:
     """
     check_choice(mode, MODES, "mode")
     options = Settings.of(**{**_DEFAULTS.get(mode, {}), **settings})
-    if mode != "complete":
-        return options
-    if options.method != "owen":
-        raise ValueError(
-            f"mode='complete' is made of Owen values: it needs method='owen', not {options.method!r}"
-        )
-    return replace(options, negative="opposite")
+    for name, needed in _COMPLETE.items() if mode == "complete" else ():
+        if (found := getattr(options, name)) != needed:
+            raise ValueError(
+                f"mode='complete' is made of Owen values of both signs: it needs {name}={needed!r}, not "
+                f"{found!r}"
+            )
+    return options

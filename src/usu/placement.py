@@ -240,10 +240,11 @@ class Placement:
             The photograph's pixel and the input's pixel that each run lies in, and the run's share of what is
             seen of the latter; three tensors of one length.
         """
-        low, high = (_snap(torch.tensor(self.seen[end], dtype=torch.float64)) for end in (axis, axis + 2))
-        steps = torch.arange(self.network[axis] + 1, dtype=torch.float64)
+        exact: Any = {"dtype": torch.float64, "device": "cpu"}
+        low, high = (_snap(torch.tensor(self.seen[end], **exact)) for end in (axis, axis + 2))
+        steps = torch.arange(self.network[axis] + 1, **exact)
         borders = _snap(self.box[axis] + steps * self._pixel()[axis], low, high)
-        lattice = torch.arange(self.photograph[axis] + 1, dtype=torch.float64)
+        lattice = torch.arange(self.photograph[axis] + 1, **exact)
         cuts = torch.cat([borders, lattice]).clamp(low, high).unique()
         lengths, middles = cuts.diff(), (cuts[1:] + cuts[:-1]) / 2
         pixels = torch.searchsorted(borders, middles, right=True) - 1

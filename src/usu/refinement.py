@@ -23,7 +23,7 @@ from usu.arrays import (
 from usu.fill import Baselines
 from usu.masking import MASKINGS, normalise
 from usu.perturbation import ForwardFunc, Perturbation, Request
-from usu.segmentation import Hierarchy
+from usu.segmentation import Hierarchy, check_fit
 from usu.targets import Output, Targets
 
 
@@ -152,12 +152,15 @@ class Rules:
             raise ValueError(f"passes must be at least 2, the image and its fill, got {self.passes}")
         check_choice(self.kernel, KERNELS, "kernel")
         check_choice(self.mixing, MIXINGS, "mixing")
-        if self.threshold is not None and check_number(self.threshold, "threshold") <= 0:
-            raise ValueError(f"threshold must be positive or None, got {self.threshold!r}")
-        for name in ("tolerance", "sharpness"):
-            if check_number(getattr(self, name), name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
-        check_number(self.centre, "centre")
+        for name in ("threshold", "tolerance", "centre", "sharpness"):
+            given = getattr(self, name)
+            if name == "threshold" and given is None:
+                continue
+            number = check_number(given, name)
+            if number <= 0 and name != "centre":
+                allowed = "positive or None" if name == "threshold" else "positive"
+                raise ValueError(f"{name} must be {allowed}, got {given!r}")
+            object.__setattr__(self, name, number)
 
     def pairs(self, tasks: Sequence[tuple[int, Hierarchy]]) -> list[int]:
         """Return how many pairs of masked copies each task gets: its image's tasks share `passes` evenly."""
@@ -213,21 +216,21 @@ def refine(
         inputs: (C, H, W), or a batch (B, C, H, W).
         hierarchy: of one image, or one for each image of a batch.
         target: as for `score_segments`.
-        method: as for `score_segments`.
+        method: "mask", "keep" or "both", as for `score_segments`.
         baselines: as for `score_segments`.
         output: as for `score_segments`.
         perturbations_per_eval: as for `score_segments`.
         show_progress: as for `score_segments`.
-        **rules: the fields of `Rules`: kernel, threshold, tolerance, mixing, centre, sharpness, passes.
+        **rules: the fields of `Rules` but passes: kernel, threshold, tolerance, mixing, centre, sharpness.
 
     Returns:
         `Refinement`, or a list of them for a batch.
 
     Raises:
-        ValueError: as `score_segments`; a rule out of its range; a hierarchy of another size.
+        ValueError: as `score_segments`; another method; a rule out of its range; a hierarchy of another size.
         TypeError: an unknown rule.
     """
-    names = [item.name for item in fields(Rules)]
+    names = [item.name for item in fields(Rules) if item.name != "passes"]  # which masking does not count
     unknown = sorted(rules.keys() - names)
     if unknown:
         raise TypeError(f"unknown rule {unknown[0]!r}; rules are {', '.join(names)}")
@@ -296,15 +299,8 @@ class _Recursion:
     mixings: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        device = self.inputs.device
-        self.levels = [
-            as_labels(level, "hierarchy").to(device, torch.int64) for level in self.hierarchy.levels
-        ]
-        if self.levels[0].shape != self.inputs.shape[-2:]:
-            raise ValueError(
-                f"hierarchy has label maps {tuple(self.levels[0].shape)}, but inputs are "
-                f"{tuple(self.inputs.shape[-2:])}"
-            )
+        device, levels = self.inputs.device, check_fit(self.hierarchy, self.inputs).levels
+        self.levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in levels]
         self.partitions.append(self.levels[0])
         self.raw_scores.append(torch.full((int(self.levels[0].max()) + 1,), torch.nan, device=device))
 

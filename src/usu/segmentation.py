@@ -98,6 +98,18 @@ def segment(image: Array, counts: Sequence[int] = (16, 64), method: str = "water
     return Hierarchy(levels, method)
 
 
+def check_fit(hierarchy: Hierarchy, inputs: Tensor) -> Hierarchy:
+    """Return a hierarchy if its label maps have the size of the inputs (B, C, H, W).
+
+    Raises:
+        ValueError: they have another.
+    """
+    found, size = tuple(hierarchy.levels[0].shape), tuple(inputs.shape[-2:])
+    if found != size:
+        raise ValueError(f"hierarchy has label maps {found}, but inputs are {size}")
+    return hierarchy
+
+
 def check_image(image: Array, name: str) -> Tensor:
     """Return an RGB or grey picture (or a batch) in [0, 1] as a tensor.
 
@@ -119,6 +131,8 @@ def _watershed(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     import higra
 
     features = _features(picture)
+    if features[..., 0].size == 1:  # a graph without edges makes higra end the process
+        return [np.zeros((1, 1), dtype=np.int64)]
     graph = higra.get_4_adjacency_graph(features.shape[:2])
     edges = higra.weight_graph(graph, features, higra.WeightFunction.L2)
     tree, _ = higra.watershed_hierarchy_by_area(graph, edges, canonize_tree=False)

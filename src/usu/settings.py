@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
 from usu.arrays import check_choice
@@ -15,7 +15,7 @@ from usu.potentials import Potential, check_potential
 from usu.refinement import Rules
 from usu.scoring import find_method
 from usu.segmentation import SEGMENTERS, Hierarchy
-from usu.targets import Output
+from usu.targets import Output, name_of
 
 _RULES = tuple(item.name for item in fields(Rules))
 _SCALES = {"watershed": (16, 32), "slic": (16, 32), "quadtree": (16, 32)}
@@ -74,9 +74,10 @@ class Settings:
         return cls(**options)
 
     def __post_init__(self) -> None:
-        check_temperature(self.temperature, "temperature")
-        if self.importance_temperature is not None:
-            check_temperature(self.importance_temperature, "importance_temperature")
+        for name in ("temperature", "importance_temperature"):
+            given = getattr(self, name)
+            if given is not None or name == "temperature":
+                object.__setattr__(self, name, check_temperature(given, name))
         check_potential(self.potential)
         check_choice(self.negative, ("same", "opposite"), "negative")
         find_method(self.method)
@@ -101,17 +102,19 @@ class Settings:
         return {name: getattr(self, name) for name in names}
 
     def plain(self) -> dict[str, Any]:
-        """Return the settings as values that JSON can hold."""
+        """Return the settings as values that JSON can hold; a callable as its name and brackets, "bowl()"."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "rules"}
         values.update({name: getattr(self.rules, name) for name in _RULES})
         return {name: _plain(value) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, str):
         return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else repr(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
     if isinstance(value, Hierarchy):
         return {value.method: list(value.counts)}
     if isinstance(value, Mapping):
@@ -120,4 +123,5 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if hasattr(value, "shape"):
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
-    return getattr(value, "__qualname__", type(value).__name__)
+    # Brackets, that none is ever taken for the name of what is built in.
+    return f"{name_of(value)}()" if callable(value) else type(value).__name__

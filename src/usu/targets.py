@@ -159,14 +159,18 @@ def answers(outputs: Any, targets: Sequence[Target], link: Link = _LINKS["logit"
         ValueError: the wrong shape, values that are not finite, a target beyond the classes.
     """
     count = len(targets)
-    columns: dict[Target, Tensor] = {
-        target: _own_score(target, outputs, count) for target in targets if callable(target)
-    }
+    own = {_key(target): target for target in targets if callable(target)}
+    columns = {key: _own_score(target, outputs, count) for key, target in own.items()}
     indices = [target for target in targets if isinstance(target, int)]
     if indices:
         linked = _linked(check_outputs(outputs, count, indices), link)
         columns.update({index: linked[:, index] for index in indices})
-    return torch.stack([columns[target][row] for row, target in enumerate(targets)])
+    return torch.stack([columns[_key(target)][row] for row, target in enumerate(targets)])
+
+
+def _key(target: Target) -> int:
+    """Return what tells targets apart: an index itself; a callable, which may not be hashable, below 0."""
+    return target if isinstance(target, int) else -id(target)
 
 
 def _linked(outputs: Tensor, link: Link) -> Tensor:
@@ -217,7 +221,7 @@ def probabilities(outputs: Any, targets: Sequence[Target]) -> list[float | None]
     """Return the softmax probability of each image's class; None where its target is a callable."""
     if all(callable(target) for target in targets):
         return [None] * len(targets)
-    rows = as_floats(outputs, "the result of forward_func").detach().softmax(1)
+    rows = check_outputs(outputs, len(targets)).detach().softmax(1)
     pairs = zip(rows, targets, strict=True)
     return [None if callable(target) else float(row[target]) for row, target in pairs]
 

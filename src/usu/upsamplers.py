@@ -93,7 +93,7 @@ def find_upsampler(
         negative: "same" or "opposite", for "usu".
 
     Raises:
-        ValueError: an unknown name or mass, a temperature that is not positive.
+        ValueError: an unknown name, mass or negative, a temperature that is not positive.
         TypeError: `method` is neither a name nor a callable; a setting of the wrong kind.
 
     >>> find_upsampler("bilinear", mass="total")([[0.0, 8.0]], [[0.5] * 4])

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from usu.arrays import Array
-from usu.plot.scales import Pixels, as_pixels
+from usu.arrays import Array, as_numpy
+from usu.plot.scales import Pixels
 from usu.statistics import Interval
 
 _POINTS, _MEAN = "#0072B2", "#D55E00"  # blue and vermilion of Okabe and Ito: apart for all readers
@@ -65,7 +65,7 @@ def distributions(
 
 
 def _sample(name: str, values: Array, interval: Interval, log: bool) -> Pixels:
-    sample = as_pixels(values)
+    sample = as_numpy(values)
     if sample.ndim != 1 or not np.isfinite(sample).all():
         raise ValueError(f"values of {name!r} must be finite and on one axis (n,), got shape {sample.shape}")
     if len(sample) != interval.n:

@@ -10,9 +10,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from usu.arrays import Array
+from usu.arrays import Array, as_numpy
 from usu.errors import ErrorMaps
-from usu.plot.scales import DIVERGING, QUANTILE, Pixels, as_pixels, bare, top
+from usu.plot.scales import DIVERGING, QUANTILE, Pixels, bare, top
 
 _WIDTH, _SMALL = 1.5, 8
 
@@ -43,7 +43,7 @@ def error_map(
     bare(axis)
     image = axis.imshow(values, cmap=DIVERGING, norm=norm or error_limits([errors]))
     if truth is not None:
-        outline = np.abs(as_pixels(truth).astype(np.float64))
+        outline = np.abs(as_numpy(truth).astype(np.float64))
         if outline.shape != values.shape:
             raise ValueError(f"truth must be {values.shape} as the errors are, got {outline.shape}")
         axis.contour(outline, levels=[0.5 * outline.max()], colors="black", linewidths=0.6)
@@ -83,7 +83,7 @@ def error_figure(
 
 
 def _signed(errors: ErrorMaps) -> Pixels:
-    values: Pixels = as_pixels(errors.alpha) - as_pixels(errors.beta)
+    values: Pixels = as_numpy(errors.alpha) - as_numpy(errors.beta)
     if values.ndim != 2:
         raise ValueError(f"errors must be of one map (H, W), got shape {values.shape}: draw one at a time")
     return values

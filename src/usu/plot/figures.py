@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 
-from usu.arrays import Array
+from usu.arrays import Array, as_numpy
 from usu.explanation import Explanation
 from usu.files import written_whole
 from usu.names import coarse_title, unit_of
 from usu.plot.panels import coarse_cells, heat, overlay, photograph, score_map, segment_borders
-from usu.plot.scales import QUANTILE, as_pixels, colour_limits, colours, top
+from usu.plot.scales import QUANTILE, colour_limits, colours, top
 
 TITLES = {
     "nearest": "Nearest neighbour",
@@ -139,7 +139,7 @@ def _colour_bar(
     maps: Iterable[Array],
 ) -> None:
     """Draw the colour bar of `maps`: it says the unit and, where colours are clipped, how far values go."""
-    values = [as_pixels(one) for one in maps]
+    values = [as_numpy(one) for one in maps]
     lowest, highest = min(float(one.min()) for one in values), max(float(one.max()) for one in values)
     above, below = highest > top(norm), lowest < (norm.vmin or 0.0)
     power = math.floor(math.log10(top(norm)))

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from usu.arrays import Array
+from usu.arrays import Array, as_numpy
 from usu.explanation import Explanation
 from usu.plot.scales import (
     CHANGES,
@@ -19,7 +19,6 @@ from usu.plot.scales import (
     SCORES,
     SEQUENTIAL,
     Pixels,
-    as_pixels,
     bare,
     borders,
     colour_limits,
@@ -33,7 +32,7 @@ def heat(values: Array, axis: Axes, *, norm: Normalize | None = None) -> AxesIma
     """Draw a map (H, W) alone, so that its colours are exactly those of the colour bar."""
     norm = norm or colour_limits([values])
     bare(axis)
-    return axis.imshow(as_pixels(values), cmap=colours(norm), norm=norm)
+    return axis.imshow(as_numpy(values), cmap=colours(norm), norm=norm)
 
 
 def overlay(
@@ -56,7 +55,7 @@ def overlay(
     Returns:
         What `Figure.colorbar` takes.
     """
-    values = as_pixels(explanation.attribution if attribution is None else attribution)
+    values = as_numpy(explanation.attribution if attribution is None else attribution)
     norm = norm or colour_limits([values])
     photograph(explanation, axis, grey=True)
     opacity = np.clip(np.abs(values) / top(norm), 0, 0.9) if alpha is None else alpha
@@ -71,7 +70,7 @@ def photograph(explanation: Explanation, axis: Axes, *, grey: bool = False) -> A
 
 def picture(image: Array, axis: Axes, *, grey: bool = False) -> AxesImage:
     """Draw a picture (3, H, W), RGB in [0, 1], in colour or in dim grey as a ground for something else."""
-    values = as_pixels(image).transpose(1, 2, 0).clip(0, 1)
+    values = as_numpy(image).transpose(1, 2, 0).clip(0, 1)
     bare(axis)
     if not grey:
         return axis.imshow(values)
@@ -82,7 +81,7 @@ def picture(image: Array, axis: Axes, *, grey: bool = False) -> AxesImage:
 def coarse_cells(explanation: Explanation, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
     """Draw the coarse map cell by cell, as densities, with the borders of its cells."""
     regions = _cells(explanation)
-    densities = as_pixels(explanation.coarse).ravel()
+    densities = as_numpy(explanation.coarse).ravel()
     if explanation.mass == "total":
         densities = densities / np.bincount(regions.ravel(), minlength=densities.size)
     image = heat(densities[regions], axis, norm=norm)
@@ -135,7 +134,7 @@ def score_map(explanation: Explanation, axis: Axes) -> AxesImage:
 def scores(values: Array, axis: Axes) -> AxesImage:
     """Draw a score matrix Φ (H, W), in [0, 1] whatever its own extremes are."""
     bare(axis)
-    return axis.imshow(as_pixels(values), cmap=SCORES, vmin=0, vmax=1)
+    return axis.imshow(as_numpy(values), cmap=SCORES, vmin=0, vmax=1)
 
 
 def raw_scores(
@@ -152,7 +151,7 @@ def raw_scores(
     Raises:
         ValueError: there is no such partition.
     """
-    values = as_pixels(explanation.raw_scores[_check(explanation, number)])
+    values = as_numpy(explanation.raw_scores[_check(explanation, number)])
     return changes(values[partition(explanation, number)], axis, norm=norm)
 
 
@@ -165,7 +164,7 @@ def changes(values: Array, axis: Axes, *, norm: Normalize | None = None) -> Axes
     """Draw signed values of scores (H, W), raw ones or an H-map, to their extreme and symmetric about 0."""
     limit = top(norm or full_limits([values]))
     bare(axis)
-    return axis.imshow(as_pixels(values), cmap=CHANGES, norm=norm or Normalize(-limit, limit))
+    return axis.imshow(as_numpy(values), cmap=CHANGES, norm=norm or Normalize(-limit, limit))
 
 
 def cell_weights(
@@ -183,7 +182,7 @@ def cell_weights(
         ValueError: there is no such cell, or its pixels sum to 0.
     """
     inside = _inside(explanation, cell)
-    values = as_pixels(explanation.attribution)
+    values = as_numpy(explanation.attribution)
     mean = values[inside].mean(dtype=np.float64)
     if mean == 0:
         raise ValueError(f"cell {cell} has no mass to share: take one whose pixels do not sum to 0")
@@ -213,8 +212,8 @@ def partition(explanation: Explanation, number: int | None = None) -> Pixels:
         ValueError: there is no such partition.
     """
     if number is None:
-        return max(map(as_pixels, explanation.partitions), key=lambda labels: int(labels.max()))
-    return as_pixels(explanation.partitions[_check(explanation, number)])
+        return max(map(as_numpy, explanation.partitions), key=lambda labels: int(labels.max()))
+    return as_numpy(explanation.partitions[_check(explanation, number)])
 
 
 def _check(explanation: Explanation, number: int) -> int:
@@ -240,7 +239,7 @@ def _box(inside: Pixels) -> tuple[slice, slice]:
 def _cells(explanation: Explanation) -> Pixels:
     """Return the label map (H, W) of the cells that the coarse values belong to."""
     if explanation.neighbourhoods is not None:
-        return as_pixels(explanation.neighbourhoods)
+        return as_numpy(explanation.neighbourhoods)
     rows, columns = explanation.coarse.shape
     height, width = explanation.attribution.shape
     row = (2 * np.arange(height) + 1) * rows // (2 * height)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from usu.arrays import Array
+from usu.arrays import Array, as_numpy
 from usu.explanation import Explanation
 from usu.names import unit_of
 from usu.plot.panels import (
@@ -36,7 +36,7 @@ from usu.plot.panels import (
     scores,
     segment_borders,
 )
-from usu.plot.scales import Pixels, as_pixels, bare, borders, colour_limits, colours, full_limits, top
+from usu.plot.scales import Pixels, bare, borders, colour_limits, colours, full_limits, top
 from usu.refinement import Refinement, merge
 
 _WIDTH = 4.8  # inches, of the text on a page of the paper's format
@@ -58,10 +58,10 @@ def figure5(explanation: Explanation, *, cell: int | None = None) -> Figure:
     """
     depths = _check_depths(explanation)
     if cell is None:
-        cell = int(np.argmax(as_pixels(explanation.coarse).ravel()))
+        cell = int(np.argmax(as_numpy(explanation.coarse).ravel()))
     columns = max(4, depths + 2)
     below = _LEGEND if depths > 1 else 0.04
-    figure, rows = _panels(columns, as_pixels(explanation.score_map).shape, (below, _BAR, _BAR))
+    figure, rows = _panels(columns, as_numpy(explanation.score_map).shape, (below, _BAR, _BAR))
     _segmentation(explanation, rows[0], depths)
     _scoring(explanation, rows[1], depths)
     _redistribution(explanation, rows[2], cell)
@@ -135,7 +135,7 @@ def _redistribution(explanation: Explanation, row: Sequence[Axes], cell: int) ->
     power = 0 if 0.01 <= limit < 1000 else int(np.floor(np.log10(limit)))
     scaled = Normalize((norm.vmin or 0.0) / 10**power, limit / 10**power)
     factor = f"$10^{{{power}}}$ " if power else ""
-    above = float(as_pixels(explanation.attribution).max()) > limit
+    above = float(as_numpy(explanation.attribution).max()) > limit
     label = f"attribution per pixel, {factor}{unit_of(explanation)}"
     _bar(
         ScalarMappable(scaled, colours(norm)),
@@ -158,10 +158,10 @@ def figure6(refinement: Refinement, image: Array) -> Figure:
     Raises:
         ValueError: a refinement of one depth only or of more than four; an image of another size.
     """
-    labels = [as_pixels(one) for one in refinement.partitions]
+    labels = [as_numpy(one) for one in refinement.partitions]
     if not 2 <= len(labels) <= _MOST + 1:
         raise ValueError(f"refinement must have 2 to {_MOST + 1} depths, got {len(labels)}")
-    ground = as_pixels(image)
+    ground = as_numpy(image)
     if ground.shape != (3, *labels[0].shape):
         raise ValueError(f"image must be (3, H, W) over {labels[0].shape} pixels, got {ground.shape}")
     figure, rows = _panels(5, labels[0].shape, (*[0.04] * (len(labels) - 1), _BAR))
@@ -172,7 +172,7 @@ def figure6(refinement: Refinement, image: Array) -> Figure:
         row[0].set_ylabel(f"Depth {depth}", fontsize=_BOLD)
         count = int(labels[depth].max()) + 1
         _title(own, f"Φ, {count} segments")
-        scored = scores(as_pixels(refinement.scores[depth])[labels[depth]], own)
+        scored = scores(as_numpy(refinement.scores[depth])[labels[depth]], own)
         scores(matrix, merged)
         _title(merged, "Merged Φ" if depth else "Φ: no merge yet")
         if depth:
@@ -197,12 +197,12 @@ def figure6(refinement: Refinement, image: Array) -> Figure:
 def merged_scores(refinement: Refinement) -> list[Pixels]:
     """Return the score matrix (H, W) after each depth, by the recorded scores and α (eq. 18)."""
     own = [
-        as_pixels(values)[as_pixels(labels)]
+        as_numpy(values)[as_numpy(labels)]
         for values, labels in zip(refinement.scores, refinement.partitions, strict=True)
     ]
     matrices: list[Pixels] = [own[0]]
     for alpha, fine in zip(refinement.mixings, own[1:], strict=True):
-        merged: Pixels = merge(matrices[-1], fine, as_pixels(alpha))  # type: ignore[arg-type, assignment]
+        merged: Pixels = merge(matrices[-1], fine, as_numpy(alpha))  # type: ignore[arg-type, assignment]
         matrices.append(merged)
     return matrices
 
@@ -215,7 +215,7 @@ def _faint(maps: Sequence[Array]) -> Normalize:
 
 def _shares(alpha: Array, axis: Axes) -> AxesImage:
     bare(axis)
-    return axis.imshow(as_pixels(alpha), cmap="gray", vmin=0, vmax=1)
+    return axis.imshow(as_numpy(alpha), cmap="gray", vmin=0, vmax=1)
 
 
 def _split(ground: Pixels, labels: Pixels, finer: Pixels, axis: Axes) -> int:

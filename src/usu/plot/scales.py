@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
-from torch import Tensor
 
-from usu.arrays import Array
+from usu.arrays import Array, as_numpy
 
 try:
     from matplotlib.axes import Axes
@@ -33,7 +32,7 @@ _NEGLIGIBLE = 0.01  # negative values below this share of the limit are not wort
 
 def colour_limits(maps: Iterable[Array]) -> Normalize:
     """Return one colour scale for all `maps`: to their joint 98 % quantile, from 0 or symmetric about 0."""
-    values = np.concatenate([as_pixels(values).ravel() for values in maps])
+    values = np.concatenate([as_numpy(values).ravel() for values in maps])
     magnitudes = np.abs(values)
     limit = float(np.quantile(magnitudes, QUANTILE)) or float(magnitudes.max()) or 1.0
     signed = float(values.min()) < -_NEGLIGIBLE * limit
@@ -45,7 +44,7 @@ def full_limits(maps: Iterable[Array]) -> Normalize:
 
     For maps that are 0 nearly everywhere, such as H-maps: a quantile of them would be 0.
     """
-    values = np.concatenate([as_pixels(values).ravel() for values in maps])
+    values = np.concatenate([as_numpy(values).ravel() for values in maps])
     limit = float(np.abs(values).max()) or 1.0
     return Normalize(-limit if float(values.min()) < 0 else 0.0, limit)
 
@@ -73,8 +72,3 @@ def bare(axis: Axes) -> None:
     """Take the ticks from an axis that pixels are drawn on."""
     axis.set_xticks([])
     axis.set_yticks([])
-
-
-def as_pixels(values: Array) -> Pixels:
-    """Return an array or a tensor of any device as NumPy's."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

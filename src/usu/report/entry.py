@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from usu.arrays import as_tensor
+from usu.arrays import as_numpy, as_tensor
 from usu.desiderata import check_desiderata
 from usu.explanation import Explanation
 from usu.names import cells_of, coarse_title, unit_of
@@ -48,7 +48,7 @@ class Entry:
             ValueError: image and score map differ in size, or a cell has no pixel.
         """
         record = self.explanation
-        image, scores = np.asarray(as_numpy(record.image)), as_numpy(record.score_map)
+        image, scores = as_numpy(record.image), as_numpy(record.score_map)
         if image.shape != (3, *scores.shape):
             raise ValueError(
                 f"image must be (3, H, W) at the size of the score map {scores.shape}, got {image.shape}"
@@ -77,12 +77,6 @@ class Entry:
             "redistribution": _redistribution(record),
             "verdicts": _verdicts(record) if self.verdicts else None,
         }
-
-
-def as_numpy(values: Any) -> np.ndarray[Any, Any]:
-    """Return an array or a tensor of any device as NumPy's."""
-    found: np.ndarray[Any, Any] = as_tensor(values, "values").detach().cpu().numpy()
-    return found
 
 
 def _cells(record: Explanation) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def scored(
         model,
         [scene.target for scene in scenes],
         images=torch.stack([scene.picture for scene in scenes]),
-        segmentation=[list(several) for several in hierarchies] if len(scenes) > 1 else list(hierarchies[0]),
+        segmentation=[list(several) for several in hierarchies],
         **scoring.options(),
     )
     return explanations
