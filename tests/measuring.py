@@ -127,6 +127,19 @@ class Threads:
         return [{"threads": torch.get_num_threads(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}]
 
 
+class DiesIdle:
+    """Does its jobs, and ends its process half a second after the first."""
+
+    def work(self, job):
+        threading.Thread(target=end_soon, daemon=True).start()
+        return [{"process": os.getpid()}]
+
+
+def end_soon():
+    time.sleep(0.5)
+    os._exit(9)
+
+
 def no_weights():
     raise FileNotFoundError("no weights here")
 

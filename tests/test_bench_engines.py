@@ -139,6 +139,16 @@ def test_processes_that_die_at_once_end_the_run():
         list(LocalEngine(2).run(measuring.die_at_once, jobs(12)))
 
 
+def test_a_process_that_dies_between_two_jobs_costs_none():
+    outcomes = LocalEngine(2).run(measuring.DiesIdle, ASKED)
+    first = next(outcomes)
+    time.sleep(2)  # as one who writes rows: the four jobs at hand are done, and the others wait
+    found = by_job([first, *outcomes])
+    assert found.keys() == set(ASKED)
+    assert {outcome.problem for outcome in found.values()} == {None}
+    assert len({outcome.rows[0]["process"] for outcome in found.values()}) > 1
+
+
 def test_a_run_that_is_left_early_ends_its_processes_at_once():
     outcomes = LocalEngine(2).run(partial(Measurer, seconds=0.0, hangs_on=KILLER), ASKED)
     assert next(outcomes).rows

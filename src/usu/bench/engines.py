@@ -186,7 +186,10 @@ def _here(make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Iterator[Outcome
 def _until_one_dies(
     make_worker: MakeWorker[Job], queue: deque[Job], workers: int, in_flight: int
 ) -> Generator[Outcome[Job], None, list[Job]]:
-    """Run jobs off the queue until it is empty or a process dies; return those in flight at that moment."""
+    """Run jobs off the queue until it is empty or a process dies; return those in flight at that moment.
+
+    The first job of a call always gets to fly: so each call has an outcome or a job that is lost.
+    """
     flying: dict[Future[Outcome[Job] | _Unready], Job] = {}
     lost: list[Job] = []
     with _processes(make_worker, workers) as pool:
@@ -197,6 +200,8 @@ def _until_one_dies(
                 except BrokenProcessPool:
                     break  # before anybody noticed; the jobs in flight will tell
                 queue.popleft()
+            if not flying:
+                return lost  # the process died while it had no job
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 job, error = flying.pop(future), future.exception()
                 if isinstance(error, BrokenProcessPool):
