@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from usu.bench.datasets import chosen
+from usu.bench.datasets import Dataset, chosen
 from usu.bench.engines import Engine
 from usu.bench.networks import check_labels
 from usu.bench.results import Results
@@ -78,15 +79,17 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
         show_progress: show one bar over all workers on standard error.
 
     Raises:
-        ValueError: names, settings or a data set that do not fit; results of another protocol.
+        ValueError: names, settings or a data set that do not fit; results of another protocol, of other
+            weights or of other images with the same names.
         BlockingIOError: another run is writing to the folder.
         ImportError: a library that a source, a contestant or an engine needs is missing.
     """
     worker = Worker(plan.spec)
     problems: dict[str, str] = {}
-    images = _images(plan, worker, problems)
-    protocol = plan.spec.protocol(plan.upsamplers, plan.metrics)
+    images, weights = _images(plan, worker, problems)
+    protocol = plan.spec.protocol(plan.upsamplers, plan.metrics, weights)
     with Results.open(folder, protocol) as results:
+        _check_images(set().union(*images.values()), worker.dataset, results)
         jobs = [
             job for model, names in images.items() for job in missing(names, [model], plan.rows, results.done)
         ]
@@ -114,9 +117,32 @@ def _name(job: Job) -> str:
     return f"{job.model}: {job.image}"
 
 
-def _images(plan: Plan, worker: Worker, problems: dict[str, str]) -> dict[str, list[str]]:
-    """Return the images that each model is to explain, in the order of the seed."""
-    return {model: _images_of(model, plan, worker, problems) for model in plan.models}
+def _images(
+    plan: Plan, worker: Worker, problems: dict[str, str]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return, by model, the images that it is to explain in the order of the seed, and its weights' hash."""
+    images, weights = {}, {}
+    for model in plan.models:
+        images[model] = _images_of(model, plan, worker, problems)
+        weights[model] = worker.network(model).weights_hash
+    return images, weights
+
+
+def _check_images(names: AbstractSet[str], dataset: Dataset, results: Results) -> None:
+    """Refuse images that are others than those of the same name in the rows."""
+    known = results.image_hashes()
+    for item in dataset.items:
+        if item.name not in names or item.name not in known:
+            continue
+        try:
+            found = dataset.image_hash(item)
+        except OSError:
+            continue  # it cannot be read any more, which its job will tell if there is one
+        if known[item.name] != {found}:
+            raise ValueError(
+                f"{results.folder} has rows of another image by the name of {item.name}: its hash was "
+                f"{', '.join(sorted(known[item.name]))}, is {found}; begin a new folder"
+            )
 
 
 def _images_of(model: str, plan: Plan, worker: Worker, problems: dict[str, str]) -> list[str]:

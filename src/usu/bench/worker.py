@@ -18,7 +18,7 @@ from usu.bench.datasets import Dataset, Item, find_dataset
 from usu.bench.metrics import METRICS, Judge
 from usu.bench.networks import Network, load_network
 from usu.bench.quick import Compiled, quickened
-from usu.bench.results import Row
+from usu.bench.results import WEIGHTS, Row
 from usu.bench.schema import NO_SOURCE, Cell
 from usu.bench.subject import Subject
 from usu.explanation import library_versions
@@ -45,8 +45,10 @@ class Spec:
     positive: bool = False
     seed: int = 0
 
-    def protocol(self, upsamplers: Iterable[str], metrics: Iterable[str]) -> dict[str, Any]:
-        """Return how rows are measured, as values that JSON can hold."""
+    def protocol(
+        self, upsamplers: Iterable[str], metrics: Iterable[str], weights: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return how rows are measured, as values that JSON can hold; `weights` are hashes by model."""
         return {
             "dataset": self.dataset,
             "seed": self.seed,
@@ -54,6 +56,7 @@ class Spec:
             "settings": Settings.of(**self.settings).plain(),
             "upsamplers": {name: dict(CONTESTANTS[name].settings) for name in upsamplers},
             "metrics": {name: dict(METRICS[name].settings) for name in metrics},
+            WEIGHTS: dict(weights),
         }
 
 
