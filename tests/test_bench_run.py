@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,10 +12,11 @@ import torch
 from networks import small_cnn
 from PIL import Image
 
-from usu.bench.contestants import CONTESTANTS, Contestant
+from usu.bench.contestants import CONTESTANTS, PEERS, Contestant
 from usu.bench.engines import LocalEngine
 from usu.bench.metrics import METRICS, Judge
 from usu.bench.networks import Network
+from usu.bench.peers import LIBRARIES
 from usu.bench.results import read_protocol, read_rows
 from usu.bench.run import Plan, run
 from usu.bench.schema import Cell
@@ -291,6 +293,53 @@ def test_another_photograph_of_the_same_name_belongs_in_another_folder(measured,
         with pytest.raises(ValueError, match=r"another image by the name of two.png: its hash was .*, is "):
             measured(data=data, metrics=metrics)
     assert read_rows(tmp_path / "out").equals(before)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"upsamplers": ["nearest", "bilinaer"]}, r"upsamplers must be one of \('nearest', .*, got 'bilinaer'"),
+        ({"metrics": ["rode"]}, r"metrics must be one of \(.*'road'.*, got 'rode'"),
+        ({"sources": ["grdcam"]}, r"sources must be one of \('gradcam', .*, got 'grdcam'"),
+        ({"images": 0}, "images must be an integer of at least 1, or None for all, got 0"),
+        ({"images": 0, "correct": True}, "images must be an integer of at least 1, or None for all, got 0"),
+        ({"images": 1.5}, r"images must be an integer of at least 1, or None for all, got 1\.5"),
+    ],
+)
+def test_a_bad_plan_is_refused_before_anything_is_loaded(measured, monkeypatch, tmp_path, part, message):
+    monkeypatch.setattr("usu.bench.worker.load_network", None)
+    with pytest.raises(ValueError, match=message):
+        measured(**part)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "part", "extra"),
+    [
+        ("kornia.filters", {"upsamplers": ["nearest", "guided"]}, "bench"),
+        ("pytorch_grad_cam", {"upsamplers": ["refinecam"]}, "bench"),
+        ("usu.adapters.captum", {"sources": ["occlusion"]}, "captum"),
+    ],
+)
+def test_a_missing_library_ends_the_run_at_once(measured, monkeypatch, tmp_path, missing, part, extra):
+    monkeypatch.setattr("usu.bench.worker.load_network", None)
+    if missing == "usu.adapters.captum":  # which the extra is asked for in
+        monkeypatch.delitem(sys.modules, missing, raising=False)
+        missing = "captum.attr"
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=rf"pip install 'usu-xai\[{extra}\]'"):
+        measured(**part)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_nothing_needs_may_be_missing(measured, monkeypatch):
+    for module in ("kornia.filters", "captum.attr", "pytorch_grad_cam"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert measured(upsamplers=["zero"]).new == 2
+
+
+def test_libraries_are_those_of_contestants():
+    assert LIBRARIES.keys() < PEERS.keys()
 
 
 def test_parts_can_be_read_by_anyone(results):

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,33 @@ RISE_CELLS, RISE_KEPT = 7, 0.5
 OCCLUSION_OVERLAP = 2
 SURROGATE_SEGMENTS = 64
 
+# The packages behind contestants, imported when they are asked for.
+LIBRARIES: Mapping[str, str] = MappingProxyType(
+    {
+        "guided": "kornia.filters",
+        "occlusion": "captum.attr",
+        "occlusion-10x": "captum.attr",
+        "shap-partition": "shap",
+        "xrai": "saliency.core",
+        "refinecam": "pytorch_grad_cam",
+    }
+)
+
+
+def library(module: str) -> Any:
+    """Return a module of another package.
+
+    Raises:
+        ImportError: it is not installed; the message names the extra.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PendingDeprecationWarning)  # of matplotlib, for shap's colour maps
+            return import_module(module)
+    except ImportError as missing:
+        package = module.partition(".")[0]
+        raise ImportError(f"contestants need {package}: pip install 'usu-xai[bench]'") from missing
+
 
 def interpolation(subject: Subject, source: str, mode: str) -> Tensor:
     """Return a coarse map (H, W), blown up, by the name of an upsampler that asks for no scores."""
@@ -46,10 +76,8 @@ def interpolation(subject: Subject, source: str, mode: str) -> Tensor:
 
 def guided_filter(subject: Subject, source: str) -> Tensor:
     """Return the bilinear map, filtered with the picture as the guide (He et al., 2010)."""
-    from kornia.filters import guided_blur
-
     pixels = interpolation(subject, source, "bilinear")
-    filtered: Tensor = guided_blur(
+    filtered: Tensor = library("kornia.filters").guided_blur(
         subject.picture[None], pixels[None, None], 2 * GUIDED_RADIUS + 1, GUIDED_EPS
     )
     return filtered[0, 0]
@@ -81,8 +109,6 @@ def occlusion(subject: Subject, passes: int) -> Tensor:
 
     The stride is the smallest that takes at most this many passes, so that fewer may be spent.
     """
-    from captum.attr import Occlusion
-
     height, width = subject.size
     stride = next(
         step
@@ -91,7 +117,7 @@ def occlusion(subject: Subject, passes: int) -> Tensor:
     )
     side = OCCLUSION_OVERLAP * stride
     inputs = subject.inputs[None]
-    values: Tensor = Occlusion(subject.answers).attribute(
+    values: Tensor = library("captum.attr").Occlusion(subject.answers).attribute(
         inputs,
         sliding_window_shapes=(inputs.shape[1], min(side, height), min(side, width)),
         strides=(inputs.shape[1], stride, stride),
@@ -108,13 +134,11 @@ def _windows(length: int, stride: int) -> int:
 
 def surrogate(subject: Subject, method: str, passes: int) -> Tensor:
     """Return Captum's "KernelShap" or "Lime", by its defaults: a linear model of random sets of segments."""
-    import captum.attr
-
     labels = torch.as_tensor(usu.segment(subject.picture, (SURROGATE_SEGMENTS,), "slic").levels[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(subject.seed)
         np.random.seed(subject.seed)  # noqa: NPY002 - what the library draws from
-        values: Tensor = getattr(captum.attr, method)(subject.answers).attribute(
+        values: Tensor = getattr(library("captum.attr"), method)(subject.answers).attribute(
             subject.inputs[None],
             baselines=subject.fill[None],
             feature_mask=labels[None, None].to(subject.inputs.device),
@@ -126,9 +150,7 @@ def surrogate(subject: Subject, method: str, passes: int) -> Tensor:
 
 def shap_partition(subject: Subject, passes: int) -> Tensor:
     """Return SHAP's partition explainer: Owen values on halved rectangles, the most valuable split first."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PendingDeprecationWarning)  # of matplotlib, for shap's colour maps
-        import shap
+    shap = library("shap")
 
     def answers(batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         inputs = torch.from_numpy(np.ascontiguousarray(np.moveaxis(batch, -1, 1))).to(subject.fill)
@@ -144,28 +166,25 @@ def shap_partition(subject: Subject, passes: int) -> Tensor:
 
 def xrai(subject: Subject) -> Tensor:
     """Return XRAI with its package's defaults: regions by integrated gradients (Kapishnikov et al., 2019)."""
-    from saliency.core import INPUT_OUTPUT_GRADIENTS, XRAI
+    saliency = library("saliency.core")
 
     def gradients(batch: np.ndarray[Any, Any], *_: object, **__: object) -> dict[str, np.ndarray[Any, Any]]:
         inputs = torch.from_numpy(np.moveaxis(np.asarray(batch), -1, 1)).to(subject.fill).requires_grad_()
         answers = subject.model(inputs).softmax(1)[:, subject.target]
         (gradient,) = torch.autograd.grad(answers.sum(), inputs)
-        return {INPUT_OUTPUT_GRADIENTS: np.moveaxis(gradient.cpu().numpy(), 1, -1)}
+        return {saliency.INPUT_OUTPUT_GRADIENTS: np.moveaxis(gradient.cpu().numpy(), 1, -1)}
 
     image = subject.inputs.permute(1, 2, 0).cpu().numpy()
     with frozen(subject.model):
-        found = XRAI().GetMask(image, gradients, batch_size=BATCH)
+        found = saliency.XRAI().GetMask(image, gradients, batch_size=BATCH)
     return torch.from_numpy(np.asarray(found))
 
 
 def refinecam(subject: Subject) -> Tensor:
     """Return RefineCAM by pytorch-grad-cam: Grad-CAM++ of the last layer of each resolution, multiplied."""
-    from pytorch_grad_cam import RefineCAM
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
     layers = resolutions(subject)
     inputs = subject.inputs[None].clone().requires_grad_()
-    cam = RefineCAM(
+    cam = library("pytorch_grad_cam").RefineCAM(
         subject.model,
         [layer.module for layer in layers],
         # One grid for all: they are layers of one kind, (B, C, h, w) or tokens.
@@ -173,7 +192,7 @@ def refinecam(subject: Subject) -> Tensor:
     )
     try:
         with frozen(subject.model):
-            found = cam(inputs, [ClassifierOutputTarget(subject.target)])
+            found = cam(inputs, [lambda outputs: outputs[subject.target]])
     finally:
         for one in cam.base_cam_per_layer:
             one.activations_and_grads.release()

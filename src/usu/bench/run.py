@@ -13,12 +13,18 @@ from typing import Any
 
 from tqdm import tqdm
 
+from usu.arrays import check_choice
+from usu.bench.contestants import CONTESTANTS
 from usu.bench.datasets import Dataset, chosen
 from usu.bench.engines import Engine
+from usu.bench.metrics import METRICS
 from usu.bench.networks import check_labels
+from usu.bench.peers import LIBRARIES, library
 from usu.bench.results import Results
+from usu.bench.schema import NO_SOURCE
 from usu.bench.worker import Job, Spec, Worker, combinations, missing
 from usu.files import written_whole
+from usu.sources import SOURCES, find_source
 
 PROBLEMS = "problems.json"
 
@@ -82,8 +88,9 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
         ValueError: names, settings or a data set that do not fit; results of another protocol, of other
             weights or of other images with the same names.
         BlockingIOError: another run is writing to the folder.
-        ImportError: a library that a source, a contestant or an engine needs is missing.
+        ImportError: a library that a source, a contestant or an engine needs is missing; the extra is named.
     """
+    _check(plan)
     worker = Worker(plan.spec)
     problems: dict[str, str] = {}
     images, weights = _images(plan, worker, problems)
@@ -111,6 +118,24 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
         have = {(cell.model, cell.image) for cell in results.done}
     counts = {model: sum((model, name) in have for name in names) for model, names in images.items()}
     return Summary(counts, new, problems)
+
+
+def _check(plan: Plan) -> None:
+    """Refuse a plan that no job could carry out, and import what its jobs need."""
+    for argument, names, known in (
+        ("sources", plan.sources, SOURCES),
+        ("upsamplers", plan.upsamplers, CONTESTANTS),
+        ("metrics", plan.metrics, METRICS),
+    ):
+        for name in names:
+            check_choice(name, tuple(known), argument)
+    images = plan.images
+    if images is not None and (isinstance(images, bool) or not isinstance(images, int) or images < 1):
+        raise ValueError(f"images must be an integer of at least 1, or None for all, got {images!r}")
+    for source in {source for source, *_ in plan.rows} - {NO_SOURCE}:
+        find_source(source)
+    for module in {LIBRARIES[name] for name in plan.upsamplers if name in LIBRARIES}:
+        library(module)
 
 
 def _name(job: Job) -> str:
