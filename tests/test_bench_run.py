@@ -13,12 +13,12 @@ from networks import small_cnn
 from PIL import Image
 
 from usu.bench.contestants import CONTESTANTS, PEERS, Contestant
-from usu.bench.engines import LocalEngine
+from usu.bench.engines import LocalEngine, Outcome
 from usu.bench.metrics import METRICS, Judge
 from usu.bench.networks import Network
 from usu.bench.peers import LIBRARIES
 from usu.bench.results import read_protocol, read_rows
-from usu.bench.run import Plan, run
+from usu.bench.run import Plan, read_problems, run
 from usu.bench.schema import Cell
 from usu.bench.worker import Job, Spec, Worker, combinations, missing
 from usu.cli import main
@@ -336,6 +336,23 @@ def test_what_nothing_needs_may_be_missing(measured, monkeypatch):
     for module in ("kornia.filters", "captum.attr", "pytorch_grad_cam"):
         monkeypatch.setitem(sys.modules, module, None)
     assert measured(upsamplers=["zero"]).new == 2
+
+
+class Stopped:
+    """An engine that is stopped after the first job, which has a problem."""
+
+    def run(self, make_worker, jobs):
+        yield Outcome(jobs[0], problem="OSError: größer als erlaubt")
+        raise KeyboardInterrupt
+
+
+def test_problems_of_a_run_that_is_stopped_are_kept(measured, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        measured(engine=Stopped())
+    monkeypatch.setattr("io.text_encoding", lambda *_: "ascii")  # of a system that reads no UTF-8 by itself
+    (problem,) = read_problems(tmp_path / "out").items()
+    assert problem[0] in ("small: chelsea.png", "small: coffee.png")
+    assert problem[1] == "OSError: größer als erlaubt"
 
 
 def test_libraries_are_those_of_contestants():

@@ -101,20 +101,22 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
             job for model, names in images.items() for job in missing(names, [model], plan.rows, results.done)
         ]
         new = 0
-        with (
-            closing(engine.run(partial(Worker, plan.spec), jobs)) as outcomes,
-            tqdm(total=len(jobs), desc="images", unit="image", disable=not show_progress) as bar,
-        ):
-            for outcome in outcomes:
-                results.add(outcome.rows)
-                new += len(outcome.rows)
-                if outcome.problem is not None:
-                    problems[_name(outcome.job)] = outcome.problem
-                    bar.write(f"left out, {_name(outcome.job)}: {outcome.problem}")
-                bar.update()
+        try:
+            with (
+                closing(engine.run(partial(Worker, plan.spec), jobs)) as outcomes,
+                tqdm(total=len(jobs), desc="images", unit="image", disable=not show_progress) as bar,
+            ):
+                for outcome in outcomes:
+                    results.add(outcome.rows)
+                    new += len(outcome.rows)
+                    if outcome.problem is not None:
+                        problems[_name(outcome.job)] = outcome.problem
+                        bar.write(f"left out, {_name(outcome.job)}: {outcome.problem}")
+                    bar.update()
+        finally:  # a run that is stopped tells, too
+            with written_whole(results.folder / PROBLEMS) as file:
+                file.write(json.dumps(problems, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
         results.compact()
-        with written_whole(Path(folder) / PROBLEMS) as file:
-            file.write(json.dumps(problems, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
         have = {(cell.model, cell.image) for cell in results.done}
     counts = {model: sum((model, name) in have for name in names) for model, names in images.items()}
     return Summary(counts, new, problems)
@@ -194,4 +196,4 @@ def _images_of(model: str, plan: Plan, worker: Worker, problems: dict[str, str])
 def read_problems(folder: Path) -> dict[str, Any]:
     """Return what the last run of a folder left out, and why."""
     path = folder / PROBLEMS
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    return dict(json.loads(path.read_bytes())) if path.exists() else {}
