@@ -78,6 +78,17 @@ def test_a_model_is_left_as_it_was_found(name):
     assert fingerprint(model) == before
 
 
+@pytest.mark.parametrize(
+    "make", [PEERS["shap-partition"].make, lambda one, _: peers.surrogate(one, "Lime", 10)], ids=["shap", "lime"]
+)
+def test_random_states_are_left_as_they_were(make):
+    one = subject()
+    of_numpy, of_torch = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    make(one, "none")
+    np.testing.assert_equal(np.random.get_state(), of_numpy)  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), of_torch)
+
+
 @pytest.mark.parametrize("name", ["nearest", "usu", "complete", "shuffled-scores", "random-segments"])
 def test_cells_keep_their_mass(name):
     assert CONTESTANTS[name].draw(subject(), "gradcam").d1_relative < 1e-6

@@ -1,7 +1,7 @@
 """Other people's pixel maps of a subject: the methods that ours are compared with, at stated passes.
 
-All but RefineCAM and XRAI's gradients explain the target's softmax probability, and all that mask pixels
-replace them by the same blurred image.
+All but RefineCAM explain the target's softmax probability, and all that mask pixels replace them by the same
+blurred image.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.nn.functional import interpolate
 import usu
 from usu.bench.subject import BATCH, Subject
 from usu.layers import SpatialLayer, find_layer, frozen
+from usu.seeding import numpy_seeded
 from usu.upsamplers import upsample_all
 
 # Of the guided filter: the window's radius in pixels, half a Grad-CAM cell of 224 pixels, and He et al.'s ε,
@@ -135,9 +136,8 @@ def _windows(length: int, stride: int) -> int:
 def surrogate(subject: Subject, method: str, passes: int) -> Tensor:
     """Return Captum's "KernelShap" or "Lime", by its defaults: a linear model of random sets of segments."""
     labels = torch.as_tensor(usu.segment(subject.picture, (SURROGATE_SEGMENTS,), "slic").levels[0])
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), numpy_seeded(subject.seed):  # what the library draws from
         torch.manual_seed(subject.seed)
-        np.random.seed(subject.seed)  # noqa: NPY002 - what the library draws from
         values: Tensor = getattr(library("captum.attr"), method)(subject.answers).attribute(
             subject.inputs[None],
             baselines=subject.fill[None],
@@ -158,9 +158,9 @@ def shap_partition(subject: Subject, passes: int) -> Tensor:
         return found
 
     image, fill = (one.permute(1, 2, 0).contiguous().cpu().numpy() for one in (subject.inputs, subject.fill))
-    np.random.seed(subject.seed)  # noqa: NPY002 - the library breaks ties by it
     masker = shap.maskers.Image(fill, fill.shape)
-    found = shap.PartitionExplainer(answers, masker)(image[None], max_evals=passes, silent=True)
+    with numpy_seeded(subject.seed):  # the library breaks ties by it
+        found = shap.PartitionExplainer(answers, masker)(image[None], max_evals=passes, silent=True)
     return torch.from_numpy(found.values[0].sum(-1))
 
 
