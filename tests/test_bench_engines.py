@@ -128,6 +128,13 @@ def test_processes_share_the_threads_and_what_cannot_be_sent_is_a_problem():
     assert len(outcomes) == 3
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets an option of glibc")
+def test_processes_keep_freed_memory():
+    outcomes = LocalEngine(2).run(measuring.Faults, ["one"])
+    huge = 5 * 2**23 * 8 / 2**21  # pages of the largest kind that the blocks would take
+    assert [outcome.rows[0]["faults"] < huge / 2 for outcome in outcomes] == [True]
+
+
 def test_this_process_keeps_its_threads():
     before = torch.get_num_threads()
     (outcome,) = LocalEngine().run(measuring.Threads, ["threads"])

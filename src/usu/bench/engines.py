@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 
+from usu.allocation import keep_freed_memory
 from usu.arrays import check_choice
 
 Job = TypeVar("Job")
@@ -252,6 +253,7 @@ def _begin(make_worker: MakeWorker[Any], workers: int, ear: Connection) -> None:
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches all processes; the first one ends the others
     threading.Thread(target=_end_with, args=(ear,), daemon=True).start()
+    keep_freed_memory()
     use_threads(max(1, (os.cpu_count() or 1) // workers))
     try:
         _mine = make_worker()

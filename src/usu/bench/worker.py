@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from usu.allocation import keep_freed_memory
 from usu.bench.contestants import CONTESTANTS, PixelMap
 from usu.bench.datasets import Dataset, Item, find_dataset
 from usu.bench.metrics import METRICS, Judge
@@ -101,7 +100,6 @@ class Worker:
     """
 
     def __init__(self, spec: Spec) -> None:
-        keep_freed_memory()  # a worker is a process of its own
         self.spec = spec
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self._network: Network | None = None
