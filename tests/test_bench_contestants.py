@@ -79,7 +79,9 @@ def test_a_model_is_left_as_it_was_found(name):
 
 
 @pytest.mark.parametrize(
-    "make", [PEERS["shap-partition"].make, lambda one, _: peers.surrogate(one, "Lime", 10)], ids=["shap", "lime"]
+    "make",
+    [PEERS["shap-partition"].make, lambda one, _: peers.surrogate(one, "Lime", 10)],
+    ids=["shap", "lime"],
 )
 def test_random_states_are_left_as_they_were(make):
     one = subject()

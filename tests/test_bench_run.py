@@ -234,10 +234,12 @@ def measured(photographs, tmp_path, monkeypatch):
     """Return a function that runs a plan, whose parts can be replaced, in a folder of this test."""
     monkeypatch.setattr("usu.bench.worker.load_network", small_network)
 
-    def run_plan(out="out", engine=LocalEngine(), data=photographs, weights=(), **parts):
+    def run_plan(out="out", engine=None, data=photographs, weights=(), **parts):
         common = {"models": ["small"], "sources": ["gradcam"], "upsamplers": ["nearest"]}
-        plan = Plan(Spec("folder", str(data), dict(weights)), **{**common, "metrics": ["sparseness"], **parts})
-        return run(plan, engine, tmp_path / out, show_progress=False)
+        plan = Plan(
+            Spec("folder", str(data), dict(weights)), **{**common, "metrics": ["sparseness"], **parts}
+        )
+        return run(plan, engine or LocalEngine(), tmp_path / out, show_progress=False)
 
     return run_plan
 
@@ -274,7 +276,9 @@ def test_weights_that_are_mixed_already_are_told(measured, tmp_path):
     measured("others", weights={"small": "other"})
     (part,) = (tmp_path / "others" / "parts").glob("*.parquet")
     part.rename(tmp_path / "out" / "parts" / part.name)
-    with pytest.raises(ValueError, match="mixes weights of small, by their hashes hash of None, hash of other"):
+    with pytest.raises(
+        ValueError, match="mixes weights of small, by their hashes hash of None, hash of other"
+    ):
         measured()
 
 
@@ -298,7 +302,10 @@ def test_another_photograph_of_the_same_name_belongs_in_another_folder(measured,
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ({"upsamplers": ["nearest", "bilinaer"]}, r"upsamplers must be one of \('nearest', .*, got 'bilinaer'"),
+        (
+            {"upsamplers": ["nearest", "bilinaer"]},
+            r"upsamplers must be one of \('nearest', .*, got 'bilinaer'",
+        ),
         ({"metrics": ["rode"]}, r"metrics must be one of \(.*'road'.*, got 'rode'"),
         ({"sources": ["grdcam"]}, r"sources must be one of \('gradcam', .*, got 'grdcam'"),
         ({"images": 0}, "images must be an integer of at least 1, or None for all, got 0"),

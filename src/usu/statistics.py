@@ -211,7 +211,8 @@ def bootstrap_intervals(
         raise ValueError(f"resamples must be at least 1, got {resamples!r}")
     n = rows.shape[1]
     draws = _kept_draws if n * resamples <= _KEPT else _draws
-    sums = np.concatenate([rows @ counts.T.astype(rows.dtype) for counts in draws(n, resamples, seed)], axis=1)
+    blocks = [rows @ counts.T.astype(rows.dtype) for counts in draws(n, resamples, seed)]
+    sums = np.concatenate(blocks, axis=1)
     intervals = []
     for row, resampled in zip(rows, sums, strict=True):
         mean = float(row.mean())
@@ -304,6 +305,6 @@ def _constant(sample: Sample) -> bool:
 
 
 def _scaled(sample: Sample) -> Sample:
-    """Return a sample over the power of two next to its largest value, which is exact: powers stay in range."""
+    """Return a sample over a power of two, which is exact, so that its own powers are in range."""
     scaled: Sample = np.ldexp(sample, -np.frexp(np.abs(sample).max())[1])
     return scaled

@@ -54,7 +54,8 @@ def library(module: str) -> Any:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PendingDeprecationWarning)  # of matplotlib, for shap's colour maps
+            # Of matplotlib, for shap's colour maps.
+            warnings.simplefilter("ignore", PendingDeprecationWarning)
             return import_module(module)
     except ImportError as missing:
         package = module.partition(".")[0]
@@ -118,7 +119,8 @@ def occlusion(subject: Subject, passes: int) -> Tensor:
     )
     side = OCCLUSION_OVERLAP * stride
     inputs = subject.inputs[None]
-    values: Tensor = library("captum.attr").Occlusion(subject.answers).attribute(
+    method = library("captum.attr").Occlusion(subject.answers)
+    values: Tensor = method.attribute(
         inputs,
         sliding_window_shapes=(inputs.shape[1], min(side, height), min(side, width)),
         strides=(inputs.shape[1], stride, stride),

@@ -114,8 +114,9 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
                         bar.write(f"left out, {_name(outcome.job)}: {outcome.problem}")
                     bar.update()
         finally:  # a run that is stopped tells, too
+            text = json.dumps(problems, indent=1, sort_keys=True, ensure_ascii=False)
             with written_whole(results.folder / PROBLEMS) as file:
-                file.write(json.dumps(problems, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+                file.write(text.encode() + b"\n")
         results.compact()
         have = {(cell.model, cell.image) for cell in results.done}
     counts = {model: sum((model, name) in have for name in names) for model, names in images.items()}
