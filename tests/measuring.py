@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import torch
 
 from usu.bench.engines import LocalEngine
@@ -125,6 +126,32 @@ class Threads:
         if job == "unsendable":
             return [{"threads": threading.Lock()}]
         return [{"threads": torch.get_num_threads(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}]
+
+
+class Faults:
+    """Counts the pages that are fetched anew for blocks that were freed."""
+
+    def work(self, job):
+        import resource  # which Windows has not
+
+        np.ones(2**23)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(5):
+            np.ones(2**23)
+        return [{"faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before}]
+
+
+class DiesIdle:
+    """Does its jobs, and ends its process half a second after the first."""
+
+    def work(self, job):
+        threading.Thread(target=end_soon, daemon=True).start()
+        return [{"process": os.getpid()}]
+
+
+def end_soon():
+    time.sleep(0.5)
+    os._exit(9)
 
 
 def no_weights():

@@ -12,14 +12,22 @@ def faults(*lines):
     return int(found.stdout)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets an option of glibc")
+WORK = (
+    "import resource, numpy as np",
+    "np.ones(2**23)",
+    "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt",
+    "for _ in range(20): np.ones(2**23)",
+    "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)",
+)
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets an option of glibc")
+
+
 def test_pages_of_freed_blocks_are_used_again():
-    work = (
-        "import resource, numpy as np",
-        "np.ones(2**23)",
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt",
-        "for _ in range(20): np.ones(2**23)",
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)",
-    )
-    kept = faults("from usu.allocation import keep_freed_memory", "assert keep_freed_memory()", *work)
-    assert kept < faults(*work) / 10
+    kept = faults("from usu.allocation import keep_freed_memory", "assert keep_freed_memory()", *WORK)
+    assert kept < faults(*WORK) / 10
+
+
+def test_a_process_that_is_not_ours_is_left_as_it_is():
+    pytest.importorskip("openvino", reason="benchmarks need openvino")
+    left = faults("from usu.bench.worker import Spec, Worker", "Worker(Spec('folder', '.'))", *WORK)
+    assert left > faults(*WORK) / 2

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from networks import fingerprint, small_cnn
+from networks import SmallViT, fingerprint, small_cnn
 from torch import nn
 
 from usu.bench import peers
@@ -19,6 +19,7 @@ from usu.bench.contestants import (
 )
 from usu.bench.quick import quickened
 from usu.bench.subject import Cost, Subject
+from usu.sources import SOURCES
 
 SIZE = 32
 # RefineCAM and XRAI are dear or want several resolutions: they have tests of their own.
@@ -77,6 +78,19 @@ def test_a_model_is_left_as_it_was_found(name):
     assert fingerprint(model) == before
 
 
+@pytest.mark.parametrize(
+    "make",
+    [PEERS["shap-partition"].make, lambda one, _: peers.surrogate(one, "Lime", 10)],
+    ids=["shap", "lime"],
+)
+def test_random_states_are_left_as_they_were(make):
+    one = subject()
+    of_numpy, of_torch = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    make(one, "none")
+    np.testing.assert_equal(np.random.get_state(), of_numpy)  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), of_torch)
+
+
 @pytest.mark.parametrize("name", ["nearest", "usu", "complete", "shuffled-scores", "random-segments"])
 def test_cells_keep_their_mass(name):
     assert CONTESTANTS[name].draw(subject(), "gradcam").d1_relative < 1e-6
@@ -114,6 +128,18 @@ def test_maps_are_the_same_with_a_quick_copy(name):
     (before, after) = (CONTESTANTS[name].draw(one, "gradcam") for one in (slow, quick))
     torch.testing.assert_close(after.values, before.values, rtol=1e-3, atol=1e-5)
     assert after.cost.passes == before.cost.passes
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_sources_are_the_same_with_a_quick_copy(source):
+    model = SmallViT().eval() if source == "rollout" else small_cnn()
+    found = {}
+    for quick in (None, quickened(model, 2 * picture() - 1)):
+        one = subject(model, quick=quick)
+        found[quick] = one.coarse(source), one.cost_of(("coarse", source)).passes
+    (slow, slow_passes), (hasty, hasty_passes) = found.values()
+    torch.testing.assert_close(hasty.values[0], slow.values[0])
+    assert hasty_passes == slow_passes > 0
 
 
 def test_the_complete_map_sums_to_what_the_prediction_owes_to_the_image():

@@ -128,6 +128,13 @@ def test_processes_share_the_threads_and_what_cannot_be_sent_is_a_problem():
     assert len(outcomes) == 3
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets an option of glibc")
+def test_processes_keep_freed_memory():
+    outcomes = LocalEngine(2).run(measuring.Faults, ["one"])
+    huge = 5 * 2**23 * 8 / 2**21  # pages of the largest kind that the blocks would take
+    assert [outcome.rows[0]["faults"] < huge / 2 for outcome in outcomes] == [True]
+
+
 def test_this_process_keeps_its_threads():
     before = torch.get_num_threads()
     (outcome,) = LocalEngine().run(measuring.Threads, ["threads"])
@@ -137,6 +144,16 @@ def test_this_process_keeps_its_threads():
 def test_processes_that_die_at_once_end_the_run():
     with pytest.raises(ChildProcessError, match="died 3 times before any job was done"):
         list(LocalEngine(2).run(measuring.die_at_once, jobs(12)))
+
+
+def test_a_process_that_dies_between_two_jobs_costs_none():
+    outcomes = LocalEngine(2).run(measuring.DiesIdle, ASKED)
+    first = next(outcomes)
+    time.sleep(2)  # as one who writes rows: the four jobs at hand are done, and the others wait
+    found = by_job([first, *outcomes])
+    assert found.keys() == set(ASKED)
+    assert {outcome.problem for outcome in found.values()} == {None}
+    assert len({outcome.rows[0]["process"] for outcome in found.values()}) > 1
 
 
 def test_a_run_that_is_left_early_ends_its_processes_at_once():

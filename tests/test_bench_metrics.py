@@ -218,7 +218,7 @@ def test_irof_segment_by_segment(picture, name):
     judge, maps = judge_of(picture), random_maps()
     labels = irof.grid(judge) if name == "irof-grid" else irof.felzenszwalb(judge)
     count = labels.max() + 1
-    assert count == 49 if name == "irof-grid" and SIDE < 8 else count > 1
+    assert count == 64 if name == "irof-grid" else count > 1
     for values, score in zip(maps, measure(name, judge, maps), strict=True):
         image, heights = judge.inputs.clone(), []
         for label in sorted(range(count), key=lambda n: -float(values[torch.from_numpy(labels == n)].mean())):

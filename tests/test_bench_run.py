@@ -2,23 +2,29 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import skimage.data
 import torch
+from networks import small_cnn
 from PIL import Image
 
-from usu.bench.contestants import CONTESTANTS, Contestant
+from usu.bench.contestants import CONTESTANTS, PEERS, Contestant
+from usu.bench.engines import LocalEngine, Outcome
 from usu.bench.metrics import METRICS, Judge
-from usu.bench.results import read_rows
+from usu.bench.networks import Network
+from usu.bench.peers import LIBRARIES
+from usu.bench.results import read_protocol, read_rows
+from usu.bench.run import Plan, read_problems, run
 from usu.bench.schema import Cell
 from usu.bench.worker import Job, Spec, Worker, combinations, missing
 from usu.cli import main
 from usu.cli.bench import DATASETS, FORMATS, LAYOUTS
 from usu.interpolation import interpolate
-from usu.models import load_classifier
+from usu.models import Classifier, Preparation, load_classifier
 from usu.sources import find_source
 
 UPSAMPLERS = ["nearest", "bilinear", "zero"]
@@ -213,6 +219,151 @@ def test_metrics_that_are_asked_for_later_see_the_same_maps(photographs, tmp_pat
     ]
     assert row["value"] == pytest.approx(before[0]["value"], rel=1e-9)
     assert row["total_mass"] == pytest.approx(before[0]["total_mass"], rel=1e-6)
+
+
+# --- In Python, with a network that takes no time ----------------------------------------------------------
+
+
+def small_network(name, weights=None, device="cpu"):
+    prepare = Preparation(32, (32, 32), (0.5,) * 3, (0.5,) * 3)
+    return Network(name, Classifier(name, small_cnn(), prepare, None), f"hash of {weights}", 5)
+
+
+@pytest.fixture
+def measured(photographs, tmp_path, monkeypatch):
+    """Return a function that runs a plan, whose parts can be replaced, in a folder of this test."""
+    monkeypatch.setattr("usu.bench.worker.load_network", small_network)
+
+    def run_plan(out="out", engine=None, data=photographs, weights=(), **parts):
+        common = {"models": ["small"], "sources": ["gradcam"], "upsamplers": ["nearest"]}
+        plan = Plan(
+            Spec("folder", str(data), dict(weights)), **{**common, "metrics": ["sparseness"], **parts}
+        )
+        return run(plan, engine or LocalEngine(), tmp_path / out, show_progress=False)
+
+    return run_plan
+
+
+def test_other_weights_belong_in_another_folder(measured, tmp_path):
+    other = {"small": "other"}
+    assert measured().new == 2
+    assert measured(models=["small", "second"]).new == 2
+    assert read_protocol(tmp_path / "out")["weights"] == {
+        "small": "hash of None",
+        "second": "hash of None",
+    }
+    with pytest.raises(ValueError, match=r'weights.small was "hash of None", is "hash of other"'):
+        measured(weights=other)
+    assert measured(models=["third"], weights={"third": "other"}).new == 2
+
+
+def test_a_folder_whose_protocol_has_no_weights_goes_on_with_those_of_its_rows(measured, tmp_path):
+    measured()
+    path = tmp_path / "out" / "protocol.json"
+    protocol = json.loads(path.read_bytes())
+    del protocol["weights"]
+    path.write_text(json.dumps(protocol))
+    with pytest.raises(ValueError, match=r"weights.small was"):
+        measured(weights={"small": "other"}, metrics=["pixel-flipping"])
+    assert measured(metrics=["pixel-flipping"]).new == 2
+    assert read_protocol(tmp_path / "out") == {**protocol, "weights": {"small": "hash of None"}} | {
+        "metrics": {**protocol["metrics"], "pixel-flipping": dict(METRICS["pixel-flipping"].settings)}
+    }
+
+
+def test_weights_that_are_mixed_already_are_told(measured, tmp_path):
+    measured()
+    measured("others", weights={"small": "other"})
+    (part,) = (tmp_path / "others" / "parts").glob("*.parquet")
+    part.rename(tmp_path / "out" / "parts" / part.name)
+    with pytest.raises(
+        ValueError, match="mixes weights of small, by their hashes hash of None, hash of other"
+    ):
+        measured()
+
+
+def test_another_photograph_of_the_same_name_belongs_in_another_folder(measured, photographs, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, found in (("one", "chelsea"), ("two", "coffee")):
+        (data / f"{name}.png").write_bytes((photographs / f"{found}.png").read_bytes())
+    assert measured(data=data).new == 2
+    assert measured(data=data).new == 0
+    (data / "three.png").write_bytes((data / "one.png").read_bytes())
+    assert measured(data=data).new == 1
+    before = read_rows(tmp_path / "out")
+    (data / "two.png").write_bytes((data / "one.png").read_bytes())
+    for metrics in (["sparseness"], ["pixel-flipping"]):  # no job is left for the image, or one
+        with pytest.raises(ValueError, match=r"another image by the name of two.png: its hash was .*, is "):
+            measured(data=data, metrics=metrics)
+    assert read_rows(tmp_path / "out").equals(before)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (
+            {"upsamplers": ["nearest", "bilinaer"]},
+            r"upsamplers must be one of \('nearest', .*, got 'bilinaer'",
+        ),
+        ({"metrics": ["rode"]}, r"metrics must be one of \(.*'road'.*, got 'rode'"),
+        ({"sources": ["grdcam"]}, r"sources must be one of \('gradcam', .*, got 'grdcam'"),
+        ({"images": 0}, "images must be an integer of at least 1, or None for all, got 0"),
+        ({"images": 0, "correct": True}, "images must be an integer of at least 1, or None for all, got 0"),
+        ({"images": 1.5}, r"images must be an integer of at least 1, or None for all, got 1\.5"),
+    ],
+)
+def test_a_bad_plan_is_refused_before_anything_is_loaded(measured, monkeypatch, tmp_path, part, message):
+    monkeypatch.setattr("usu.bench.worker.load_network", None)
+    with pytest.raises(ValueError, match=message):
+        measured(**part)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "part", "extra"),
+    [
+        ("kornia.filters", {"upsamplers": ["nearest", "guided"]}, "bench"),
+        ("pytorch_grad_cam", {"upsamplers": ["refinecam"]}, "bench"),
+        ("usu.adapters.captum", {"sources": ["occlusion"]}, "captum"),
+    ],
+)
+def test_a_missing_library_ends_the_run_at_once(measured, monkeypatch, tmp_path, missing, part, extra):
+    monkeypatch.setattr("usu.bench.worker.load_network", None)
+    if missing == "usu.adapters.captum":  # which the extra is asked for in
+        monkeypatch.delitem(sys.modules, missing, raising=False)
+        missing = "captum.attr"
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=rf"pip install 'usu-xai\[{extra}\]'"):
+        measured(**part)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_nothing_needs_may_be_missing(measured, monkeypatch):
+    for module in ("kornia.filters", "captum.attr", "pytorch_grad_cam"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert measured(upsamplers=["zero"]).new == 2
+
+
+class Stopped:
+    """An engine that is stopped after the first job, which has a problem."""
+
+    def run(self, make_worker, jobs):
+        yield Outcome(jobs[0], problem="OSError: größer als erlaubt")
+        raise KeyboardInterrupt
+
+
+def test_problems_of_a_run_that_is_stopped_are_kept(measured, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        measured(engine=Stopped())
+    monkeypatch.setattr("io.text_encoding", lambda *_: "ascii")  # of a system that reads no UTF-8 by itself
+    (problem,) = read_problems(tmp_path / "out").items()
+    assert problem[0] in ("small: chelsea.png", "small: coffee.png")
+    assert problem[1] == "OSError: größer als erlaubt"
+
+
+def test_libraries_are_those_of_contestants():
+    assert LIBRARIES.keys() < PEERS.keys()
 
 
 def test_parts_can_be_read_by_anyone(results):

@@ -2,6 +2,7 @@
 
 import math
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -104,6 +105,48 @@ def test_an_interval_covers_as_often_as_it_says():
 def test_no_spread_no_width():
     interval = statistics.bootstrap_interval([0.1 + 0.2, 0.3, 0.3])
     assert interval.low == interval.mean == interval.high
+
+
+def test_intervals_are_drawn_in_blocks_alike(monkeypatch):
+    expected = statistics.bootstrap_intervals(np.stack([SAMPLE, OTHER]), resamples=501, seed=2)
+    for block, kept in ((40, 0), (40, 2**24), (41 * 40, 0), (1, 0)):
+        monkeypatch.setattr(statistics, "_BLOCK", block)
+        monkeypatch.setattr(statistics, "_KEPT", kept)
+        statistics._kept_draws.cache_clear()
+        found = statistics.bootstrap_intervals(np.stack([SAMPLE, OTHER]), resamples=501, seed=2)
+        for one, other in zip(found, expected, strict=True):
+            assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-12)
+    statistics._kept_draws.cache_clear()
+
+
+def test_memory_is_that_of_small_counts_or_of_a_block():
+    sample = np.random.default_rng(2).random(2000)
+    tracemalloc.start()
+    statistics.bootstrap_interval(sample[:1000])  # 10 million counts of two bytes, which are kept
+    statistics.bootstrap_interval(sample)  # 20 million, which are not
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40e6
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-110, 1e110, 1e160])
+def test_effects_and_intervals_know_no_scale(scale):
+    sample = np.array([1.0, 2.0, 5.0, -1.0])
+    test, other = (statistics.paired_test(one, np.zeros(4)) for one in (sample, scale * sample))
+    assert other.cohens_d == pytest.approx(test.cohens_d, rel=1e-12)
+    for name in ("mean", "low", "high"):
+        expected = scale * getattr(test.difference, name)
+        assert getattr(other.difference, name) == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize("resamples", [1, 2, 3])
+def test_few_resamples_give_an_interval_among_them(resamples):
+    sample = np.array([1.0, 2.0, 5.0])
+    for seed in range(20):
+        drawn = np.random.default_rng(seed).integers(0, 3, (resamples, 3))
+        means = sample[drawn].mean(1)
+        found = statistics.bootstrap_interval(sample, resamples=resamples, seed=seed)
+        assert means.min() - 1e-12 <= found.low <= found.high <= means.max() + 1e-12
 
 
 def test_corrections_by_hand():

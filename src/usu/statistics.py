@@ -6,7 +6,7 @@ Nothing here knows what was measured. SciPy comes with scikit-image and is impor
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -16,9 +16,13 @@ import numpy as np
 from usu.arrays import Array, as_floats, check_finite, check_number
 
 Sample: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+Counts: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 # Differences that are equal but for the rounding of a subtraction must not make an effect of infinite size.
 _ROUNDING = 1e-12
+
+# Counts that are drawn at a time, and up to how many are kept for the next samples of the same size.
+_BLOCK, _KEPT = 2**18, 2**24
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,8 @@ def cohens_d(differences: Array) -> float:
     mean = float(sample.mean())
     if _constant(sample):
         return 0.0 if mean == 0 else float(np.copysign(np.inf, mean))
-    return mean / float(sample.std(ddof=1))
+    scaled = _scaled(sample)
+    return float(scaled.mean()) / float(scaled.std(ddof=1))
 
 
 def rank_biserial(differences: Array) -> float:
@@ -205,7 +210,9 @@ def bootstrap_intervals(
     if operator.index(resamples) < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples!r}")
     n = rows.shape[1]
-    sums = rows @ _draws(n, resamples, seed)
+    draws = _kept_draws if n * resamples <= _KEPT else _draws
+    blocks = [rows @ counts.T.astype(rows.dtype) for counts in draws(n, resamples, seed)]
+    sums = np.concatenate(blocks, axis=1)
     intervals = []
     for row, resampled in zip(rows, sums, strict=True):
         mean = float(row.mean())
@@ -214,14 +221,20 @@ def bootstrap_intervals(
     return intervals
 
 
+def _draws(n: int, resamples: int, seed: int) -> Iterator[Counts]:
+    """Give how often each of n values is drawn in each resample, (resamples, n), in blocks of resamples."""
+    generator = np.random.default_rng(seed)
+    at_once = max(1, _BLOCK // n)
+    for first in range(0, resamples, at_once):
+        block = min(at_once, resamples - first)
+        drawn = generator.integers(0, n, (block, n)) + n * np.arange(block)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=n * block).reshape(block, n)
+        yield counts.astype(np.min_scalar_type(n))
+
+
 @lru_cache(maxsize=2)
-def _draws(n: int, resamples: int, seed: int) -> Sample:
-    """Return how often each of n values is drawn in each resample, (n, resamples)."""
-    drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
-    flat = drawn + n * np.arange(resamples)[:, None]
-    counts = np.bincount(flat.ravel(), minlength=n * resamples).astype(np.float64)
-    columns: Sample = counts.reshape(resamples, n).T
-    return columns
+def _kept_draws(n: int, resamples: int, seed: int) -> tuple[Counts, ...]:
+    return tuple(_draws(n, resamples, seed))
 
 
 def _bca(row: Sample, sums: Sample, level: float) -> tuple[float, float]:
@@ -232,8 +245,10 @@ def _bca(row: Sample, sums: Sample, level: float) -> tuple[float, float]:
     # Sums that equal the sample's own but for rounding count as ties.
     slack = _ROUNDING * float(np.abs(row).sum())
     below, up_to = (sums < total - slack).mean(), (sums <= total + slack).mean()
-    bias = ndtri((below + up_to) / 2)
-    influence = row - row.mean()
+    # As if half a resample lay on the other side where all lie on one, which few resamples may.
+    half = 0.5 / len(sums)
+    bias = ndtri(np.clip((below + up_to) / 2, half, 1 - half))
+    influence = _scaled(row - row.mean())
     acceleration = (influence**3).sum() / (6 * (influence**2).sum() ** 1.5)
     tails = bias + ndtri([(1 - level) / 2, (1 + level) / 2])
     portions = ndtr(bias + tails / (1 - acceleration * tails))
@@ -287,3 +302,9 @@ def _sample(values: Array, name: str) -> Sample:
 
 def _constant(sample: Sample) -> bool:
     return bool(np.ptp(sample) <= _ROUNDING * np.abs(sample).max())
+
+
+def _scaled(sample: Sample) -> Sample:
+    """Return a sample over a power of two, which is exact, so that its own powers are in range."""
+    scaled: Sample = np.ldexp(sample, -np.frexp(np.abs(sample).max())[1])
+    return scaled

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from usu.arrays import check_choice
 from usu.perturbation import check_evaluation_mode
+from usu.seeding import numpy_seeded
 
 try:
     with warnings.catch_warnings():
@@ -83,7 +84,7 @@ def quantus_score(
         "device": str(inputs.device),
         "batch_size": 1,
     }
-    with _mended(), _seeded(seed), warnings.catch_warnings():
+    with _mended(), numpy_seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a step without effect, a constant curve: they show in the score
         return float(QUANTUS_SCORES[name](values, call))
 
@@ -205,14 +206,3 @@ def _trapezoids(values: Values, dx: int = 1, batched: bool = False) -> Values:
     heights = np.asarray(values)
     area: Values = dx * (heights[..., 1:] + heights[..., :-1]).sum(-1) / 2
     return area
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, the only one that Quantus draws from, and put its state back."""
-    before = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(before)  # noqa: NPY002

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +16,7 @@ from usu.adapters.answer import Answer, check_counts, each_image
 from usu.arrays import Array
 from usu.fill import Baselines, make_fill
 from usu.perturbation import ForwardFunc, check_inputs
+from usu.seeding import numpy_seeded
 from usu.sources import CoarseMap
 from usu.targets import Target, Targets
 
@@ -144,7 +144,7 @@ class ShapSource:
             explainer = library.PartitionExplainer(
                 _on_arrays(answer, image), library.maskers.Image(fill[0], shape=fill[0].shape)
             )
-            with _numpy_seeded(self.seed), torch.no_grad():
+            with numpy_seeded(self.seed), torch.no_grad():  # ties are broken by it
                 found = explainer(
                     _channels_last(image), max_evals=self.max_evals, batch_size=_BATCH, silent=True
                 )
@@ -173,17 +173,6 @@ def _on_arrays(answer: Answer, like_image: Tensor) -> Callable[[Any], Any]:
         return answer(batch).double().cpu().numpy()
 
     return forward_func
-
-
-@contextmanager
-def _numpy_seeded(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, which breaks the explainer's ties, and put it back."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
 
 
 shap = ShapSource()

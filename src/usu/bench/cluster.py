@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
+from usu.allocation import keep_freed_memory
 from usu.bench.engines import (
     IN_FLIGHT,
     PATIENCE,
@@ -119,6 +120,7 @@ class _Actor(Generic[Job]):
     """A worker somewhere on the cluster."""
 
     def __init__(self, threads: int) -> None:
+        keep_freed_memory()
         use_threads(threads)
 
     def prepare(self, make_worker: MakeWorker[Job]) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 
+from usu.allocation import keep_freed_memory
 from usu.arrays import check_choice
 
 Job = TypeVar("Job")
@@ -186,7 +187,10 @@ def _here(make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Iterator[Outcome
 def _until_one_dies(
     make_worker: MakeWorker[Job], queue: deque[Job], workers: int, in_flight: int
 ) -> Generator[Outcome[Job], None, list[Job]]:
-    """Run jobs off the queue until it is empty or a process dies; return those in flight at that moment."""
+    """Run jobs off the queue until it is empty or a process dies; return those in flight at that moment.
+
+    The first job of a call always gets to fly: so each call has an outcome or a job that is lost.
+    """
     flying: dict[Future[Outcome[Job] | _Unready], Job] = {}
     lost: list[Job] = []
     with _processes(make_worker, workers) as pool:
@@ -197,6 +201,8 @@ def _until_one_dies(
                 except BrokenProcessPool:
                     break  # before anybody noticed; the jobs in flight will tell
                 queue.popleft()
+            if not flying:
+                return lost  # the process died while it had no job
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 job, error = flying.pop(future), future.exception()
                 if isinstance(error, BrokenProcessPool):
@@ -247,6 +253,7 @@ def _begin(make_worker: MakeWorker[Any], workers: int, ear: Connection) -> None:
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches all processes; the first one ends the others
     threading.Thread(target=_end_with, args=(ear,), daemon=True).start()
+    keep_freed_memory()
     use_threads(max(1, (os.cpu_count() or 1) // workers))
     try:
         _mine = make_worker()

@@ -1,13 +1,16 @@
 """Other people's pixel maps of a subject: the methods that ours are compared with, at stated passes.
 
-All but RefineCAM and XRAI's gradients explain the target's softmax probability, and all that mask pixels
-replace them by the same blurred image.
+All but RefineCAM explain the target's softmax probability, and all that mask pixels replace them by the same
+blurred image.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from torch.nn.functional import interpolate
 import usu
 from usu.bench.subject import BATCH, Subject
 from usu.layers import SpatialLayer, find_layer, frozen
+from usu.seeding import numpy_seeded
 from usu.upsamplers import upsample_all
 
 # Of the guided filter: the window's radius in pixels, half a Grad-CAM cell of 224 pixels, and He et al.'s ε,
@@ -28,6 +32,34 @@ RISE_CELLS, RISE_KEPT = 7, 0.5
 # Occlusion: the side of the window, in strides; more than 1 makes windows overlap, as Zeiler and Fergus do.
 OCCLUSION_OVERLAP = 2
 SURROGATE_SEGMENTS = 64
+
+# The packages behind contestants, imported when they are asked for.
+LIBRARIES: Mapping[str, str] = MappingProxyType(
+    {
+        "guided": "kornia.filters",
+        "occlusion": "captum.attr",
+        "occlusion-10x": "captum.attr",
+        "shap-partition": "shap",
+        "xrai": "saliency.core",
+        "refinecam": "pytorch_grad_cam",
+    }
+)
+
+
+def library(module: str) -> Any:
+    """Return a module of another package.
+
+    Raises:
+        ImportError: it is not installed; the message names the extra.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Of matplotlib, for shap's colour maps.
+            warnings.simplefilter("ignore", PendingDeprecationWarning)
+            return import_module(module)
+    except ImportError as missing:
+        package = module.partition(".")[0]
+        raise ImportError(f"contestants need {package}: pip install 'usu-xai[bench]'") from missing
 
 
 def interpolation(subject: Subject, source: str, mode: str) -> Tensor:
@@ -46,10 +78,8 @@ def interpolation(subject: Subject, source: str, mode: str) -> Tensor:
 
 def guided_filter(subject: Subject, source: str) -> Tensor:
     """Return the bilinear map, filtered with the picture as the guide (He et al., 2010)."""
-    from kornia.filters import guided_blur
-
     pixels = interpolation(subject, source, "bilinear")
-    filtered: Tensor = guided_blur(
+    filtered: Tensor = library("kornia.filters").guided_blur(
         subject.picture[None], pixels[None, None], 2 * GUIDED_RADIUS + 1, GUIDED_EPS
     )
     return filtered[0, 0]
@@ -81,8 +111,6 @@ def occlusion(subject: Subject, passes: int) -> Tensor:
 
     The stride is the smallest that takes at most this many passes, so that fewer may be spent.
     """
-    from captum.attr import Occlusion
-
     height, width = subject.size
     stride = next(
         step
@@ -91,7 +119,8 @@ def occlusion(subject: Subject, passes: int) -> Tensor:
     )
     side = OCCLUSION_OVERLAP * stride
     inputs = subject.inputs[None]
-    values: Tensor = Occlusion(subject.answers).attribute(
+    method = library("captum.attr").Occlusion(subject.answers)
+    values: Tensor = method.attribute(
         inputs,
         sliding_window_shapes=(inputs.shape[1], min(side, height), min(side, width)),
         strides=(inputs.shape[1], stride, stride),
@@ -108,13 +137,10 @@ def _windows(length: int, stride: int) -> int:
 
 def surrogate(subject: Subject, method: str, passes: int) -> Tensor:
     """Return Captum's "KernelShap" or "Lime", by its defaults: a linear model of random sets of segments."""
-    import captum.attr
-
     labels = torch.as_tensor(usu.segment(subject.picture, (SURROGATE_SEGMENTS,), "slic").levels[0])
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), numpy_seeded(subject.seed):  # what the library draws from
         torch.manual_seed(subject.seed)
-        np.random.seed(subject.seed)  # noqa: NPY002 - what the library draws from
-        values: Tensor = getattr(captum.attr, method)(subject.answers).attribute(
+        values: Tensor = getattr(library("captum.attr"), method)(subject.answers).attribute(
             subject.inputs[None],
             baselines=subject.fill[None],
             feature_mask=labels[None, None].to(subject.inputs.device),
@@ -126,9 +152,7 @@ def surrogate(subject: Subject, method: str, passes: int) -> Tensor:
 
 def shap_partition(subject: Subject, passes: int) -> Tensor:
     """Return SHAP's partition explainer: Owen values on halved rectangles, the most valuable split first."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PendingDeprecationWarning)  # of matplotlib, for shap's colour maps
-        import shap
+    shap = library("shap")
 
     def answers(batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         inputs = torch.from_numpy(np.ascontiguousarray(np.moveaxis(batch, -1, 1))).to(subject.fill)
@@ -136,36 +160,33 @@ def shap_partition(subject: Subject, passes: int) -> Tensor:
         return found
 
     image, fill = (one.permute(1, 2, 0).contiguous().cpu().numpy() for one in (subject.inputs, subject.fill))
-    np.random.seed(subject.seed)  # noqa: NPY002 - the library breaks ties by it
     masker = shap.maskers.Image(fill, fill.shape)
-    found = shap.PartitionExplainer(answers, masker)(image[None], max_evals=passes, silent=True)
+    with numpy_seeded(subject.seed):  # the library breaks ties by it
+        found = shap.PartitionExplainer(answers, masker)(image[None], max_evals=passes, silent=True)
     return torch.from_numpy(found.values[0].sum(-1))
 
 
 def xrai(subject: Subject) -> Tensor:
     """Return XRAI with its package's defaults: regions by integrated gradients (Kapishnikov et al., 2019)."""
-    from saliency.core import INPUT_OUTPUT_GRADIENTS, XRAI
+    saliency = library("saliency.core")
 
     def gradients(batch: np.ndarray[Any, Any], *_: object, **__: object) -> dict[str, np.ndarray[Any, Any]]:
         inputs = torch.from_numpy(np.moveaxis(np.asarray(batch), -1, 1)).to(subject.fill).requires_grad_()
         answers = subject.model(inputs).softmax(1)[:, subject.target]
         (gradient,) = torch.autograd.grad(answers.sum(), inputs)
-        return {INPUT_OUTPUT_GRADIENTS: np.moveaxis(gradient.cpu().numpy(), 1, -1)}
+        return {saliency.INPUT_OUTPUT_GRADIENTS: np.moveaxis(gradient.cpu().numpy(), 1, -1)}
 
     image = subject.inputs.permute(1, 2, 0).cpu().numpy()
     with frozen(subject.model):
-        found = XRAI().GetMask(image, gradients, batch_size=BATCH)
+        found = saliency.XRAI().GetMask(image, gradients, batch_size=BATCH)
     return torch.from_numpy(np.asarray(found))
 
 
 def refinecam(subject: Subject) -> Tensor:
     """Return RefineCAM by pytorch-grad-cam: Grad-CAM++ of the last layer of each resolution, multiplied."""
-    from pytorch_grad_cam import RefineCAM
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
     layers = resolutions(subject)
     inputs = subject.inputs[None].clone().requires_grad_()
-    cam = RefineCAM(
+    cam = library("pytorch_grad_cam").RefineCAM(
         subject.model,
         [layer.module for layer in layers],
         # One grid for all: they are layers of one kind, (B, C, h, w) or tokens.
@@ -173,7 +194,7 @@ def refinecam(subject: Subject) -> Tensor:
     )
     try:
         with frozen(subject.model):
-            found = cam(inputs, [ClassifierOutputTarget(subject.target)])
+            found = cam(inputs, [lambda outputs: outputs[subject.target]])
     finally:
         for one in cam.base_cam_per_layer:
             one.activations_and_grads.release()

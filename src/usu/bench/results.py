@@ -27,6 +27,7 @@ from usu.files import written_whole
 Row: TypeAlias = dict[str, Any]
 
 PROTOCOL = "protocol.json"
+WEIGHTS = "weights"  # of the protocol, where it has it: the hash of each model's weights
 PARTS = "parts"
 LOCK = ".lock"
 SMALL = (
@@ -57,13 +58,14 @@ class Results:
             folder: to write to.
             protocol: how rows are measured, plain values that JSON can hold. A folder keeps the protocol it
                 was begun with; only the mappings in it, such as the settings of each metric by name, may get
-                further entries or be without some.
+                further entries or be without some. "weights", a mapping from models to hashes, is compared
+                with the rows besides: they had them before protocols did.
             create: begin a new folder where there is none.
 
         Raises:
             FileNotFoundError: there are no results in `folder`, and `create` is False.
             BlockingIOError: another run is writing to it.
-            ValueError: it holds results of another protocol, or a file of it is damaged.
+            ValueError: it holds results of another protocol or mixed weights, or a file of it is damaged.
         """
         folder = Path(folder)
         if not create:
@@ -79,6 +81,10 @@ class Results:
     def done(self) -> AbstractSet[Cell]:
         """The measurements that are in the folder."""
         return self._done
+
+    def image_hashes(self) -> dict[str, set[str]]:
+        """Return the hashes that each image has in the rows: one, unless different images were mixed."""
+        return _grouped(self.folder, "image", "image_hash")
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write rows as one part: all of them or, if the process is killed, none.
@@ -189,6 +195,8 @@ def _agree(folder: Path, protocol: dict[str, Any]) -> None:
             ) from None
         kept = {}
     else:
+        if WEIGHTS in protocol:
+            kept[WEIGHTS] = {**kept.get(WEIGHTS, {}), **_weights(folder)}
         for difference in _differences(kept, protocol):
             raise ValueError(
                 f"{folder} was begun with another protocol: {difference}; "
@@ -198,6 +206,27 @@ def _agree(folder: Path, protocol: dict[str, Any]) -> None:
     if whole != kept:
         with written_whole(folder / PROTOCOL) as file:
             file.write(json.dumps(whole, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def _weights(folder: Path) -> dict[str, str]:
+    """Return the hash of each model's weights by the rows."""
+    found = {}
+    for model, hashes in _grouped(folder, "model", "weights_hash").items():
+        if len(hashes) > 1:
+            raise ValueError(
+                f"{folder} mixes weights of {model}, by their hashes {', '.join(sorted(hashes))}: "
+                "begin a new folder"
+            )
+        (found[model],) = hashes
+    return found
+
+
+def _grouped(folder: Path, name: str, value: str) -> dict[str, set[str]]:
+    """Return the values that the rows have in one column, by those in another."""
+    found: dict[str, set[str]] = {}
+    for pair in _read(folder, [name, value]).group_by([name, value]).aggregate([]).to_pylist():
+        found.setdefault(pair[name], set()).add(pair[value])
+    return found
 
 
 def _with(kept: Any, given: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +13,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from usu.bench.datasets import chosen
+from usu.arrays import check_choice
+from usu.bench.contestants import CONTESTANTS
+from usu.bench.datasets import Dataset, chosen
 from usu.bench.engines import Engine
+from usu.bench.metrics import METRICS
 from usu.bench.networks import check_labels
+from usu.bench.peers import LIBRARIES, library
 from usu.bench.results import Results
+from usu.bench.schema import NO_SOURCE
 from usu.bench.worker import Job, Spec, Worker, combinations, missing
 from usu.files import written_whole
+from usu.sources import SOURCES, find_source
 
 PROBLEMS = "problems.json"
 
@@ -78,45 +85,92 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
         show_progress: show one bar over all workers on standard error.
 
     Raises:
-        ValueError: names, settings or a data set that do not fit; results of another protocol.
+        ValueError: names, settings or a data set that do not fit; results of another protocol, of other
+            weights or of other images with the same names.
         BlockingIOError: another run is writing to the folder.
-        ImportError: a library that a source, a contestant or an engine needs is missing.
+        ImportError: a library that a source, a contestant or an engine needs is missing; the extra is named.
     """
+    _check(plan)
     worker = Worker(plan.spec)
     problems: dict[str, str] = {}
-    images = _images(plan, worker, problems)
-    protocol = plan.spec.protocol(plan.upsamplers, plan.metrics)
+    images, weights = _images(plan, worker, problems)
+    protocol = plan.spec.protocol(plan.upsamplers, plan.metrics, weights)
     with Results.open(folder, protocol) as results:
+        _check_images(set().union(*images.values()), worker.dataset, results)
         jobs = [
             job for model, names in images.items() for job in missing(names, [model], plan.rows, results.done)
         ]
         new = 0
-        with (
-            closing(engine.run(partial(Worker, plan.spec), jobs)) as outcomes,
-            tqdm(total=len(jobs), desc="images", unit="image", disable=not show_progress) as bar,
-        ):
-            for outcome in outcomes:
-                results.add(outcome.rows)
-                new += len(outcome.rows)
-                if outcome.problem is not None:
-                    problems[_name(outcome.job)] = outcome.problem
-                    bar.write(f"left out, {_name(outcome.job)}: {outcome.problem}")
-                bar.update()
+        try:
+            with (
+                closing(engine.run(partial(Worker, plan.spec), jobs)) as outcomes,
+                tqdm(total=len(jobs), desc="images", unit="image", disable=not show_progress) as bar,
+            ):
+                for outcome in outcomes:
+                    results.add(outcome.rows)
+                    new += len(outcome.rows)
+                    if outcome.problem is not None:
+                        problems[_name(outcome.job)] = outcome.problem
+                        bar.write(f"left out, {_name(outcome.job)}: {outcome.problem}")
+                    bar.update()
+        finally:  # a run that is stopped tells, too
+            text = json.dumps(problems, indent=1, sort_keys=True, ensure_ascii=False)
+            with written_whole(results.folder / PROBLEMS) as file:
+                file.write(text.encode() + b"\n")
         results.compact()
-        with written_whole(Path(folder) / PROBLEMS) as file:
-            file.write(json.dumps(problems, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
         have = {(cell.model, cell.image) for cell in results.done}
     counts = {model: sum((model, name) in have for name in names) for model, names in images.items()}
     return Summary(counts, new, problems)
+
+
+def _check(plan: Plan) -> None:
+    """Refuse a plan that no job could carry out, and import what its jobs need."""
+    for argument, names, known in (
+        ("sources", plan.sources, SOURCES),
+        ("upsamplers", plan.upsamplers, CONTESTANTS),
+        ("metrics", plan.metrics, METRICS),
+    ):
+        for name in names:
+            check_choice(name, tuple(known), argument)
+    images = plan.images
+    if images is not None and (isinstance(images, bool) or not isinstance(images, int) or images < 1):
+        raise ValueError(f"images must be an integer of at least 1, or None for all, got {images!r}")
+    for source in {source for source, *_ in plan.rows} - {NO_SOURCE}:
+        find_source(source)
+    for module in {LIBRARIES[name] for name in plan.upsamplers if name in LIBRARIES}:
+        library(module)
 
 
 def _name(job: Job) -> str:
     return f"{job.model}: {job.image}"
 
 
-def _images(plan: Plan, worker: Worker, problems: dict[str, str]) -> dict[str, list[str]]:
-    """Return the images that each model is to explain, in the order of the seed."""
-    return {model: _images_of(model, plan, worker, problems) for model in plan.models}
+def _images(
+    plan: Plan, worker: Worker, problems: dict[str, str]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return, by model, the images that it is to explain in the order of the seed, and its weights' hash."""
+    images, weights = {}, {}
+    for model in plan.models:
+        images[model] = _images_of(model, plan, worker, problems)
+        weights[model] = worker.network(model).weights_hash
+    return images, weights
+
+
+def _check_images(names: AbstractSet[str], dataset: Dataset, results: Results) -> None:
+    """Refuse images that are others than those of the same name in the rows."""
+    known = results.image_hashes()
+    for item in dataset.items:
+        if item.name not in names or item.name not in known:
+            continue
+        try:
+            found = dataset.image_hash(item)
+        except OSError:
+            continue  # it cannot be read any more, which its job will tell if there is one
+        if known[item.name] != {found}:
+            raise ValueError(
+                f"{results.folder} has rows of another image by the name of {item.name}: its hash was "
+                f"{', '.join(sorted(known[item.name]))}, is {found}; begin a new folder"
+            )
 
 
 def _images_of(model: str, plan: Plan, worker: Worker, problems: dict[str, str]) -> list[str]:
@@ -143,4 +197,4 @@ def _images_of(model: str, plan: Plan, worker: Worker, problems: dict[str, str])
 def read_problems(folder: Path) -> dict[str, Any]:
     """Return what the last run of a folder left out, and why."""
     path = folder / PROBLEMS
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    return dict(json.loads(path.read_bytes())) if path.exists() else {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -23,8 +24,8 @@ class Counting(nn.Module):
     """A model that counts the images that go through it.
 
     Args:
-        model: in evaluation mode; runs where gradients are wanted, with its hooks.
-        quick: the same function, which runs where they are not.
+        model: in evaluation mode; runs where gradients are wanted or hooks are to be.
+        quick: the same function, which runs elsewhere.
     """
 
     def __init__(self, model: nn.Module, quick: nn.Module) -> None:
@@ -39,6 +40,15 @@ class Counting(nn.Module):
         (quick,) = self._quick
         outputs: Tensor = (self.model if torch.is_grad_enabled() else quick)(batch)
         return outputs
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Let the model itself run where gradients are not wanted, too: the quick one takes no hooks."""
+        quick, self._quick = self._quick, (self.model,)
+        try:
+            yield
+        finally:
+            self._quick = quick
 
 
 @dataclass(frozen=True)
@@ -152,7 +162,8 @@ class Subject:
         )
 
     def _coarse(self, source: str) -> CoarseMap:
-        found = find_source(source)(self.model, self.inputs[None], [self.target], None)
+        with self.model.hooked():
+            found = find_source(source)(self.model, self.inputs[None], [self.target], None)
         if not self.positive:
             return found
         values = [torch.as_tensor(one).clamp(min=0) for one in found.values]

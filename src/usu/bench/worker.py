@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from usu.allocation import keep_freed_memory
 from usu.bench.contestants import CONTESTANTS, PixelMap
 from usu.bench.datasets import Dataset, Item, find_dataset
 from usu.bench.metrics import METRICS, Judge
 from usu.bench.networks import Network, load_network
 from usu.bench.quick import Compiled, quickened
-from usu.bench.results import Row
+from usu.bench.results import WEIGHTS, Row
 from usu.bench.schema import NO_SOURCE, Cell
 from usu.bench.subject import Subject
 from usu.explanation import library_versions
@@ -45,8 +44,10 @@ class Spec:
     positive: bool = False
     seed: int = 0
 
-    def protocol(self, upsamplers: Iterable[str], metrics: Iterable[str]) -> dict[str, Any]:
-        """Return how rows are measured, as values that JSON can hold."""
+    def protocol(
+        self, upsamplers: Iterable[str], metrics: Iterable[str], weights: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return how rows are measured, as values that JSON can hold; `weights` are hashes by model."""
         return {
             "dataset": self.dataset,
             "seed": self.seed,
@@ -54,6 +55,7 @@ class Spec:
             "settings": Settings.of(**self.settings).plain(),
             "upsamplers": {name: dict(CONTESTANTS[name].settings) for name in upsamplers},
             "metrics": {name: dict(METRICS[name].settings) for name in metrics},
+            WEIGHTS: dict(weights),
         }
 
 
@@ -98,7 +100,6 @@ class Worker:
     """
 
     def __init__(self, spec: Spec) -> None:
-        keep_freed_memory()  # a worker is a process of its own
         self.spec = spec
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self._network: Network | None = None
