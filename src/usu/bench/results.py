@@ -187,23 +187,23 @@ def _plain(protocol: Mapping[str, Any]) -> dict[str, Any]:
 def _agree(folder: Path, protocol: dict[str, Any]) -> None:
     """Keep the protocol in the folder, or refuse one that measures otherwise."""
     try:
-        kept = read_protocol(folder)
+        written = kept = read_protocol(folder)
     except FileNotFoundError:
         if _parts(folder):
             raise ValueError(
                 f"{folder} has rows but no {PROTOCOL}: restore it from a copy, or begin a new folder"
             ) from None
-        kept = {}
+        written = kept = {}
     else:
         if WEIGHTS in protocol:
-            kept[WEIGHTS] = {**kept.get(WEIGHTS, {}), **_weights(folder)}
+            kept = {**written, WEIGHTS: {**written.get(WEIGHTS, {}), **_weights(folder)}}
         for difference in _differences(kept, protocol):
             raise ValueError(
                 f"{folder} was begun with another protocol: {difference}; "
                 "run with the same settings, or begin a new folder"
             )
     whole = {name: _with(kept.get(name), value) for name, value in protocol.items()}
-    if whole != kept:
+    if whole != written:
         with written_whole(folder / PROTOCOL) as file:
             file.write(json.dumps(whole, indent=2, sort_keys=True).encode() + b"\n")
 
