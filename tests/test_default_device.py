@@ -33,6 +33,11 @@ CALLS = {
     "noise": lambda: upsampled(baselines="noise").attribution,
     "complete": lambda: upsampled(mode="complete", passes=20).attribution,
     "explain": lambda: usu.explain(MODEL, INPUTS, segmentation={"slic": (9,)}).attribution,
+    "rise": lambda: usu.explain(MODEL, INPUTS, source="rise", segmentation={"slic": (9,)}).attribution,
+    "desiderata": lambda: torch.as_tensor(
+        [finding.residual or 0.0 for finding in usu.check_desiderata("usu", COARSE, size=(16, 16)).values()],
+        device="cpu",
+    ),
     "lanczos": lanczos,
     "photograph": lambda: upsampled(placement=PLACEMENT).at_photograph(),
     "shuffled": lambda: shuffled(upsampled(), np.random.default_rng(0)),

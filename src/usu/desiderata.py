@@ -206,7 +206,7 @@ def _dense_scores(
     if scores is None:
         if size is None:
             raise ValueError("size must be given where scores are None")
-        return torch.rand(size, generator=torch.Generator().manual_seed(seed + 1))
+        return torch.rand(size, generator=torch.Generator().manual_seed(seed + 1), device="cpu")
     levels = check_finite(as_floats(scores, "scores").detach().cpu(), "scores")
     lowest, highest = (float(bound) for bound in levels.aminmax())
     if lowest < 0 or highest > 1:

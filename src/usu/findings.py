@@ -290,7 +290,7 @@ def locality(subject: Subject, runs: Sequence[Run]) -> dict[str, Finding]:
     semi: list[_Change] = []
     units = subject.scale(base).flatten()
     for cell in subject.telling_cells(base):
-        others = torch.arange(subject.count) != cell
+        others = torch.arange(subject.count, device="cpu") != cell
         members = subject.members(cell)
         before = base.pixels.flatten()[members]
         for data, values in new.items():
@@ -328,7 +328,7 @@ def _intruder(subject: Subject, change: _Change, tolerance: float) -> Witness:
         halves = suspects[: len(suspects) // 2], suspects[len(suspects) // 2 :]
         trials = []
         for half in halves:
-            where = torch.zeros(subject.count, dtype=torch.bool)
+            where = torch.zeros(subject.count, dtype=torch.bool, device="cpu")
             where[half] = True
             trials.append(subject.change(change.base, where, change.data, change.new))
         moves = [abs(float(trial.pixels.flatten()[change.pixel]) - before) for trial in trials]

@@ -50,9 +50,9 @@ class Subject:
         self.cells: Neighbourhoods = neighbourhoods_of(self.coarse, tuple(scores.shape), labels)
         if self.coarse.dim() != len(self.cells.shape):
             raise ValueError(f"coarse must be one map without batch, got shape {tuple(coarse.shape)}")
-        self.areas = self.cells.areas(torch.empty((), dtype=torch.float64))
+        self.areas = self.cells.areas(torch.empty((), dtype=torch.float64, device="cpu"))
         self.count = self.areas.numel()
-        self.owner = self.cells.spread(torch.arange(self.count).reshape(self.cells.shape))
+        self.owner = self.cells.spread(torch.arange(self.count, device="cpu").reshape(self.cells.shape))
         self._generator = torch.Generator().manual_seed(seed)
         self._precision = self.coarse.dtype
         self.calls = 0
@@ -70,13 +70,14 @@ class Subject:
     def random_coarse(self) -> Tensor:
         """Draw a positive map of the given one's magnitude."""
         magnitude = float(self.coarse.abs().to(torch.float64).mean()) or 1.0
-        draw = torch.rand(self.coarse.shape, generator=self._generator, dtype=torch.float64)
-        return (2 * magnitude * draw).to(self.coarse.dtype)
+        return (2 * magnitude * self._draw(self.coarse.shape)).to(self.coarse.dtype)
 
     def random_scores(self) -> Tensor:
         """Draw scores in [0, 1]."""
-        draw = torch.rand(self.scores.shape, generator=self._generator, dtype=torch.float64)
-        return draw.to(self.scores.dtype)
+        return self._draw(self.scores.shape).to(self.scores.dtype)
+
+    def _draw(self, shape: torch.Size) -> Tensor:
+        return torch.rand(shape, generator=self._generator, dtype=torch.float64, device="cpu")
 
     def masses(self, coarse: Tensor) -> Tensor:
         """Return M_k (*cells.shape), in float64."""
@@ -148,6 +149,6 @@ class Subject:
     def telling_cells(self, run: Run) -> list[int]:
         """Choose a corner, a cell in the middle, a random one, and the heaviest before and after."""
         middle = np.ravel_multi_index(tuple(length // 2 for length in self.cells.shape), self.cells.shape)
-        drawn = torch.randint(self.count, (), generator=self._generator)
+        drawn = torch.randint(self.count, (), generator=self._generator, device="cpu")
         heaviest = run.masses.abs().argmax(), self.cells.sum(run.pixels.abs()).argmax()
         return sorted({0, int(middle), int(drawn), *map(int, heaviest)})

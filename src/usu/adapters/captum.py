@@ -371,10 +371,10 @@ class LimeSource:
     def _samples(self, image: Tensor, **options: Any) -> Iterator[Tensor]:
         """Yield which superpixels are left, (1, K): all of them, then random halves."""
         generator = torch.Generator().manual_seed(self.seed)
-        present = torch.ones(1, options["num_interp_features"], dtype=torch.int64)
+        present = torch.ones(1, options["num_interp_features"], dtype=torch.int64, device="cpu")
         while True:
             yield present.to(image.device)
-            present = torch.randint(0, 2, present.shape, generator=generator)
+            present = torch.randint(0, 2, present.shape, generator=generator, device="cpu")
 
     def _similarity(self, image: Tensor, perturbed: Tensor, present: Tensor, **options: Any) -> float:
         distance = 1 - math.sqrt(float(present.double().mean()))

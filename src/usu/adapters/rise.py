@@ -108,8 +108,8 @@ class Rise:
     def _importance(self, model: nn.Module, image: Tensor, fill: Tensor, target: Target) -> Tensor:
         """Return the values of one image's cells, (cells, cells) in float64."""
         link = find_link(self.output)
-        shown = torch.zeros(self.cells, self.cells, dtype=torch.float64)
-        answered, total = torch.zeros_like(shown), torch.zeros((), dtype=torch.float64)
+        shown = torch.zeros(self.cells, self.cells, dtype=torch.float64, device="cpu")
+        answered, total = torch.zeros_like(shown), shown.sum()
         for grids in self._grids():
             masks = nn.functional.interpolate(
                 grids.to(image.device, torch.promote_types(image.dtype, torch.float32)),
@@ -134,7 +134,7 @@ class Rise:
         generator = torch.Generator().manual_seed(self.seed)
         for start in range(0, self.masks, self.perturbations_per_eval):
             count = min(self.perturbations_per_eval, self.masks - start)
-            drawn = torch.rand(count, 1, self.cells, self.cells, generator=generator)
+            drawn = torch.rand(count, 1, self.cells, self.cells, generator=generator, device="cpu")
             yield (drawn < self.shown).to(torch.float32)
 
 
