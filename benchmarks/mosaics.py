@@ -82,8 +82,12 @@ def _table(records: list[dict[str, dict[str, float]]]) -> str:
     corrected = iter(correct([test.p_value for several in tested.values() for test in several]))
     for method, own in values.items():
         cells = [f"{mean:.3f}" for mean in own.mean(0)]
-        cells += [tested_cell(test, next(corrected)) for test in tested.get(method, [])]
-        lines.append(f"| {method} | {' | '.join(cells)} |" + " |" * (len(names) * (method == REFERENCE)))
+        cells += (
+            [""] * len(names)
+            if method == REFERENCE
+            else [tested_cell(test, next(corrected)) for test in tested[method]]
+        )
+        lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join([f"{len(records)} mosaics. {TESTED.format(len(tested) * len(names))}", "", *lines])
 
 

@@ -141,7 +141,7 @@ def paired(results: Results, reference: str, half: str) -> list[str]:
     for name in results:
         shared = _shared(results, name, reference, half)
         if name != reference and shared:
-            differences = _differences(results, name, reference, shared)
+            differences = _areas(results[name], shared) - _areas(results[reference], shared)
             lines.append(_line(name, len(shared), *(_difference_cell(column) for column in differences.T)))
     return lines
 
@@ -151,9 +151,9 @@ def tests(results: Results, claims: Sequence[tuple[str, str]], half: str) -> lis
     found = []
     for name, reference in claims:
         shared = _shared(results, name, reference, half)
-        differences = _differences(results, name, reference, shared)
-        columns = [differences[:, MEASURES.index(area)] for area in AREAS]
-        found.append((name, reference, [paired_test(column, 0 * column) for column in columns]))
+        ours, theirs = (_areas(results[one], shared) for one in (name, reference))
+        columns = [MEASURES.index(area) for area in AREAS]
+        found.append((name, reference, [paired_test(ours[:, one], theirs[:, one]) for one in columns]))
     corrected = iter(correct([test.p_value for *_, several in found for test in several]))
     lines = _head("map", "less", "photographs", measures=AREAS)
     for name, reference, several in found:
@@ -177,9 +177,9 @@ def _shared(results: Results, name: str, reference: str, half: str) -> list[str]
     return [key for key, row in rows.items() if row.half == half and key in others]
 
 
-def _differences(results: Results, name: str, reference: str, photographs: Sequence[str]) -> np.ndarray:
+def _areas(rows: Rows, photographs: Sequence[str]) -> np.ndarray:
     """Return (photographs, measures)."""
-    return np.array([results[name][key].mean - results[reference][key].mean for key in photographs])
+    return np.array([rows[key].mean for key in photographs])
 
 
 def _difference_cell(differences: np.ndarray) -> str:

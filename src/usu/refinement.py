@@ -117,6 +117,13 @@ _MIXINGS: dict[str, Callable[[Tensor, Tensor, int, Rules], Tensor]] = {
 MIXINGS = tuple(_MIXINGS)
 
 
+def _positive(value: Any, name: str, allowed: str = "positive") -> float:
+    number = check_number(value, name)
+    if number <= 0:
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return number
+
+
 @dataclass(frozen=True)
 class Rules:
     """When a segment is split, when to stop, and how depths are merged.
@@ -152,15 +159,11 @@ class Rules:
             raise ValueError(f"passes must be at least 2, the image and its fill, got {self.passes}")
         check_choice(self.kernel, KERNELS, "kernel")
         check_choice(self.mixing, MIXINGS, "mixing")
-        for name in ("threshold", "tolerance", "centre", "sharpness"):
-            given = getattr(self, name)
-            if name == "threshold" and given is None:
-                continue
-            number = check_number(given, name)
-            if number <= 0 and name != "centre":
-                allowed = "positive or None" if name == "threshold" else "positive"
-                raise ValueError(f"{name} must be {allowed}, got {given!r}")
-            object.__setattr__(self, name, number)
+        if self.threshold is not None:
+            object.__setattr__(self, "threshold", _positive(self.threshold, "threshold", "positive or None"))
+        object.__setattr__(self, "tolerance", _positive(self.tolerance, "tolerance"))
+        object.__setattr__(self, "centre", check_number(self.centre, "centre"))
+        object.__setattr__(self, "sharpness", _positive(self.sharpness, "sharpness"))
 
     def pairs(self, tasks: Sequence[tuple[int, Hierarchy]]) -> list[int]:
         """Return how many pairs of masked copies each task gets: its image's tasks share `passes` evenly."""

@@ -178,8 +178,9 @@ def _interpolated(mode: str) -> Contestant:
 
 
 def _ours(method: str, scores: str = "model") -> Contestant:
-    needs = ("coarse",) if scores == "random segments" else ("coarse", "scoring")
-    return Contestant(partial(_upsampled, method=method, scores=scores), needs, configured=True)
+    return Contestant(
+        partial(_upsampled, method=method, scores=scores), ("coarse", "scoring"), configured=True
+    )
 
 
 UPSAMPLERS: Mapping[str, Contestant] = MappingProxyType(
@@ -201,7 +202,9 @@ CONTROLS: Mapping[str, Contestant] = MappingProxyType(
         "constant": Contestant(lambda subject, _: torch.ones(subject.size), ()),
         "scores": Contestant(lambda subject, _: _model_scores(subject), ("scoring",), configured=True),
         "shuffled-scores": _ours("usu", "shuffled"),
-        "random-segments": _ours("usu", "random segments"),
+        "random-segments": Contestant(
+            partial(_upsampled, method="usu", scores="random segments"), configured=True
+        ),
         "blurred-nearest": Contestant(_blurred),
     }
 )
