@@ -232,7 +232,8 @@ def test_pages_fit_the_screen(opened, tmp_path, device, scheme):
 @in_browser
 def test_search_works_from_disk(opened):
     page = opened("index")
-    page.locator("input[name=query]").fill("redistribute")
+    # Key by key, as a person types: the theme reads the field when a key is released; `fill` releases none.
+    page.locator("input[name=query]").press_sequentially("redistribute")
     found = page.locator(".md-search-result__link").first
     found.wait_for(state="attached", timeout=60_000)
     assert "redistribute" in found.inner_text()
