@@ -132,7 +132,7 @@ def test_a_connection_of_the_caller_is_used_and_kept(cluster):
 
 
 def test_an_engine_checks_its_workers():
-    with pytest.raises(ValueError, match="workers must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
         find_engine("ray", workers=0)
 
 

@@ -18,7 +18,7 @@ from usu.bench.contestants import (
     scattered_segments,
 )
 from usu.bench.quick import quickened
-from usu.bench.subject import Cost, Subject
+from usu.bench.subject import BLACK_BOX, Cost, Subject
 from usu.sources import SOURCES
 
 SIZE = 32
@@ -140,6 +140,15 @@ def test_sources_are_the_same_with_a_quick_copy(source):
     (slow, slow_passes), (hasty, hasty_passes) = found.values()
     torch.testing.assert_close(hasty.values[0], slow.values[0])
     assert hasty_passes == slow_passes > 0
+
+
+@pytest.mark.parametrize("source", BLACK_BOX)
+def test_sources_that_only_ask_for_answers_get_them_from_the_quick_copy(source):
+    slow, quick = Calls(small_cnn()).eval(), Calls(small_cnn()).eval()
+    one = subject(slow, quick=quick)
+    slow.images = 0
+    one.coarse(source)
+    assert slow.images == 0 < quick.images == one.cost_of(("coarse", source)).passes
 
 
 def test_the_complete_map_sums_to_what_the_prediction_owes_to_the_image():

@@ -214,8 +214,8 @@ def test_engines_are_found_by_name():
         find_engine("slurm")
     with pytest.raises(ValueError, match=r"address is for the engine 'ray', got 'head:6379'"):
         find_engine("local", address="head:6379")
-    for workers in (0, -1, 1.5, True):
-        with pytest.raises(ValueError, match="workers must be an integer of at least 1, got"):
+    for workers, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match=f"workers must be .*, got {workers}"):
             find_engine("local", workers=workers)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from usu.allocation import keep_freed_memory
+from usu.arrays import check_count
 from usu.bench.engines import (
     IN_FLIGHT,
     PATIENCE,
@@ -21,7 +22,6 @@ from usu.bench.engines import (
     Outcome,
     Outcomes,
     attempt,
-    check_workers,
     described,
     use_threads,
 )
@@ -52,7 +52,7 @@ class RayEngine:
 
     def __post_init__(self) -> None:
         if self.workers is not None:
-            check_workers(self.workers)
+            check_count(self.workers, "workers", 1)
 
     def run(self, make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Outcomes[Job]:
         """Give one outcome per job; see `Engine.run`.

@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import torch
 
 from usu.allocation import keep_freed_memory
-from usu.arrays import check_choice
+from usu.arrays import check_choice, check_count
 
 Job = TypeVar("Job")
 Given = TypeVar("Given", contravariant=True)
@@ -88,7 +88,7 @@ class LocalEngine:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        check_workers(self.workers)
+        check_count(self.workers, "workers", 1)
 
     def run(self, make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Outcomes[Job]:
         """Give one outcome per job; see `Engine.run`. Several workers need what is given to be picklable.
@@ -142,16 +142,11 @@ def find_engine(name: str, workers: int | None = None, address: str | None = Non
 
     Raises:
         ValueError: no such engine, fewer than one worker, an address for "local".
+        TypeError: a number of workers that is no integer.
         ImportError: it needs a library that is not installed.
     """
     check_choice(name, tuple(ENGINES), "engine")
     return ENGINES[name](workers, address)
-
-
-def check_workers(workers: int) -> None:
-    """Refuse a number of workers that is none."""
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be an integer of at least 1, got {workers!r}")
 
 
 def attempt(worker: Worker[Job], job: Job) -> Outcome[Job]:

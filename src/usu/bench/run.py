@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from usu.arrays import check_choice
+from usu.arrays import check_choice, check_count
 from usu.bench.contestants import CONTESTANTS
 from usu.bench.datasets import Dataset, chosen
 from usu.bench.engines import Engine
@@ -87,6 +87,7 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
     Raises:
         ValueError: names, settings or a data set that do not fit; results of another protocol, of other
             weights or of other images with the same names.
+        TypeError: a number of images that is no integer.
         BlockingIOError: another run is writing to the folder.
         ImportError: a library that a source, a contestant or an engine needs is missing; the extra is named.
     """
@@ -132,9 +133,8 @@ def _check(plan: Plan) -> None:
     ):
         for name in names:
             check_choice(name, tuple(known), argument)
-    images = plan.images
-    if images is not None and (isinstance(images, bool) or not isinstance(images, int) or images < 1):
-        raise ValueError(f"images must be an integer of at least 1, or None for all, got {images!r}")
+    if plan.images is not None:
+        check_count(plan.images, "images", 1)
     for source in {source for source, *_ in plan.rows} - {NO_SOURCE}:
         find_source(source)
     for module in {LIBRARIES[name] for name in plan.upsamplers if name in LIBRARIES}:
