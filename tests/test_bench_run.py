@@ -234,11 +234,10 @@ def measured(photographs, tmp_path, monkeypatch):
     """Return a function that runs a plan, whose parts can be replaced, in a folder of this test."""
     monkeypatch.setattr("usu.bench.worker.load_network", small_network)
 
-    def run_plan(out="out", engine=None, data=photographs, weights=(), **parts):
+    def run_plan(out="out", engine=None, data=photographs, weights=(), seed=0, **parts):
         common = {"models": ["small"], "sources": ["gradcam"], "upsamplers": ["nearest"]}
-        plan = Plan(
-            Spec("folder", str(data), dict(weights)), **{**common, "metrics": ["sparseness"], **parts}
-        )
+        spec = Spec("folder", str(data), dict(weights), seed=seed)
+        plan = Plan(spec, **{**common, "metrics": ["sparseness"], **parts})
         return run(plan, engine or LocalEngine(), tmp_path / out, show_progress=False)
 
     return run_plan
@@ -310,6 +309,12 @@ def test_another_photograph_of_the_same_name_belongs_in_another_folder(measured,
         ({"images": 0}, "images must be at least 1, got 0"),
         ({"images": 0, "correct": True}, "images must be at least 1, got 0"),
         ({"images": 1.5}, r"images must be an integer, got 1\.5"),
+        (
+            {"weights": {"smal": "a.pth"}},
+            r"for 'smal', .* none of the models \(small\); did you mean 'small'",
+        ),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"seed": 2**32}, "seed must be at most 4294967295, got 4294967296"),
     ],
 )
 def test_a_bad_plan_is_refused_before_anything_is_loaded(measured, monkeypatch, tmp_path, part, message):
@@ -317,6 +322,21 @@ def test_a_bad_plan_is_refused_before_anything_is_loaded(measured, monkeypatch, 
     with pytest.raises(TypeError if part.get("images") == 1.5 else ValueError, match=message):
         measured(**part)
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_no_model_or_of_one_twice_are_refused(photographs, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert bench(photographs, out, "--weights", "efficientnet-lite-0=none.pth") == 2
+    assert (
+        "none of the models (efficientnet-lite0); did you mean 'efficientnet-lite0'"
+        in capsys.readouterr().err
+    )
+    twice = ("efficientnet-lite0=a.pth", "efficientnet-lite0=b.pth")
+    assert bench(photographs, out, "--weights", *twice) == 2
+    assert "--weights names efficientnet-lite0 twice: a.pth and b.pth" in capsys.readouterr().err
+    assert bench(photographs, out, "--seed", "9" * 20) == 2
+    assert f"seed must be at most 4294967295, got {'9' * 20}" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

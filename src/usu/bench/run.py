@@ -25,8 +25,11 @@ from usu.bench.schema import NO_SOURCE
 from usu.bench.worker import Job, Spec, Worker, combinations, missing
 from usu.files import written_whole
 from usu.sources import SOURCES, find_source
+from usu.targets import suggestion
 
 PROBLEMS = "problems.json"
+
+_LARGEST_SEED = 2**32 - 1  # of NumPy's RandomState
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,18 @@ def _check(plan: Plan) -> None:
     ):
         for name in names:
             check_choice(name, tuple(known), argument)
+    for name in plan.spec.weights:
+        if name not in plan.models:
+            models = ", ".join(plan.models)
+            raise ValueError(
+                f"weights are given for {name!r}, which is none of the models ({models})"
+                f"{suggestion(name, plan.models)}"
+            )
     if plan.images is not None:
         check_count(plan.images, "images", 1)
+    check_count(plan.spec.seed, "seed", 0)
+    if plan.spec.seed > _LARGEST_SEED:
+        raise ValueError(f"seed must be at most {_LARGEST_SEED}, got {plan.spec.seed}")
     for source in {source for source, *_ in plan.rows} - {NO_SOURCE}:
         find_source(source)
     for module in {LIBRARIES[name] for name in plan.upsamplers if name in LIBRARIES}:

@@ -34,7 +34,7 @@ class Spec:
         weights: files by model, for networks whose weights come from no package.
         settings: fields of `usu.Settings` that differ from its defaults.
         positive: whether coarse maps lose their negative values, for every upsampler alike.
-        seed: of the choice of images and of everything random.
+        seed: of the choice of images and of everything random, from 0 to 2**32 - 1.
     """
 
     dataset: str

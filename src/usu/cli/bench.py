@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
     engine = find_engine(options.engine, options.workers, options.address)
     settings = {} if options.temperature is None else {"temperature": options.temperature}
-    weights = dict(_named_file(text) for text in options.weights)
+    weights = _named_files(options.weights)
     folder = str(Path(options.data).absolute())
     spec = Spec(options.dataset, folder, weights, settings, options.positive, options.seed)
     upsamplers, metrics, sources = _names(options)
@@ -172,8 +172,13 @@ def _spelled_out(
     return list(dict.fromkeys(names))
 
 
-def _named_file(text: str) -> tuple[str, str]:
-    name, sign, file = text.partition("=")
-    if not sign or not name or not file:
-        raise ValueError(f"--weights must be NAME=FILE, got {text!r}")
-    return name, file
+def _named_files(given: Sequence[str]) -> dict[str, str]:
+    files: dict[str, str] = {}
+    for text in given:
+        name, _, file = text.partition("=")
+        if not name or not file:
+            raise ValueError(f"--weights must be NAME=FILE, got {text!r}")
+        if name in files:
+            raise ValueError(f"--weights names {name} twice: {files[name]} and {file}; give one file")
+        files[name] = file
+    return files
