@@ -278,6 +278,25 @@ def test_reader_that_goes_away(tmp_path):
     process.stderr.close()
 
 
+def test_no_picture_is_explained_for_a_reader_who_has_gone(photograph, tmp_path):
+    program = """if True:
+        import sys
+        from functools import partial
+        from usu import cli, pipeline
+
+        pipeline.explain = partial(pipeline.explain, segmentation={"quadtree": (4,)})
+        sys.exit(cli.main(sys.argv[1:]))
+    """
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", program, "explain", *[str(photograph)] * 3, "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == cli.PIPE_CLOSED
+    process.stderr.close()
+    assert [path.name for path in out.iterdir()] == ["cat"]
+
+
 def test_help_teaches(capsys):
     assert run("--help") == 0
     overall = capsys.readouterr().out

@@ -76,6 +76,8 @@ def explain_files(options: argparse.Namespace) -> int:
             own = folder / name
             own.mkdir(exist_ok=True)
             _explain_picture(image, classifier, own, options.size, **keywords)
+        except BrokenPipeError:  # whoever read the output has gone
+            raise
         except (ValueError, OSError) as problem:
             failed = True
             complain(problem, path)
@@ -124,6 +126,7 @@ def _explain_picture(
         "",
     ]
     tqdm.write("\n".join(lines))  # above the progress bar, if there is one
+    sys.stdout.flush()  # a reader sees each picture as it is done, and one who has gone is noticed
 
 
 def _by_each(explanation: Explanation, names: Iterable[str]) -> dict[str, Array]:
