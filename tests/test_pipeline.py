@@ -344,6 +344,27 @@ def test_bad_coarse_maps(model, inputs, coarse, message):
         usu.upsample(coarse, inputs, model, 1, **OPTIONS)
 
 
+def test_an_unknown_mass_is_the_callers_or_the_sources(model, inputs):
+    def source(*_):
+        return usu.CoarseMap(torch.ones(1, 4, 4), mass="totl")
+
+    with pytest.raises(ValueError, match="^mass of coarse must be one of .*, got 'totl'"):
+        usu.upsample(torch.ones(4, 4), inputs, model, 1, mass="totl", **OPTIONS)
+    with pytest.raises(ValueError, match="^mass of source's values must be one of .*, got 'totl'"):
+        usu.explain(model, inputs, 1, source=source, **OPTIONS)
+
+
+def test_passes_of_a_source_are_integers_of_any_kind(model, inputs, tmp_path):
+    def counted(passes):
+        return usu.CoarseMap(torch.ones(1, 4, 4), forward_passes=(passes,))
+
+    found = usu.explain(model, inputs, 1, source=lambda *_: counted(np.int64(3)), **OPTIONS)
+    assert type(found.forward_passes) is int
+    found.save(tmp_path / "found.npz")
+    with pytest.raises(TypeError, match=r"forward_passes in integers, got \(3.5,\)"):
+        usu.explain(model, inputs, 1, source=lambda *_: counted(3.5), **OPTIONS)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from numbers import Integral
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
@@ -97,13 +98,13 @@ def find_source(source: str | Source) -> Source:
 
 
 def check_coarse_map(found: Any, count: int, origin: str = "source's values") -> CoarseMap:
-    """Return what a source gave, if it is a coarse map for each of `count` images.
+    """Return what a source gave, if it is a coarse map for each of `count` images; its passes become `int`.
 
     Errors speak of its values as `origin`.
 
     Raises:
         ValueError: values that are not finite or not one map per image, an unknown mass.
-        TypeError: anything but a `CoarseMap` of arrays.
+        TypeError: anything but a `CoarseMap` of arrays, or passes that are no integers.
     """
     if not isinstance(found, CoarseMap):
         raise TypeError(f"source must return a usu.CoarseMap, got {type(found).__name__}")
@@ -125,11 +126,13 @@ def check_coarse_map(found: Any, count: int, origin: str = "source's values") ->
             f"neighbourhoods of {origin} must be one label map for all or one per image, {count}, got "
             f"{len(labels)}"
         )
-    check_choice(found.mass, ("density", "total"), "source's mass")
+    check_choice(found.mass, ("density", "total"), f"mass of {origin}")
     passes = found.forward_passes
     if not isinstance(passes, tuple) or len(passes) not in (0, count):
         raise ValueError(f"source must count forward_passes for {count} images or none, got {passes!r}")
-    return found
+    if not all(isinstance(spent, Integral) for spent in passes):
+        raise TypeError(f"source must count forward_passes in integers, got {passes!r}")
+    return replace(found, forward_passes=tuple(map(int, passes)))
 
 
 def check_cells(found: CoarseMap, size: tuple[int, ...]) -> None:
