@@ -78,7 +78,7 @@ def test_other_suffix_and_missing_folder_are_refused(explanation, tmp_path):
 def test_damaged_files_are_refused(tmp_path, content):
     path = tmp_path / "damaged.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="is not an explanation saved by usu"):
+    with pytest.raises(ValueError, match="cannot be read as an explanation: it is no .npz file"):
         usu.Explanation.load(path)
 
 
@@ -86,13 +86,21 @@ def test_truncated_and_foreign_files_are_refused(explanation, tmp_path):
     path = tmp_path / "explanation.npz"
     explanation.save(path)
     path.write_bytes(path.read_bytes()[:-400])
-    with pytest.raises(ValueError, match="is not an explanation"):
+    with pytest.raises(ValueError, match="cannot be read as an explanation"):
         usu.Explanation.load(path)
     np.savez(path, arr=np.zeros(3))
-    with pytest.raises(ValueError, match="is not an explanation"):
+    with pytest.raises(ValueError, match="cannot be read as an explanation"):
         usu.Explanation.load(path)
     with pytest.raises(FileNotFoundError):
         usu.Explanation.load(tmp_path / "nowhere.npz")
+
+
+def test_a_newer_format_is_told(explanation, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("usu.explanation._FORMAT", 2)
+        explanation.save(tmp_path / "new.npz")
+    with pytest.raises(ValueError, match=r"saved by a newer usu, in format 2; this one reads 1"):
+        usu.Explanation.load(tmp_path / "new.npz")
 
 
 def test_pickles_are_never_opened(tmp_path):
@@ -102,7 +110,7 @@ def test_pickles_are_never_opened(tmp_path):
 
     path = tmp_path / "evil.npz"
     np.savez(path, facts=np.array([Evil()], dtype=object))
-    with pytest.raises(ValueError, match="is not an explanation"):
+    with pytest.raises(ValueError, match="cannot be read as an explanation"):
         usu.Explanation.load(path)
     assert not (tmp_path / "opened").exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zipfile
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -189,12 +190,16 @@ class Explanation:
             OSError: the file cannot be read.
         """
         try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-                arrays = dict(file)
+            with open(path, "rb") as stream:
+                if not zipfile.is_zipfile(stream):
+                    raise ValueError("it is no .npz file, or only a part of one")
+                stream.seek(0)
+                with np.load(stream, allow_pickle=False) as file:
+                    arrays = dict(file)
             facts = json.loads(str(arrays.pop("facts")))
             found = facts.pop("format")
             if found != _FORMAT:
-                raise ValueError(f"its format is {found}, this version of usu reads {_FORMAT}")
+                raise ValueError(f"it was saved by a newer usu, in format {found}; this one reads {_FORMAT}")
             values: dict[str, Any] = {}
             for item in dataclasses.fields(cls):
                 if item.name in arrays:
@@ -209,6 +214,4 @@ class Explanation:
         except OSError:
             raise
         except Exception as problem:
-            raise ValueError(
-                f"{os.fspath(path)!r} is not an explanation saved by usu: {problem}"
-            ) from problem
+            raise ValueError(f"{os.fspath(path)!r} cannot be read as an explanation: {problem}") from problem
