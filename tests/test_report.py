@@ -292,22 +292,36 @@ def test_command_refuses_bad_input(tmp_path, capsys):
         == 2
     )
     assert cli.main(["report", str(tmp_path / "names.txt"), "-o", str(tmp_path / "a.html")]) == 2
-    for out in (one, str(tmp_path), str(tmp_path / "other.npz")):
+    for out in (one, str(tmp_path), str(tmp_path / "cat.png")):
         assert cli.main(["report", one, "-o", out]) == 2
     page = str(tmp_path / "page.html")
     (tmp_path / "page.html").write_bytes((tmp_path / "one.npz").read_bytes())  # any name may be an input's
     assert cli.main(["report", page, "-o", page]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 7
-    assert "would replace an explanation by its page" in lines[3]
+    assert f"--out {one} must end in .html" in lines[3]
     assert f"is a folder: name the page, such as {tmp_path / 'report.html'}" in lines[4]
-    assert "would replace an explanation" in lines[5]
-    assert "would replace an explanation" in lines[6]
+    assert "cat.png must end in .html" in lines[5]
+    assert "would replace an explanation by its page" in lines[6]
     assert usu.Explanation.load(one).target == usu.Explanation.load(page).target == reports.signed().target
     assert "there is no folder" in lines[0]
     assert "has 0 lines" in lines[1]
-    assert "is not an explanation" in lines[2]
+    assert "cannot be read as an explanation: it is no .npz file" in lines[2]
     assert not (tmp_path / "a.html").exists()
+
+
+def test_classes_are_utf_8_with_or_without_a_mark(tmp_path, capsys):
+    reports.signed().save(tmp_path / "one.npz")
+    names, out = tmp_path / "names.txt", tmp_path / "report.html"
+    text = "\n".join(["café"] * 5)
+    arguments = ["report", str(tmp_path / "one.npz"), "-o", str(out), "--quick", "--classes", str(names)]
+    for encoding in ("utf-8", "utf-8-sig"):
+        names.write_text(text, encoding=encoding)
+        assert cli.main(arguments) == 0
+        assert data_of(out.read_text(encoding="utf-8"))[0]["title"] == "café"
+    names.write_text(text, encoding="latin-1")
+    assert cli.main(arguments) == 2
+    assert f"--classes {names} must be text in UTF-8" in capsys.readouterr().err
 
 
 def test_names_of_files():

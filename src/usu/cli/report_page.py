@@ -61,8 +61,10 @@ def _page(out: str, explanations: Sequence[str]) -> Path:
         raise ValueError(f"--out {out} is a folder: name the page, such as {target / 'report.html'}")
     if not target.parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {target.parent}")
-    if target.suffix == ".npz" or target.resolve() in [Path(path).resolve() for path in explanations]:
-        raise ValueError(f"--out {out} would replace an explanation by its page: name a file ending in .html")
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--out {out} must end in .html, as pages do")
+    if target.resolve() in [Path(path).resolve() for path in explanations]:
+        raise ValueError(f"--out {out} would replace an explanation by its page: name another file")
     return target
 
 
@@ -79,7 +81,12 @@ def names_of(paths: Sequence[str]) -> list[str]:
 
 
 def _categories(path: str | None) -> list[str] | None:
-    return None if path is None else Path(path).read_text(encoding="utf-8").splitlines()
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"--classes {path} must be text in UTF-8: {problem}") from problem
 
 
 def _category(categories: list[str] | None, target: int | str, path: str | None) -> str | None:
