@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -77,6 +76,8 @@ def check_record(
     reports: Sequence[DesiderataReport], explanation: Explanation, image: str, required: Sequence[str]
 ) -> dict[str, Any]:
     """Return everything that `usu check` measured, as values that JSON can hold (infinity as text)."""
+    from usu.report.words import finite
+
     violations = {
         report.upsampler: [name for name in _FOUR if report[name].verdict == "violated"]
         for report in reports
@@ -97,16 +98,8 @@ def check_record(
         "required": list(required),
         "violations": {name: broken for name, broken in violations.items() if broken},
     }
-    finite: dict[str, Any] = _finite(record)
-    return finite
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+    plain: dict[str, Any] = finite(record)
+    return plain
 
 
 def desiderata_table(reports: Sequence[DesiderataReport], record: Mapping[str, Any]) -> list[str]:
