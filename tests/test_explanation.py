@@ -78,7 +78,7 @@ def test_other_suffix_and_missing_folder_are_refused(explanation, tmp_path):
 def test_damaged_files_are_refused(tmp_path, content):
     path = tmp_path / "damaged.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="cannot be read as an explanation: it is no .npz file"):
+    with pytest.raises(ValueError, match=r"cannot be read as an explanation: it is no \.npz file"):
         usu.Explanation.load(path)
 
 

@@ -294,12 +294,26 @@ def test_model_is_left_as_it_was_found_after_an_exception(model, inputs, failing
         ({"inputs": torch.rand(16, 16)}, r"inputs must be \(C, H, W\)"),
         ({"negative": "flip"}, "negative must be"),
         ({"potential": "log"}, "potential must be one of"),
+        ({"source": "gradcamm"}, "source must be one of .*, got 'gradcamm'"),
     ],
 )
 def test_bad_values(model, inputs, change, message):
     arguments = {"model": model, "inputs": inputs, "target": 1, **OPTIONS, **change}
     with pytest.raises(ValueError, match=message):
         usu.explain(**arguments)
+
+
+@pytest.mark.parametrize("name", ["source", "output", "baselines"])
+def test_unknown_names_are_refused_before_the_model_runs(model, inputs, name):
+    model.register_forward_pre_hook(lambda *_: pytest.fail("the model ran"))
+    with pytest.raises(ValueError, match=f"{name} must be one of .* or a callable, got 'x'"):
+        usu.explain(model, inputs, **{name: "x"})
+
+
+@pytest.mark.parametrize("name", ["output", "baselines"])
+def test_settings_refuse_unknown_names(name):
+    with pytest.raises(ValueError, match=f"{name} must be one of .*, got 'x'"):
+        usu.Settings(**{name: "x"})
 
 
 @pytest.mark.parametrize(
@@ -348,9 +362,9 @@ def test_an_unknown_mass_is_the_callers_or_the_sources(model, inputs):
     def source(*_):
         return usu.CoarseMap(torch.ones(1, 4, 4), mass="totl")
 
-    with pytest.raises(ValueError, match="^mass of coarse must be one of .*, got 'totl'"):
+    with pytest.raises(ValueError, match=r"^mass of coarse must be one of .*, got 'totl'"):
         usu.upsample(torch.ones(4, 4), inputs, model, 1, mass="totl", **OPTIONS)
-    with pytest.raises(ValueError, match="^mass of source's values must be one of .*, got 'totl'"):
+    with pytest.raises(ValueError, match=r"^mass of source's values must be one of .*, got 'totl'"):
         usu.explain(model, inputs, 1, source=source, **OPTIONS)
 
 

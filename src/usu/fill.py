@@ -48,6 +48,16 @@ _FILLS: dict[str, Callable[[Tensor], Tensor]] = {
 FILLS = tuple(_FILLS)
 
 
+def check_baselines(baselines: Baselines) -> None:
+    """Refuse a name that no fill has.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if isinstance(baselines, str) and baselines not in _FILLS:
+        raise ValueError(f"baselines must be one of {FILLS}, a tensor or a callable, got {baselines!r}")
+
+
 def make_fill(inputs: Tensor, baselines: Baselines) -> Tensor:
     """Return what replaces masked pixels, for each input.
 
@@ -65,9 +75,8 @@ def make_fill(inputs: Tensor, baselines: Baselines) -> Tensor:
     Raises:
         ValueError: an unknown name, a shape that does not broadcast, values that are not finite.
     """
+    check_baselines(baselines)
     if isinstance(baselines, str):
-        if baselines not in _FILLS:
-            raise ValueError(f"baselines must be one of {FILLS}, a tensor or a callable, got {baselines!r}")
         return _FILLS[baselines](inputs)
     fill = as_tensor(baselines(inputs) if callable(baselines) else baselines, "baselines").to(inputs)
     try:

@@ -78,6 +78,7 @@ def explain(
         ImportError: the library behind the source is missing.
     """
     options = settings_of(mode, settings)
+    find = _find(source, layer, mode)
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model must be a torch.nn.Module, got {type(model).__name__}; for others, usu.upsample"
@@ -90,12 +91,9 @@ def explain(
         target, predicted = (target if batched else target[0]), 1
     perturbed = _perturbation(model, inputs, target, options, perturbations_per_eval, show_progress, classes)
     views = _views(perturbed, images, placement, options)
-    if source is None and mode == "complete":
-        if layer is not None:
-            raise ValueError(f"layer={layer!r} needs a source that describes a layer, such as 'gradcam'")
+    if find is None:
         found = CoarseMap(perturbed.first_order(), mass="total", source="gradient")
     else:
-        find = find_source("gradcam" if source is None else source)
         found = find(model, batch, perturbed.targets, layer)
     coarse = check_coarse_map(found, len(batch))
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
@@ -150,6 +148,15 @@ def upsample(
     )
     given = _given(coarse, mass, neighbourhoods, perturbed)
     return _run(given, perturbed, _views(perturbed, images, placement, options), mode, options)
+
+
+def _find(source: str | Source | None, layer: str | nn.Module | None, mode: str) -> Source | None:
+    """Return the source; None for the gradient at each pixel, which mode "complete" takes by itself."""
+    if source is not None or mode != "complete":
+        return find_source("gradcam" if source is None else source)
+    if layer is not None:
+        raise ValueError(f"layer={layer!r} needs a source that describes a layer, such as 'gradcam'")
+    return None
 
 
 def _given(

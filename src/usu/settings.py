@@ -8,14 +8,14 @@ from numbers import Integral, Real
 from typing import Any
 
 from usu.arrays import check_choice
-from usu.fill import Baselines
+from usu.fill import Baselines, check_baselines
 from usu.masking import MASKINGS
 from usu.operators import Negative, check_temperature
 from usu.potentials import Potential, check_potential
 from usu.refinement import Rules
 from usu.scoring import find_method
 from usu.segmentation import SEGMENTERS, Hierarchy
-from usu.targets import Output, name_of
+from usu.targets import Output, find_link, name_of
 
 _RULES = tuple(item.name for item in fields(Rules))
 _SCALES = {"watershed": (16, 32), "slic": (16, 32), "quadtree": (16, 32)}
@@ -81,6 +81,8 @@ class Settings:
         check_potential(self.potential)
         check_choice(self.negative, ("same", "opposite"), "negative")
         find_method(self.method)
+        check_baselines(self.baselines)
+        find_link(self.output)
         if not isinstance(self.rules, Rules):
             raise TypeError(f"rules must be usu.Rules, got {type(self.rules).__name__}")
         if self.segmentation is None:
