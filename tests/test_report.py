@@ -18,6 +18,7 @@ from networks import small_cnn
 
 import usu
 from usu import cli
+from usu.adapters.rise import Rise
 from usu.cli.report_page import names_of
 from usu.report import Entry, frame, html, write
 from usu.report.packing import pack
@@ -208,38 +209,76 @@ def test_potential_of_ones_own_shows_the_recorded_map():
     assert told["verdicts"] == {}
 
 
+def made_again(record, **names):
+    """Return what the report's call makes, with the mode and the temperature that the page puts into it."""
+    call = Entry(record, verdicts=False).plain()["call"]
+    shown = {"mode": repr(record.mode), "temperature": record.settings["temperature"]}
+    arguments = ", ".join(f"{name}={value}" for name, value in (call["arguments"] | shown).items())
+    return eval(f"{call['head']}, {arguments})", {"usu": usu, "images": None, **names})
+
+
 def test_call_makes_the_map_again():
     record = reports.superpixels()
-    call = Entry(record, verdicts=False).plain()["call"]
-    line = f"{call['head']}, {', '.join(f'{name}={value}' for name, value in call['arguments'].items())})"
     names = {
-        "usu": usu,
         "coarse": record.coarse,
         "inputs": reports.picture(),
         "forward_func": small_cnn(),
         "neighbourhoods": record.neighbourhoods,
     }
-    assert torch.equal(eval(line, names).attribution, record.attribution)
-    call = Entry(reports.signed(), verdicts=False).plain()["call"]
-    line = f"{call['head']}, {', '.join(f'{name}={value}' for name, value in call['arguments'].items())})"
-    again = eval(line, {"usu": usu, "model": small_cnn(), "inputs": reports.picture()})
+    assert torch.equal(made_again(record, **names).attribution, record.attribution)
+    again = made_again(reports.signed(), model=small_cnn(), inputs=reports.picture())
     assert torch.equal(again.attribution, reports.signed().attribution)
 
 
-@pytest.mark.parametrize(("source", "coarse"), [(None, "gradients"), ("gradcam", "Grad-CAM")])
-def test_call_makes_a_complete_map_again(source, coarse):
+@pytest.mark.parametrize("source", [None, "gradcam", Rise(cells=4, masks=8)])
+def test_call_makes_a_complete_map_again(source):
     model, inputs = small_cnn(), reports.picture()
     segmentation = {"quadtree": (16,)}
     record = usu.explain(
         model, inputs, 1, source=source, mode="complete", segmentation=segmentation, passes=9, output="logit"
     )
     told = Entry(record, verdicts=False).plain()
+    coarse = {None: "gradients", "gradcam": "Grad-CAM"}.get(source, "RISE")
     assert (told["source"], told["unit"]) == (f"Owen values, shared by {coarse}", "logits")
-    assert told["layer"] == (None if source is None else record.layer)
-    arguments = told["call"]["arguments"] | {"mode": "'complete'", "temperature": 1.0}
-    line = f"{told['call']['head']}, {', '.join(f'{name}={value}' for name, value in arguments.items())})"
-    again = eval(line, {"usu": usu, "model": model, "inputs": inputs})
+    assert told["layer"] == (record.layer if source == "gradcam" else None)
+    again = made_again(record, model=model, inputs=inputs, source=source)
     assert torch.equal(again.attribution, record.attribution)
+
+
+def test_call_makes_a_complete_map_of_a_given_one_again():
+    given = {"coarse": torch.rand(4), "neighbourhoods": torch.arange(64).expand(48, 64) // 16}
+    common = {"mode": "complete", "mass": "total", "segmentation": {"quadtree": (16,)}, "passes": 9}
+    record = usu.upsample(inputs=reports.picture(), forward_func=small_cnn(), target=1, **given, **common)
+    again = made_again(record, inputs=reports.picture(), forward_func=small_cnn(), mass="total", **given)
+    assert torch.equal(again.attribution, record.attribution)
+
+
+def squared(scores):
+    return 0.1 + scores**2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("images", reports.picture()),
+        ("segmentation", usu.Hierarchy([np.arange(48 * 64).reshape(48, 64) // 256])),
+        ("segmentation", [usu.segment(reports.picture(), (8,), "slic")]),
+        ("output", lambda outputs: outputs.log_softmax(1)),
+        ("baselines", torch.full((3, 48, 64), 0.5)),
+        ("baselines", torch.Tensor.abs),
+        ("potential", squared),
+        ("target", lambda outputs: outputs[:, 1] * 100),
+        ("source", Rise(cells=4, masks=8)),
+        ("source", lambda *_: usu.CoarseMap(torch.ones(1, 4, 4), source="own")),
+    ],
+)
+def test_call_names_what_a_record_does_not_hold(name, value):
+    inputs = (reports.picture() - 0.45) / torch.tensor([0.1, 0.2, 0.4])[:, None, None]
+    common = {"target": 1, "segmentation": {"slic": (8, 16)}, "images": reports.picture()}
+    record = usu.explain(small_cnn(), inputs, **{**common, name: value})
+    names = {"model": small_cnn(), "inputs": inputs, "images": reports.picture(), name: value}
+    given = {"coarse": record.coarse, "forward_func": small_cnn()}  # where a source has a name of its own
+    assert torch.equal(made_again(record, **names, **given).attribution, record.attribution)
 
 
 @pytest.mark.parametrize("name", ["inferno", "cividis", "viridis", "berlin", "RdBu"])

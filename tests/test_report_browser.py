@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import reports
 import torch
+from networks import small_cnn
 
 import usu
 from usu.cli.report import mass_table
@@ -292,6 +293,16 @@ def test_every_layer_and_the_call_follow_the_controls(opened):
     page.click("#reset")
     page.evaluate(SETTLED)
     assert "mode='hybrid', temperature=0.2)" in page.inner_text("#call")
+
+
+@pytest.mark.parametrize(("mode", "method"), [("complete", "usu"), ("complete", "iwmr"), ("usu", "bilinear")])
+def test_call_makes_what_is_shown(opened, mode, method):
+    model, inputs = small_cnn(), reports.picture()
+    record = usu.explain(model, inputs, 1, mode=mode, segmentation={"quadtree": (16,)})
+    page = opened(Entry(record, verdicts=False))
+    choose(page, "method", method)
+    found = eval(page.inner_text("#call"), {"usu": usu, "model": model, "inputs": inputs, "images": None})
+    assert_same(map_of(page, (48, 64)), np.asarray(getattr(found, "attribution", found)))
 
 
 def test_verdicts_of_what_is_shown_stand_out(opened):

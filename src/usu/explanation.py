@@ -61,7 +61,7 @@ class Explanation:
         mode: "usu", "iwmr", "hybrid" or "complete".
         mass: "density" or "total", the convention of `coarse`.
         unit: of the mass, such as "logits", where the source says one.
-        settings: what the map was computed with, as plain values.
+        settings: what the map was computed with, as plain values; a source that was a callable among them.
         forward_passes: images that went through the model, for the source and the scores together.
         source: the attribution source; "given" for a map of the caller's. In mode "complete", whose coarse
             map is of Owen values, the source of `score_map`: what tells the pixels of one cell apart.

@@ -234,5 +234,5 @@ def _fitting(build: Callable[..., nn.Module], state: State) -> nn.Module:
 
 
 def _end(model: nn.Module) -> tuple[str, Tensor]:
-    """Return the last weights and their name: all these networks end in the bias or weight of a classifier."""
+    """Return the name of the last weights, and them: in all of these, those of the classifier."""
     return list(model.state_dict().items())[-1]

@@ -20,7 +20,7 @@ from usu.placement import Placement
 from usu.refinement import Refinement, h_map
 from usu.scoring import find_method
 from usu.segmentation import Hierarchy, check_fit, check_image, segment
-from usu.settings import Settings
+from usu.settings import Settings, as_plain
 from usu.sources import CoarseMap, Source, check_cells, check_coarse_map, find_source
 from usu.targets import Targets, check_outputs, name_of, unit_of_answer
 from usu.upsamplers import upsample_all
@@ -97,7 +97,7 @@ def explain(
         found = find(model, batch, perturbed.targets, layer)
     coarse = check_coarse_map(found, len(batch))
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
-    return _run(replace(coarse, forward_passes=passes), perturbed, views, mode, options)
+    return _run(replace(coarse, forward_passes=passes), perturbed, views, mode, options, source)
 
 
 def upsample(
@@ -213,7 +213,14 @@ def _views(
     return _Views(pictures, placements, _hierarchies(settings, pictures, perturbed))
 
 
-def _run(coarse: CoarseMap, perturbed: Perturbation, views: _Views, mode: str, settings: Settings) -> Any:
+def _run(
+    coarse: CoarseMap,
+    perturbed: Perturbation,
+    views: _Views,
+    mode: str,
+    settings: Settings,
+    source: str | Source | None = None,
+) -> Any:
     """Score and refine the segments, redistribute: the rest of the pipeline, for a batch."""
     check_cells(coarse, tuple(perturbed.inputs.shape[-2:]))
     tasks = [(image, hierarchy) for image, several in enumerate(views.hierarchies) for hierarchy in several]
@@ -224,6 +231,8 @@ def _run(coarse: CoarseMap, perturbed: Perturbation, views: _Views, mode: str, s
         own = list(islice(refinements, len(several)))
         score_map = _mean_score_map(own, settings)
         record = _record(image, coarse, perturbed, settings, own)
+        if callable(source):
+            record["settings"]["source"] = as_plain(source)
         if mode == "complete":
             score_map = _pixel_scores(record, score_map)
             record |= _owen(perturbed, own)

@@ -104,13 +104,14 @@ class Settings:
         return {name: getattr(self, name) for name in names}
 
     def plain(self) -> dict[str, Any]:
-        """Return the settings as values that JSON can hold; a callable as its name and brackets, "bowl()"."""
+        """Return the settings as values that JSON can hold, see `as_plain`."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "rules"}
         values.update({name: getattr(self.rules, name) for name in _RULES})
-        return {name: _plain(value) for name, value in values.items()}
+        return {name: as_plain(value) for name, value in values.items()}
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """Return a setting as a value that JSON can hold; a callable as its name and brackets, "bowl()"."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, Integral):
@@ -120,9 +121,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Hierarchy):
         return {value.method: list(value.counts)}
     if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): as_plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [as_plain(part) for part in value]
     if hasattr(value, "shape"):
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
     # Brackets, that none is ever taken for the name of what is built in.

@@ -68,11 +68,13 @@ function fillFacts({ plain }) {
 
 // The call that makes the map as it is shown.
 function callText({ plain }, { method, temperature, importanceTemperature }) {
-  const mode = REDISTRIBUTIONS.includes(method) && method !== plain.mode ? method : plain.recordedMode;
+  const fixed = plain.recordedMode === "complete" || !REDISTRIBUTIONS.includes(method);
+  const mode = fixed ? plain.recordedMode : method;
+  const by = fixed && method !== plain.mode && method !== "recorded" ? `.by('${method}')` : "";
   const shown = { ...plain.call.arguments, mode: `'${mode}'`, temperature: String(temperature) };
   if (importanceTemperature !== null) shown.importance_temperature = String(importanceTemperature);
   const named = Object.entries(shown).map(([name, value]) => `${name}=${value}`);
-  return `${[plain.call.head, ...named].join(", ")})`;
+  return `${[plain.call.head, ...named].join(", ")})${by}`;
 }
 
 function fillVerdicts({ plain, methods }, shown) {
