@@ -305,6 +305,32 @@ def test_call_makes_what_is_shown(opened, mode, method):
     assert_same(map_of(page, (48, 64)), np.asarray(getattr(found, "attribution", found)))
 
 
+def test_the_picture_is_called_what_it_shows(opened):
+    page = opened(Entry(reports.positive(), category="cat", verdicts=False))
+    for other, shown, words in (
+        ("none", "map", "Hybrid map"),
+        ("bilinear", "map", "Hybrid map beside Bilinear"),
+        ("bilinear", "difference", "map less compared map"),
+        ("bilinear", "score", "score map Φ"),
+    ):
+        choose(page, "other", other)
+        choose(page, "shown", shown)
+        label = page.get_attribute("#frame", "aria-label")
+        assert label.startswith(f"cat: {words} over the photograph. row ")
+
+
+def test_brackets_that_need_alt_gr_move_the_split_and_shortcuts_do_not(opened):
+    page = opened(Entry(reports.positive(), verdicts=False))
+    before = page.evaluate("usu.state().split")
+    for alt_graph, expected in (("true", before + 2), ("false", before + 2)):
+        page.evaluate(
+            f"""() => document.getElementById("frame").dispatchEvent(new KeyboardEvent("keydown",
+            {{ key: "]", ctrlKey: true, altKey: true, modifierAltGraph: {alt_graph} }}))"""
+        )
+        page.evaluate(SETTLED)
+        assert page.evaluate("usu.state().split") == expected
+
+
 def test_verdicts_of_what_is_shown_stand_out(opened):
     page = opened(Entry(reports.signed()))
     shown = page.locator("#verdicts tr.shown th").all_inner_texts()

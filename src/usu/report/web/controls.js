@@ -120,7 +120,8 @@ const KEYS = {
 };
 
 function pressed(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const asCharacter = event.getModifierState("AltGraph"); // which sets Ctrl and Alt where [ and ] need it
+  if (event.metaKey || (!asCharacter && (event.ctrlKey || event.altKey))) return;
   if (ARROWS[event.key]) step(ARROWS[event.key], event.shiftKey ? 10 : 1);
   else if (KEYS[event.key]) KEYS[event.key]();
   else return;

@@ -66,6 +66,12 @@ function draw() {
   byId("tag-method").textContent = TITLES[view.state.method];
 }
 
+function inWords() {
+  const { method, other } = view.state;
+  if (look.shown !== "map") return SHOWN[look.shown].title;
+  return view.maps.other ? `${TITLES[method]} map beside ${TITLES[other]}` : `${TITLES[method]} map`;
+}
+
 function lines() {
   const { explanation, partition, state } = view;
   const { cells } = explanation;
@@ -110,7 +116,7 @@ function fillAll() {
   const spoken = fillPixel(view, state.pixel);
   if (view.spoken) byId("spoken").textContent = spoken; // a mouse would make a screen reader talk without end
   view.spoken = false;
-  byId("frame").setAttribute("aria-label", `${explanation.plain.title}: ${TITLES[state.method]} map over the photograph. ${spoken}`);
+  byId("frame").setAttribute("aria-label", `${explanation.plain.title}: ${inWords()} over the photograph. ${spoken}`);
   byId("call").textContent = callText(explanation, state);
   const shown = [state.method, state.other];
   if (String(shown) !== String(view.judged)) fillVerdicts(explanation, shown);
