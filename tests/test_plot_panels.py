@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from test_plot import SIZE, labels, make
 
 import usu
 from usu import plot
 from usu.errors import ErrorMaps, error_maps
+from usu.plot import paper
 from usu.plot.paper import merged_scores
+from usu.scoring import METHODS
 from usu.statistics import bootstrap_interval
 
 RAW = (np.array([0.2, -0.1]), np.array([0.3, 0.0, -0.4, 0.1]))
@@ -229,6 +232,51 @@ def test_figure_5_shows_each_stage_with_its_own_data(explanation):
     assert np.array_equal(drawn(pixels), explanation.attribution)
     assert coarse.images[0].get_clim() == pixels.images[0].get_clim()
     assert np.array_equal(drawn(*titled(figure, "Weights")), np.ones((8, 8)))
+
+
+def bar_of(figure: Figure, start: str):
+    (axis,) = (axis for axis in figure.axes if axis.get_xlabel().startswith(start))
+    return axis
+
+
+@pytest.mark.parametrize(
+    ("method", "output", "target", "words"),
+    [
+        ("mask", "probability", 3, "drop of the probability when masked"),
+        ("keep", "logit", 3, "rise of the logit when kept"),
+        ("both", "bowl()", 3, "mean change of the answer"),
+        ("owen", "probability", "bowl", "Owen value of the answer"),
+        ("random", "probability", 3, "coefficient of the probability"),
+    ],
+)
+def test_figure_5_says_what_was_scored(explanation, method, output, target, words):
+    settings = {**explanation.settings, "method": method, "output": output}
+    figure = plot.figure5(replace(explanation, settings=settings, target=target))
+    assert bar_of(figure, words).get_xlabel() == words
+
+
+def test_every_method_has_its_words():
+    assert set(paper._RAW) == set(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ends"), [(-9, 1, "min"), (-1, 9, "max"), (-9, 9, "both"), (-1, 1, "neither")]
+)
+def test_figure_5_tells_clipping_at_both_ends(explanation, low, high, ends):
+    attribution = np.ones(SIZE)
+    attribution[8:] = -1
+    attribution[0, 0], attribution[15, 0] = high, low
+    figure = plot.figure5(replace(explanation, attribution=attribution))
+    assert bar_of(figure, "attribution per pixel")._colorbar.extend == ends
+
+
+def test_figure_5_shows_the_cell_of_most_mass(explanation):
+    cells = np.minimum(labels(1, 4), 1)  # of areas 1 : 3
+    for mass, column in (("density", 6), ("total", 0)):
+        given = replace(explanation, neighbourhoods=cells, coarse=np.array([1.0, 0.9]), mass=mass)
+        figure = plot.figure5(replace(given, attribution=np.ones(SIZE)))
+        (frame,) = (patch for axis in figure.axes for patch in axis.patches if isinstance(patch, Rectangle))
+        assert frame.get_x() == column - 0.5
 
 
 def test_figure_6_shows_each_depth_with_its_own_data(refinement):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -19,7 +20,7 @@ from usu.explanation import Explanation
 from usu.files import written_whole
 from usu.names import coarse_title, unit_of
 from usu.plot.panels import coarse_cells, heat, overlay, photograph, score_map, segment_borders
-from usu.plot.scales import QUANTILE, colour_limits, colours, top
+from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, top
 
 TITLES = {
     "nearest": "Nearest neighbour",
@@ -140,21 +141,19 @@ def _colour_bar(
 ) -> None:
     """Draw the colour bar of `maps`: it says the unit and, where colours are clipped, how far values go."""
     values = [as_numpy(one) for one in maps]
-    lowest, highest = min(float(one.min()) for one in values), max(float(one.max()) for one in values)
-    above, below = highest > top(norm), lowest < (norm.vmin or 0.0)
+    extend = clipped(norm, values)
     power = math.floor(math.log10(top(norm)))
     power = 0 if -2 <= power <= 2 else power
     unit = unit_of(explanation)
     label = f"attribution per pixel\nin {f'$10^{{{power}}}$ ' if power else ''}{unit}"
-    if above or below:
-        furthest = max(highest, -lowest) / 10**power
+    if extend != "neither":
+        furthest = max(float(np.abs(one).max()) for one in values) / 10**power
         label += f" (clipped at\nthe {100 * QUANTILE:g} % quantile; largest: {furthest:.3g})"
-    ends = {(False, False): "neither", (True, False): "max", (False, True): "min", (True, True): "both"}
     figure.colorbar(
         ScalarMappable(norm, colours(norm)),
         ax=panels,
         label=label,
-        extend=ends[above, below],
+        extend=extend,
         format=FuncFormatter(lambda value, _: f"{value / 10**power:.3g}"),
         aspect=10 * -(-len(panels) // _COLUMNS),
         pad=0.01,

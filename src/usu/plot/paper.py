@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from usu.arrays import Array, as_numpy
 from usu.explanation import Explanation
+from usu.masses import cell_masses
 from usu.names import unit_of
 from usu.plot.panels import (
     cell_weights,
@@ -36,7 +37,7 @@ from usu.plot.panels import (
     scores,
     segment_borders,
 )
-from usu.plot.scales import Pixels, bare, borders, colour_limits, colours, full_limits, top
+from usu.plot.scales import Pixels, bare, borders, clipped, colour_limits, colours, full_limits, top
 from usu.refinement import Refinement, merge
 
 _WIDTH = 4.8  # inches, of the text on a page of the paper's format
@@ -44,6 +45,13 @@ _LEFT, _GAP, _TITLE, _BAR, _LEGEND = 0.2, 0.05, 0.17, 0.42, 0.2  # inches: besid
 _SMALL, _BOLD = 7, 8  # points
 _MOST = 3  # depths that fit side by side
 _SPLIT = "#E69F00"  # orange of Okabe and Ito
+_RAW = {
+    "mask": "drop of the {} when masked",
+    "keep": "rise of the {} when kept",
+    "both": "mean change of the {}",
+    "owen": "Owen value of the {}",
+    "random": "coefficient of the {}",
+}
 
 
 def figure5(explanation: Explanation, *, cell: int | None = None) -> Figure:
@@ -58,7 +66,7 @@ def figure5(explanation: Explanation, *, cell: int | None = None) -> Figure:
     """
     depths = _check_depths(explanation)
     if cell is None:
-        cell = int(np.argmax(as_numpy(explanation.coarse).ravel()))
+        cell = _heaviest(explanation)
     columns = max(4, depths + 2)
     below = _LEGEND if depths > 1 else 0.04
     figure, rows = _panels(columns, as_numpy(explanation.score_map).shape, (below, _BAR, _BAR))
@@ -70,6 +78,15 @@ def figure5(explanation: Explanation, *, cell: int | None = None) -> Figure:
     for axis in (axis for row in rows for axis in row if not axis.has_data()):
         axis.set_axis_off()
     return figure
+
+
+def _heaviest(explanation: Explanation) -> int:
+    """Return the cell of most mass."""
+    size = tuple(explanation.attribution.shape)
+    _, masses = cell_masses(
+        explanation.coarse, explanation.further, size, explanation.neighbourhoods, explanation.mass
+    )
+    return int(masses.argmax())
 
 
 def _segmentation(explanation: Explanation, row: Sequence[Axes], depths: int) -> None:
@@ -105,8 +122,7 @@ def _scoring(explanation: Explanation, row: Sequence[Axes], depths: int) -> None
     for depth, axis in enumerate(row[:depths]):
         image = raw_scores(explanation, axis, depth, norm=norm)
         _title(axis, f"Raw scores, depth {depth}")
-    output = explanation.settings.get("output", "probability")
-    _bar(image, row[:depths], f"drop of the {output} when masked")
+    _bar(image, row[:depths], _raw_words(explanation))
     merged, heterogeneity = row[depths : depths + 2]
     _bar(score_map(explanation, merged), [merged], "score, 0 to 1")
     _title(merged, "Merged scores Φ")
@@ -117,6 +133,14 @@ def _scoring(explanation: Explanation, row: Sequence[Axes], depths: int) -> None
         "both",
     )
     _title(heterogeneity, "H-map of Φ")
+
+
+def _raw_words(explanation: Explanation) -> str:
+    """Return what the raw scores are, as the record tells it."""
+    settings = explanation.settings
+    output = settings.get("output", "probability")
+    named = isinstance(explanation.target, int) and output in ("probability", "logit")
+    return _RAW[settings.get("method", "mask")].format(output if named else "answer")
 
 
 def _redistribution(explanation: Explanation, row: Sequence[Axes], cell: int) -> None:
@@ -135,14 +159,9 @@ def _redistribution(explanation: Explanation, row: Sequence[Axes], cell: int) ->
     power = 0 if 0.01 <= limit < 1000 else int(np.floor(np.log10(limit)))
     scaled = Normalize((norm.vmin or 0.0) / 10**power, limit / 10**power)
     factor = f"$10^{{{power}}}$ " if power else ""
-    above = float(as_numpy(explanation.attribution).max()) > limit
     label = f"attribution per pixel, {factor}{unit_of(explanation)}"
-    _bar(
-        ScalarMappable(scaled, colours(norm)),
-        [coarse, pixels, over],
-        label,
-        "neither" if not above else "both" if (norm.vmin or 0.0) < 0 else "max",
-    )
+    extend = clipped(norm, [explanation.attribution])
+    _bar(ScalarMappable(scaled, colours(norm)), [coarse, pixels, over], label, extend)
 
 
 def figure6(refinement: Refinement, image: Array) -> Figure:

@@ -49,6 +49,14 @@ def full_limits(maps: Iterable[Array]) -> Normalize:
     return Normalize(-limit if float(values.min()) < 0 else 0.0, limit)
 
 
+def clipped(norm: Normalize, maps: Iterable[Array]) -> str:
+    """Return the ends of a scale that `maps` go beyond, as a colour bar's `extend` has them."""
+    values = [as_numpy(one) for one in maps]
+    above = max(float(one.max()) for one in values) > top(norm)
+    below = min(float(one.min()) for one in values) < (norm.vmin or 0.0)
+    return "both" if above and below else "max" if above else "min" if below else "neither"
+
+
 def borders(labels: Pixels, **style: Any) -> LineCollection:
     """Return the lines between pixels of different labels, in the coordinates of `imshow`."""
     y, x = np.nonzero(labels[:, 1:] != labels[:, :-1])
