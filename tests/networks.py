@@ -65,6 +65,17 @@ class Residual(nn.Module):
         return self.head(cells.mean((2, 3)))
 
 
+class Normalising(nn.Module):
+    """A network that normalises its inputs, in place or not, and hands them to another."""
+
+    def __init__(self, inner: nn.Module, in_place: bool) -> None:
+        super().__init__()
+        self.inner, self.in_place = inner, in_place
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.inner(batch.sub_(0.5).div_(0.25) if self.in_place else (batch - 0.5) / 0.25)
+
+
 def fingerprint(model: nn.Module) -> list[object]:
     """Return all that explaining must leave as it was: mode, hooks, gradients, weights, buffers."""
     modules = [

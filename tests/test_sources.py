@@ -5,13 +5,14 @@ import pytest
 import pytorch_grad_cam as library
 import torch
 import torchvision
-from networks import SmallViT, fingerprint, small_cnn
+from networks import Normalising, SmallViT, fingerprint, small_cnn
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 from torchvision.models.swin_transformer import SwinTransformer
 
 import usu
+from usu.adapters.captum import LimeSource
 from usu.adapters.rise import Rise
 from usu.models import load_classifier
 from usu.names import unit_of
@@ -92,6 +93,21 @@ def test_several_dtypes_through_the_pipeline(name):
         tolerance = 1e-3 if dtype == torch.float64 else 0.25
         difference = (found.coarse.float().abs() - expected.abs()).abs().max()
         assert difference <= tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("target", [None, 2])
+@pytest.mark.parametrize("name", [*NAMES, None])
+def test_a_model_that_works_in_place_on_its_inputs(name, target):
+    """Same maps as of one that does not, and the user's image is left alone; None is mode "complete"."""
+    batch = images(1, 16, 16)
+    kept, maps = batch.clone(), []
+    source = {"rise": Rise(masks=40), "lime": LimeSource(n_samples=40)}.get(name, name)
+    options = {"source": source, **OPTIONS} if name else {"mode": "complete", "passes": 8, **OPTIONS}
+    for in_place in (False, True):
+        model = Normalising(network_for(name), in_place).eval()
+        maps.append(usu.explain(model, batch, target, **options)[0].attribution)
+        assert torch.equal(batch, kept)
+    assert torch.equal(*maps)
 
 
 class Failing(nn.Module):

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 import torch
-from networks import Residual, SmallViT, fingerprint, small_cnn
+from networks import Normalising, Residual, SmallViT, fingerprint, small_cnn
 from torch import nn
 from torchcam import methods
 
@@ -92,6 +92,15 @@ def test_what_follows_in_place_does_not_overwrite_the_layers_output(batch, name)
 
 
 def test_it_is_what_usu_upsample_makes_of_the_same_map(model, batch):
+def test_a_model_that_works_in_place_on_its_inputs(batch):
+    maps, kept = [], batch.clone()
+    for in_place in (False, True):
+        with methods.GradCAM(Normalising(small_cnn(), in_place).eval(), "inner.4") as extractor:
+            maps.append(coarse_of(upsample(extractor, batch, **OPTIONS)))
+        assert torch.equal(batch, kept)
+    assert torch.equal(*maps)
+
+
     with methods.XGradCAM(model, "4") as extractor:
         found = upsample(extractor, batch, TARGETS, mode="hybrid", temperature=0.3, **OPTIONS)
     options = {"mode": "hybrid", "temperature": 0.3, "mass": "total", **OPTIONS}

@@ -8,7 +8,7 @@ import pytest
 import pytorch_grad_cam as library
 import torch
 import torchvision
-from networks import Residual, SmallViT, fingerprint, small_cnn
+from networks import Normalising, Residual, SmallViT, fingerprint, small_cnn
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import (
     ClassifierOutputReST,
@@ -97,6 +97,16 @@ def test_what_follows_in_place_does_not_overwrite_the_layers_output(batch, name)
         hooked = fingerprint(model)
         maps.append(upsampled(cam, **OPTIONS)(batch, targets(name)))
         assert fingerprint(model) == hooked != before
+    assert np.array_equal(*maps)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_model_that_works_in_place_on_its_inputs(batch, name):
+    maps, kept = [], batch.clone()
+    for in_place in (False, True):
+        model = Normalising(small_cnn(), in_place).eval()
+        maps.append(upsampled(cam_of(name, model, ["inner.4"]), **OPTIONS)(batch, targets(name)))
+        assert torch.equal(batch, kept)
     assert np.array_equal(*maps)
 
 

@@ -173,7 +173,7 @@ def _last_with_cells(model: nn.Module, inputs: Tensor, score: Callable[[Any], Te
     handles = [module.register_forward_hook(remember(name)) for name, module in model.named_modules()]
     try:
         with differentiable(model):
-            answer = score(model(inputs.detach().requires_grad_())).sum()
+            answer = score(model(inputs.detach().requires_grad_().clone())).sum()
             for layer, output in reversed(_on_the_stream(seen) if answer.requires_grad else []):
                 (gradient,) = torch.autograd.grad(answer, output, retain_graph=True, allow_unused=True)
                 if gradient is not None and _all_cells_count(layer.grid_of(gradient, size)):
@@ -261,6 +261,8 @@ def kept_apart(layers: Iterable[nn.Module]) -> Iterator[None]:
         for layer in layers:
             handles.extend(_go_on_with_a_copy(layer))
         yield
+    Whoever takes gradients by an input gives the model a clone of it, which steps in place may overwrite.
+
     finally:
         for handle in handles:
             handle.remove()

@@ -120,10 +120,10 @@ class Perturbation:
         return torch.cat(found)
 
     def _first_order(self, image: int) -> Tensor:
-        model, inputs = self._forward_func, self.inputs[[image]].clone().requires_grad_()
+        model, inputs = self._forward_func, self.inputs[[image]].requires_grad_()
         assert isinstance(model, nn.Module), "of other callables nobody knows the gradients"
         with differentiable(model):
-            answer = answers(model(inputs), [self.targets[image]], self._link)
+            answer = answers(model(inputs.clone()), [self.targets[image]], self._link)
             self.passes[image] += 1
             if not answer.requires_grad:
                 raise ValueError(

@@ -87,7 +87,7 @@ def explain(
     batch, batched = check_inputs(inputs)
     predicted = 0
     if target is None:
-        target = check_outputs(run(model, batch), len(batch)).argmax(1).tolist()
+        target = check_outputs(run(model, batch.clone()), len(batch)).argmax(1).tolist()
         target, predicted = (target if batched else target[0]), 1
     perturbed = _perturbation(model, inputs, target, options, perturbations_per_eval, show_progress, classes)
     views = _views(perturbed, images, placement, options)

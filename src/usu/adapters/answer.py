@@ -30,7 +30,8 @@ class Answer:
     def __call__(self, batch: Tensor) -> Tensor:
         """Return f_t of each image, (n,) in float32 or wider, differentiable where the model is."""
         self.passes += len(batch)
-        return answers(self.model(batch), [self.target] * len(batch))
+        # A copy: what libraries pass may be the user's own image, and the model may work in place.
+        return answers(self.model(batch.clone()), [self.target] * len(batch))
 
 
 def check_counts(source: Any, **least: int) -> None:

@@ -51,7 +51,7 @@ def terms(model: nn.Module, inputs: Tensor, score: Score) -> list[Term]:
     ran: list[tuple[str, nn.Module, list[Tensor]]] = []
     with _recorded(model, ran), differentiable(model):
         leaf = inputs.detach().requires_grad_()
-        scores = score(model(leaf))
+        scores = score(model(leaf.clone()))
         (slope,) = (
             torch.autograd.grad(scores.sum(), leaf, allow_unused=True) if scores.requires_grad else [None]
         )

@@ -219,12 +219,12 @@ def _release(cam: Any) -> None:
 
 @contextmanager
 def _counted(model: nn.Module, dtype: torch.dtype) -> Iterator[list[int]]:
-    """Note how many images each forward pass takes, and give the model its own kind of floats."""
+    """Note how many images each forward pass takes, and give the model copies in its own kind of floats."""
     seen: list[int] = []
 
     def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         seen.append(len(arguments[0]))
-        return (arguments[0].to(dtype), *arguments[1:])
+        return (arguments[0].to(dtype, copy=True), *arguments[1:])
 
     handle = model.register_forward_pre_hook(note)
     try:

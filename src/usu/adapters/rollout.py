@@ -154,7 +154,7 @@ def rollout(
     wanted = check_targets(list(targets), len(inputs), batched=True)
     with differentiable(model):
         with _Rollout(len(inputs)) as followed:
-            outputs = model(inputs.detach().requires_grad_())
+            outputs = model(inputs.detach().requires_grad_().clone())
         total = answers(outputs, wanted).sum()
         if followed.rows is None or followed.last is None:
             raise ValueError(f"{_UNDEFINED}it runs no attention; use a CAM source, such as source='gradcam'")

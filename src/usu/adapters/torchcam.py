@@ -103,7 +103,7 @@ def _raw_maps(
     base.enable_hooks()
     layers = kept_apart(map(base.model.get_submodule, base.target_names))
     with _counted(base.model) as seen, layers, differentiable(base.model):
-        outputs = base.model(batch.detach().requires_grad_())
+        outputs = base.model(batch.detach().requires_grad_().clone())
         maps = extractor(scores=outputs, normalized=False, **_wanted(targets))
     base.disable_hooks()
     return [one.detach() for one in maps], (sum(seen) // len(batch),) * len(batch)

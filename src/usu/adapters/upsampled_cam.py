@@ -254,12 +254,14 @@ def _forget(base: Any) -> None:
 
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
-    """Give back each parameter's gradient, which the library sets to None."""
+    """Give back each parameter's gradient, which the library sets to None, and the model copies of inputs."""
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    copying = model.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(), *inputs[1:]))
     try:
         with frozen(model):
             yield
     finally:
+        copying.remove()
         for parameter, gradient in gradients:
             parameter.grad = gradient
 
