@@ -151,6 +151,14 @@ def test_finercam_compares_classes_only(model, batch):
     assert fingerprint(model) == before
 
 
+def test_finercam_has_nothing_to_compare_one_output_with(batch):
+    model = small_cnn(classes=1)
+    before = fingerprint(model)
+    with pytest.raises(ValueError, match="finercam compares classes: the model has one output"):
+        find_source("finercam")(model, batch, [0, 0, 0], "4")
+    assert fingerprint(model) == before
+
+
 class InADictionary(nn.Module):
     """A network that returns a dictionary, as torchvision's segmentation networks do."""
 

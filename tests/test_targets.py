@@ -9,7 +9,8 @@ from networks import small_cnn
 from torch import nn
 
 import usu
-from usu.targets import answers, check_targets, find_link, name_of, probabilities
+from usu.adapters.rise import Rise
+from usu.targets import answers, check_targets, find_class, find_link, name_of, probabilities
 
 CLASSES = ["tabby", "Persian cat", "Siamese cat"]
 OPTIONS = {"segmentation": {"quadtree": (4,)}}
@@ -67,6 +68,28 @@ def test_answers_are_differentiable():
 
 
 @pytest.mark.parametrize(
+@pytest.mark.parametrize("source", ["gradcam", "rise"])
+@pytest.mark.parametrize("mode", ["usu", "complete"])
+def test_the_softmax_of_one_output_is_refused(source, mode):
+    model, inputs = small_cnn(classes=1), torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="softmax is always 1: pass output='logit', or output=torch.sigmoid"):
+        usu.explain(model, inputs, 0, mode=mode, source=source, **OPTIONS)
+
+
+@pytest.mark.parametrize(("output", "link"), [("logit", lambda logits: logits), (torch.sigmoid,) * 2])
+def test_one_output_is_explained_by_its_logit_or_its_sigmoid(output, link):
+    model, inputs = small_cnn(classes=1), torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = usu.explain(model, inputs, output=output, baselines="zeros", **OPTIONS)
+    masked = inputs.clone()
+    masked[:, :8, :8] = 0
+    with torch.no_grad():
+        fall = (link(model(inputs[None])) - link(model(masked[None]))).item()
+    assert float(found.raw_scores[0][0]) == pytest.approx(fall, abs=1e-6)
+    assert abs(fall) > 1e-4
+    values = Rise(masks=40, output=output)(model, inputs[None], [0], None).values
+    assert values.abs().max() > 1e-4
+
+
     ("target", "words"),
     [
         (lambda outputs: outputs, "one score for each of 2 images"),

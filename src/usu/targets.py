@@ -119,7 +119,16 @@ def suggestion(text: str, names: Iterable[str]) -> str:
 
 
 _LINKS: dict[str, Link] = {
-    "probability": lambda outputs: outputs.softmax(dim=1),
+def _softmax(outputs: Tensor) -> Tensor:
+    if outputs.shape[1] == 1:
+        raise ValueError(
+            "output must not be 'probability' for a model of one output, whose softmax is always 1: pass "
+            "output='logit', or output=torch.sigmoid where the model's one output is a logit"
+        )
+    return outputs.softmax(dim=1)
+
+
+    "probability": _softmax,
     "logit": lambda outputs: outputs,
 }
 
@@ -156,7 +165,8 @@ def answers(outputs: Any, targets: Sequence[Target], link: Link = _LINKS["logit"
 
     Raises:
         TypeError: outputs or scores that are no arrays of real numbers.
-        ValueError: the wrong shape, values that are not finite, a target beyond the classes.
+        ValueError: the wrong shape, values that are not finite, a target beyond the classes, the softmax of
+            one output.
     """
     count = len(targets)
     own = {_key(target): target for target in targets if callable(target)}

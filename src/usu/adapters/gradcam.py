@@ -55,6 +55,8 @@ def _finer(outputs: Any, targets: Sequence[Target]) -> Tensor:
     if len(classes) < len(targets):
         raise ValueError("finercam compares classes: its targets must be class indices, not callables")
     logits = check_outputs(outputs, len(targets), classes)
+    if logits.shape[1] < 2:
+        raise ValueError("finercam compares classes: the model has one output; name another source")
     return torch.stack([_lead(*each) for each in zip(logits, classes, strict=True)])
 
 
@@ -170,7 +172,8 @@ class CamSource:
 
         Raises:
             ValueError: no such layer, or one without cells; too few targets or one out of range; a model in
-                training mode or without parameters; tokens, for a method that needs channels.
+                training mode or without parameters; tokens, for a method that needs channels; one output, for
+                a method that compares classes.
         """
         check_evaluation_mode(model, "model")
         if next(model.parameters(), None) is None:
