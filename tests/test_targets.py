@@ -52,6 +52,13 @@ def test_bad_names(target, words):
         check_targets(target, 1, batched=False, classes=CLASSES)
 
 
+def test_an_exact_name_comes_before_an_index():
+    assert find_class(["10", "20", "1", "2"], "1") == 2
+    assert find_class(["10", "20", "30"], "1") == 1
+    with pytest.raises(ValueError, match="class 20 is out of range"):
+        find_class(["10", "200", "30"], "20")
+
+
 def test_answers_by_hand():
     outputs = torch.tensor([[1.0, 2.0], [3.0, 5.0], [0.0, 0.0]])
     found = answers(outputs, [1, first, lambda scores: scores.sum(1)])
@@ -61,13 +68,6 @@ def test_answers_by_hand():
     assert probabilities(outputs, [0, first, 1]) == [pytest.approx(1 / (1 + np.e)), None, 0.5]
 
 
-def test_answers_are_differentiable():
-    outputs = torch.randn(2, 3, requires_grad=True)
-    answers(outputs, [2, first]).sum().backward()
-    assert outputs.grad.tolist() == [[0, 0, 1], [1, 0, 0]]
-
-
-@pytest.mark.parametrize(
 @pytest.mark.parametrize("source", ["gradcam", "rise"])
 @pytest.mark.parametrize("mode", ["usu", "complete"])
 def test_the_softmax_of_one_output_is_refused(source, mode):
@@ -90,6 +90,13 @@ def test_one_output_is_explained_by_its_logit_or_its_sigmoid(output, link):
     assert values.abs().max() > 1e-4
 
 
+def test_answers_are_differentiable():
+    outputs = torch.randn(2, 3, requires_grad=True)
+    answers(outputs, [2, first]).sum().backward()
+    assert outputs.grad.tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
     ("target", "words"),
     [
         (lambda outputs: outputs, "one score for each of 2 images"),

@@ -70,8 +70,9 @@ def _single(target: Target | str, classes: Sequence[str] | None) -> Target:
 
 
 def find_class(classes: Sequence[str] | None, text: str) -> int:
-    """Return the index of the class that `text` names: an index, a name, or a unique part of one.
+    """Return the index of the class that `text` names: an exact name, an index, or a unique part of a name.
 
+    The first of these that fits counts, so that a class called "1" is found before the class of index 1.
     Capitals do not matter, unless they alone tell two classes apart.
 
     Args:
@@ -85,7 +86,7 @@ def find_class(classes: Sequence[str] | None, text: str) -> int:
     1
     """
     text = text.strip()
-    if re.fullmatch(r"[+-]?\d+", text):
+    if re.fullmatch(r"[+-]?\d+", text) and text not in (classes or ()):
         return _check_index(int(text), classes)
     if classes is None:
         raise ValueError(f"the class names of this model are not known: give an index, not {text!r}")
@@ -118,7 +119,6 @@ def suggestion(text: str, names: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(repr(by_lowered[key]) for key in close)}?" if close else ""
 
 
-_LINKS: dict[str, Link] = {
 def _softmax(outputs: Tensor) -> Tensor:
     if outputs.shape[1] == 1:
         raise ValueError(
@@ -128,6 +128,7 @@ def _softmax(outputs: Tensor) -> Tensor:
     return outputs.softmax(dim=1)
 
 
+_LINKS: dict[str, Link] = {
     "probability": _softmax,
     "logit": lambda outputs: outputs,
 }
