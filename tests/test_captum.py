@@ -120,6 +120,18 @@ def test_cells_need_not_have_the_inputs_proportions_to_the_pixel():
     assert found.coarse.shape == (22, 32)
 
 
+@pytest.mark.parametrize("name", ["features.1", "norm"])
+def test_gradcam_of_channels_that_come_last_is_refused(name):
+    torch.manual_seed(0)
+    model = SwinTransformer([4, 4], 16, [1, 2], [2, 4], [4, 4], num_classes=5).eval()
+    square = torch.randn(1, 3, 32, 32)
+    attributions = library.LayerGradCam(model, model.get_submodule(name)).attribute(square, target=3)
+    with pytest.raises(ValueError, match="LayerGradCam sums axis 1"):
+        captum.upsample(attributions, square, model, 3, **OPTIONS)
+    found = captum.upsample(torch.rand(1, 1, 1, 7), square[..., :8, :], model, 3, **OPTIONS)  # of stride 4
+    assert found[0].coarse.shape == (1, 7)
+
+
 # --- attributions of features
 
 

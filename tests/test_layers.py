@@ -149,6 +149,36 @@ def test_outputs_without_a_grid_say_so(shape):
         layer().grid_of((torch.zeros(shape),), SQUARE)
 
 
+@pytest.mark.parametrize(
+    ("cells", "size"),
+    [
+        ((1, 7), (8, 200)),  # of stride 32
+        ((1, 1), (224, 50)),
+        ((6, 1), (224, 80)),  # AlexNet's: borders are lost
+        ((8, 1), (299, 100)),  # Inception's
+        ((28, 11), (572, 300)),  # a U-Net without padding
+        ((1, 24), (32, 100)),  # strides of another length on each axis, as for text in a line
+        ((16, 32), (64, 64)),
+    ],
+)
+def test_honest_layers_of_stretched_images_are_cells(cells, size):
+    output = torch.zeros(1, 256, *cells)
+    assert layer(nn.ReLU()).grid_of(output, size) is output
+
+
+@pytest.mark.parametrize(("shape", "side"), [((2, 4, 17, 8), 32), ((1, 12, 197, 64), 224)])
+def test_heads_of_attention_are_no_cells(shape, side):
+    with pytest.raises(ValueError, match=r"layer 'some' gives an output of shape .* which is neither"):
+        layer().grid_of(torch.zeros(shape), (side, side))
+
+
+def test_a_layer_within_attention_is_refused_by_name():
+    model = timm_model("vit_tiny_patch16_224", img_size=64, depth=2, embed_dim=48, qk_norm=True)
+    with pytest.raises(ValueError, match=r"layer 'blocks\.0\.attn\.q_norm' .* name another layer"):
+        find_source("gradcam")(model, images(), [1], "blocks.0.attn.q_norm")
+    assert find_layer(model, images(), None)[0].name == "blocks.1.norm1"
+
+
 CASES = {
     "torchvision ViT": (vit, (64, 64), "encoder.layers.encoder_layer_1.ln_1"),
     "torchvision Swin": (swin, (64, 64), "permute"),

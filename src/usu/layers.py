@@ -57,7 +57,7 @@ def grid_of(values: Tensor, size: Sequence[int], name: str, module: nn.Module | 
         ValueError: the values, which errors call `name`, are neither spatial nor a grid of tokens.
     """
     shape = tuple(values.shape)
-    if len(shape) == 4:
+    if len(shape) == 4 and not _are_heads(shape, size, module):
         first, last = _stretch(shape[2:], size), _stretch(shape[1:3], size)
         channels_last = last < first
         if first == last and module is not None:
@@ -76,6 +76,33 @@ def grid_of(values: Tensor, size: Sequence[int], name: str, module: nn.Module | 
 def _stretch(cells: Sequence[int], size: Sequence[int]) -> float:
     """Return how far the proportions of a grid are from those of the inputs, as a logarithm of at least 0."""
     return abs(math.log(cells[0] * size[1] / (cells[1] * size[0])))
+
+
+def is_no_grid(cells: Sequence[int], size: Sequence[int]) -> bool:
+    """Tell whether two axes are too far from the inputs' proportions to be cells of one stride.
+
+    That is by more than a half, beyond the cell on either axis that borders and rounding may add or take.
+
+    >>> is_no_grid((7, 7), (224, 224)), is_no_grid((1, 7), (8, 200)), is_no_grid((7, 768), (224, 224))
+    (False, False, True)
+    """
+    (rows, columns), (height, width) = cells, size
+    tall = (rows - 1) * width > 1.5 * (columns + 1) * height
+    wide = (columns - 1) * height > 1.5 * (rows + 1) * width
+    return tall or wide
+
+
+def _are_heads(shape: Sequence[int], size: Sequence[int], module: nn.Module | None) -> bool:
+    """Tell whether an output is (B, heads, N, channels), as inside attention: N tokens, and no cells.
+
+    Where N and the channels would do as rows and columns, a module made of linear layers over these tells.
+    """
+    _, heads, tokens, channels = shape
+    last_are_channels = is_no_grid((tokens, channels), size) or (
+        module is not None and _is_linear_over(module, channels)
+    )
+    are_tokens = heads < channels and token_grid(tokens, size) is not None
+    return are_tokens and last_are_channels and is_no_grid((heads, tokens), size)
 
 
 def _is_linear_over(module: nn.Module, channels: int) -> bool:
@@ -192,6 +219,8 @@ def _looks_spatial(layer: SpatialLayer, output: Tensor, size: Sequence[int]) -> 
         return False
     if output.dim() == 3:
         return token_grid(output.shape[1], size) is not None
+    if _are_heads(output.shape, size, layer.module):
+        return False
     rows, columns = layer.grid_of(output, size).shape[-2:]
     return rows * columns > 1
 
@@ -232,6 +261,8 @@ def frozen(model: nn.Module) -> Iterator[None]:
 def differentiable(model: nn.Module) -> Iterator[None]:
     """Record gradients by a model's inputs, also under `torch.no_grad()`, and none by its parameters.
 
+    Whoever takes gradients by an input gives the model a clone of it, which steps in place may overwrite.
+
     Raises:
         ValueError: `torch.inference_mode()` is on, or was when the model was made.
     """
@@ -261,8 +292,6 @@ def kept_apart(layers: Iterable[nn.Module]) -> Iterator[None]:
         for layer in layers:
             handles.extend(_go_on_with_a_copy(layer))
         yield
-    Whoever takes gradients by an input gives the model a clone of it, which steps in place may overwrite.
-
     finally:
         for handle in handles:
             handle.remove()

@@ -22,7 +22,7 @@ from usu.adapters.answer import Answer, check_counts, each_image
 from usu.arrays import Array, as_floats, as_labels, check_finite, check_number
 from usu.fill import Baselines, make_fill
 from usu.lattice import Grid, grid
-from usu.layers import differentiable, grid_of
+from usu.layers import differentiable, grid_of, is_no_grid
 from usu.operators import Mass
 from usu.perturbation import ForwardFunc, check_inputs
 from usu.segmentation import segment
@@ -113,6 +113,12 @@ def _cells(attributions: Tensor, size: Sequence[int]) -> Tensor:
         raise ValueError(
             f"attributions of shape {shape} have the inputs' own size: they are at pixels already; if they "
             "are constant over features, pass the feature_mask"
+        )
+    if len(shape) == 4 and shape[1] == 1 and is_no_grid(shape[2:], size):
+        raise ValueError(
+            f"attributions of shape {shape} are no grid of the inputs' proportions {tuple(size)}: LayerGradCam "
+            "sums axis 1, which holds rows where channels come last; take usu.explain(source='gradcam') or "
+            "another layer. If they are cells, pass attributions[:, 0] to usu.upsample with mass='total'"
         )
     return grid_of(attributions, size, "attributions are").sum(1)
 
