@@ -128,6 +128,38 @@ def test_torchvisions_networks_are_complete_too(name, side):
     assert torch.allclose(total, logits.double(), rtol=1e-5, atol=1e-5 * float(logits.abs().max()))
 
 
+class Same(nn.Conv2d):
+    """A convolution that pads by itself, as EfficientNet's do."""
+
+    def forward(self, batch):
+        return nn.functional.conv2d(
+            nn.functional.pad(batch, (1, 1, 1, 1)), self.weight, self.bias, self.stride
+        )
+
+
+def test_kinds_of_a_convolution_and_batch_norms_without_weights_are_complete_too():
+    torch.manual_seed(0)
+    layers = [Same(3, 4, 3, stride=2), nn.BatchNorm2d(4, affine=False), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5, bias=False))
+    model[1].running_mean.normal_()
+    model[1].running_var.uniform_(0.5, 1.5)
+    inputs = images(2, 16).double()
+    found = terms(model.eval().double(), inputs, lambda outputs: outputs[:, 1])
+    assert [term.layer for term in found] == ["0", "1", None]
+    total = sum(term.values.sum((1, 2, 3)) for term in found)
+    assert torch.allclose(total, model(inputs)[:, 1], rtol=1e-10, atol=1e-12)
+
+
+def test_a_batch_norm_that_does_more_is_no_linear_map_and_has_no_term():
+    class WithActivation(nn.BatchNorm2d):
+        def forward(self, batch):
+            return super().forward(batch).relu()
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), WithActivation(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    found = terms(with_biases(model), images(1, 8), lambda outputs: outputs[:, 1])
+    assert [term.layer for term in found] == ["0", None]
+
+
 class Twice(nn.Module):
     """A convolution that runs twice, and one that the answer does not depend on."""
 

@@ -1,9 +1,12 @@
 """FullGrad as a source: the input's and every bias's share of the answer, raw and signed.
 
 A network of ReLUs, pooling and linear maps is linear in its input and its biases around each image, so that
-f(x) = Σ x·∂f/∂x + Σ_layers Σ b·∂f/∂b (Srinivas and Fleuret, 2019, proposition 1). As in pytorch-grad-cam,
-the biases are those of `nn.Conv2d` and `nn.BatchNorm2d`, the latter's b - mean·w/√(var + eps). Biases that
-belong to no pixel, those of `nn.Linear`, are left out, and the terms sum to the answer less their share.
+f(x) = Σ x·∂f/∂x + Σ_layers Σ b·∂f/∂b (Srinivas and Fleuret, 2019, proposition 1). The biases are those of
+`nn.Conv2d`, kinds of one included, and of `nn.BatchNorm2d`, b - mean·w/√(var + eps), in which w is 1 and b is
+0 if it has none. pytorch-grad-cam takes neither kinds of a convolution nor batch norms without w and b. All
+other biases are left out: those of `nn.Linear`, which belong to no pixel, of other convolutions and norms,
+and of batch norms with a forward of their own, which may do more (timm's end in an activation). The terms sum
+to the answer less their share.
 """
 
 from __future__ import annotations
@@ -127,13 +130,20 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _bias(name: str, layer: nn.Module) -> Tensor:
-    """Return what a layer adds to a linear map of its input, (C,)."""
+    """Return what a layer of a bias adds to a linear map of its input, (C,)."""
     bias: Any = layer.bias
     if isinstance(layer, nn.BatchNorm2d):
         if layer.running_mean is None or layer.running_var is None:
             raise ValueError(f"fullgrad needs the running statistics of batch norm {name!r}, which has none")
-        bias = bias - layer.running_mean * layer.weight / torch.sqrt(layer.running_var + layer.eps)
+        shift = -layer.running_mean / torch.sqrt(layer.running_var + layer.eps)
+        bias = bias + layer.weight * shift if layer.affine else shift
     return bias.detach()  # type: ignore[no-any-return]
+
+
+def _has_bias(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.BatchNorm2d):
+        return type(layer).forward is nn.BatchNorm2d.forward
+    return isinstance(layer, nn.Conv2d) and layer.bias is not None
 
 
 @contextmanager
@@ -153,7 +163,7 @@ def _recorded(model: nn.Module, ran: list[tuple[str, nn.Module, list[Tensor]]]) 
     handles = [
         layer.register_forward_hook(note(name))
         for name, layer in model.named_modules()
-        if type(layer) in (nn.Conv2d, nn.BatchNorm2d) and layer.bias is not None
+        if _has_bias(layer)
     ]
     try:
         yield
