@@ -75,7 +75,7 @@ class UpsampledCam:
     """What `upsampled` returns: a CAM object's stand-in.
 
     Attributes:
-        cam: the user's object.
+        cam: the user's object, where its `outputs` are read and its options, such as `batch_size`, are set.
         base: the `BaseCAM` that makes its maps.
         mode: "usu", "iwmr" or "hybrid".
         settings: of the scores and the redistribution.
