@@ -7,6 +7,7 @@ import torch
 from networks import Normalising, Residual, SmallViT, fingerprint, small_cnn
 from torch import nn
 from torchcam import methods
+from torchvision.models import VisionTransformer
 
 import usu
 from usu.adapters.torchcam import upsample
@@ -91,7 +92,6 @@ def test_what_follows_in_place_does_not_overwrite_the_layers_output(batch, name)
     assert torch.equal(*maps)
 
 
-def test_it_is_what_usu_upsample_makes_of_the_same_map(model, batch):
 def test_a_model_that_works_in_place_on_its_inputs(batch):
     maps, kept = [], batch.clone()
     for in_place in (False, True):
@@ -101,6 +101,7 @@ def test_a_model_that_works_in_place_on_its_inputs(batch):
     assert torch.equal(*maps)
 
 
+def test_it_is_what_usu_upsample_makes_of_the_same_map(model, batch):
     with methods.XGradCAM(model, "4") as extractor:
         found = upsample(extractor, batch, TARGETS, mode="hybrid", temperature=0.3, **OPTIONS)
     options = {"mode": "hybrid", "temperature": 0.3, "mass": "total", **OPTIONS}
@@ -163,6 +164,24 @@ def test_tokens_through_the_users_reshape_transform(batch):
         found = coarse_of(upsample(extractor, batch, TARGETS, **OPTIONS))
     expected = usu.explain(model, batch, TARGETS, layer="blocks.1.norm1", **OPTIONS)
     assert torch.allclose(found, coarse_of(expected), rtol=1e-4, atol=1e-6)
+
+
+def test_legrad_is_the_librarys():
+    """One map, the mean over its layers, of positive gradients of attention."""
+    torch.manual_seed(0)
+    model = VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5).eval()
+    nn.init.normal_(model.heads.head.weight)
+    images, layers = torch.randn(2, 3, 32, 32), list(model.encoder.layers)
+    with methods.LeGrad(model, layers) as extractor:
+        before = fingerprint(model)
+        (expected,) = extractor([1, 2], model(images))
+        found = upsample(extractor, images, [1, 2], **OPTIONS)
+        assert fingerprint(model) == before
+        with pytest.raises(ValueError, match="one map for all its layers"):
+            upsample(extractor, images, [1, 2], layer="encoder.layers.encoder_layer_1", **OPTIONS)
+    assert torch.allclose(methods.GradCAM._normalize(coarse_of(found)), expected, atol=1e-5)
+    assert expected.amax() > 0.99
+    assert found[0].layer == "encoder.layers.encoder_layer_0, encoder.layers.encoder_layer_1"
 
 
 @pytest.mark.parametrize("name", [*CLASSES, *RANDOM])

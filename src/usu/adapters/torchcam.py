@@ -39,15 +39,15 @@ def upsample(
         inputs: (C, H, W), or a batch (B, C, H, W); what the model takes.
         class_idx: class index, or one per image; the predicted class if None. For methods that take any
             score, also a callable from the model's output to one score per image (B,).
-        layer: which one of its target layers; not needed where it has one.
+        layer: which one of its target layers; not needed where it has one map, as LeGrad for all of them.
         **settings: what `usu.explain` takes beside model, source and layer, such as mode="hybrid".
 
     Returns:
         An `Explanation`, or a list of them for a batch.
 
     Raises:
-        ValueError: several target layers and no `layer`, a method without a signed map, a model in training
-            mode, an extractor whose hooks were removed, an argument that does not fit.
+        ValueError: several target layers and no `layer`, RefineCAM, which has no map of a layer, a model in
+            training mode, an extractor whose hooks were removed, an argument that does not fit.
         TypeError: no extractor, an argument of the wrong kind.
     """
     base = extractor.base_cam if isinstance(extractor, _CAMWrapper) else extractor
