@@ -80,10 +80,20 @@ def test_superpixels_without_a_weight_get_no_mass(model, image):
         assert total == pytest.approx(kept.get(superpixel, 0), abs=1e-8)
 
 
-@pytest.mark.parametrize("target", [1, "a class"])
-def test_a_target_that_was_not_explained(model, image, target):
-    with pytest.raises(ValueError, match=r"one of the classes that LIME explained, \[3\]"):
-        lime.upsample(explanation_of(model, image), image, model, target, **OPTIONS)
+def test_a_target_is_given_as_to_any_adapter(model, image):
+    explanation, classes = explanation_of(model, image), [*"abcde"]
+    expected = lime.upsample(explanation, image, model, 3, **OPTIONS).attribution
+    (listed,) = lime.upsample(explanation, image[None], model, [3], **OPTIONS)
+    named = lime.upsample(explanation, image, model, "d", classes=classes, **OPTIONS)
+    assert torch.equal(listed.attribution, expected)
+    assert torch.equal(named.attribution, expected)
+
+
+def test_a_target_that_was_not_explained(model, image):
+    with pytest.raises(ValueError, match=r"one of the classes that LIME explained, \[3\], got 1"):
+        lime.upsample(explanation_of(model, image), image, model, 1, **OPTIONS)
+    with pytest.raises(TypeError, match="target must be a class index"):
+        lime.upsample(explanation_of(model, image), image, model, "a class", **OPTIONS)
 
 
 def test_labels_that_lime_itself_takes_for_others(model, image):

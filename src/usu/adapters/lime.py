@@ -13,9 +13,12 @@ from usu import pipeline
 from usu.arrays import Array, as_labels
 from usu.lattice import check_labels
 from usu.perturbation import ForwardFunc, check_inputs
+from usu.targets import Targets, check_targets
 
 
-def upsample(explanation: Any, inputs: Array, forward_func: ForwardFunc, target: int, **settings: Any) -> Any:
+def upsample(
+    explanation: Any, inputs: Array, forward_func: ForwardFunc, target: Targets, **settings: Any
+) -> Any:
     """Bring the weights of superpixels that LIME found to pixels.
 
     Args:
@@ -23,7 +26,7 @@ def upsample(explanation: Any, inputs: Array, forward_func: ForwardFunc, target:
             gives no weight, beyond its `num_features`, get no mass.
         inputs: (C, H, W), or (1, C, H, W); what the network takes.
         forward_func: any callable from a batch to (B, classes) outputs.
-        target: class index; one that LIME explained.
+        target: class index, or name of `classes`; one that LIME explained.
         **settings: what `usu.upsample` takes, such as images, mode and temperature.
 
     Returns:
@@ -33,17 +36,19 @@ def upsample(explanation: Any, inputs: Array, forward_func: ForwardFunc, target:
     Raises:
         ValueError: a target that was not explained, superpixels of another size than the inputs, or not
             numbered 0..K-1.
+        TypeError: a target that is no class.
     """
     batch, batched = check_inputs(inputs)
-    if target not in explanation.local_exp:
-        raise ValueError(
-            f"target must be one of the classes that LIME explained, {sorted(explanation.local_exp)}, got "
-            f"{target!r}; pass labels=({target!r},) and top_labels=None to explain_instance"
-        )
     segments = as_labels(explanation.segments, "explanation.segments").to(batch.device)
     if len(batch) != 1 or segments.shape != batch.shape[-2:]:
         raise ValueError(
             f"explanation is of one image of {tuple(segments.shape)} pixels, inputs are {tuple(batch.shape)}"
+        )
+    (chosen,) = check_targets(target, 1, batched, settings.get("classes"))
+    if chosen not in explanation.local_exp:
+        raise ValueError(
+            f"target must be one of the classes that LIME explained, {sorted(explanation.local_exp)}, got "
+            f"{chosen!r}; pass labels=({chosen!r},) and top_labels=None to explain_instance"
         )
     try:
         check_labels(segments, "explanation.segments")
@@ -53,7 +58,7 @@ def upsample(explanation: Any, inputs: Array, forward_func: ForwardFunc, target:
             "labels start at 1: pass start_label=0 to the segmentation"
         ) from None
     weights = np.zeros(int(segments.max()) + 1)
-    for superpixel, weight in explanation.local_exp[target]:
+    for superpixel, weight in explanation.local_exp[chosen]:
         weights[superpixel] = weight
     return pipeline.upsample(
         weights[None] if batched else weights,
