@@ -72,7 +72,9 @@ def test_answers_by_hand():
 @pytest.mark.parametrize("mode", ["usu", "complete"])
 def test_the_softmax_of_one_output_is_refused(source, mode):
     model, inputs = small_cnn(classes=1), torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(ValueError, match="softmax is always 1: pass output='logit', or output=torch.sigmoid"):
+    with pytest.raises(
+        ValueError, match=r"softmax is always 1: pass output='logit', or output=torch\.sigmoid"
+    ):
         usu.explain(model, inputs, 0, mode=mode, source=source, **OPTIONS)
 
 

@@ -116,9 +116,10 @@ def _cells(attributions: Tensor, size: Sequence[int]) -> Tensor:
         )
     if len(shape) == 4 and shape[1] == 1 and is_no_grid(shape[2:], size):
         raise ValueError(
-            f"attributions of shape {shape} are no grid of the inputs' proportions {tuple(size)}: LayerGradCam "
-            "sums axis 1, which holds rows where channels come last; take usu.explain(source='gradcam') or "
-            "another layer. If they are cells, pass attributions[:, 0] to usu.upsample with mass='total'"
+            f"attributions of shape {shape} are no grid of the inputs' proportions {tuple(size)}: "
+            "LayerGradCam sums axis 1, which holds rows where channels come last; take "
+            "usu.explain(source='gradcam') or another layer. If they are cells after all, pass "
+            "attributions[:, 0] to usu.upsample with mass='total'"
         )
     return grid_of(attributions, size, "attributions are").sum(1)
 

@@ -161,9 +161,7 @@ def _recorded(model: nn.Module, ran: list[tuple[str, nn.Module, list[Tensor]]]) 
         return hook
 
     handles = [
-        layer.register_forward_hook(note(name))
-        for name, layer in model.named_modules()
-        if _has_bias(layer)
+        layer.register_forward_hook(note(name)) for name, layer in model.named_modules() if _has_bias(layer)
     ]
     try:
         yield
