@@ -34,6 +34,21 @@ def test_a_linear_model_is_found(device):
     assert found.forward_passes == 4000
 
 
+def test_scores_are_coefficients_per_pixel():
+    found = usu.score_segments(
+        linear,
+        torch.ones(1, 2, 3, dtype=torch.float64),
+        torch.tensor([[0, 0, 0], [0, 1, 2]]),
+        1,
+        method="random",
+        passes=4000,
+        baselines="zeros",
+        output="logit",
+    )
+    assert found.raw_scores.tolist() == pytest.approx([2.0, -2.0, 3.0], rel=5e-3)
+    assert found.scores.tolist() == pytest.approx([2 / 4 / 3, 0.0, 1.0], rel=5e-3)
+
+
 def test_ridge_against_its_normal_equations():
     generator = np.random.default_rng(0)
     design, answers = generator.random((12, 5)) < 0.5, generator.random(12)

@@ -129,6 +129,25 @@ def test_pixels_share_by_their_gradient_times_the_difference_from_the_fill(kind)
     assert np.asarray(found.score_map)[0] == pytest.approx(scores, rel=1e-5)
 
 
+class TwoClasses(nn.Module):
+    """Two classes that both weigh the inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor([[2.0, 1.0, 3.0, 1.0], [1.0, 2.0, 0.0, 1.0]]))
+
+    def forward(self, batch):
+        return batch.flatten(1) @ self.weights.T
+
+
+def test_the_gradient_is_that_of_what_is_explained():
+    options = {**LINEAR, "output": "probability", "baselines": "zeros"}
+    found = usu.explain(TwoClasses().eval(), torch.full((1, 1, 4), 0.1), 0, **options)
+    # A softmax of two goes by the difference of their logits: 1, -1, 3 and 0 times the same.
+    scores = np.tanh(np.array([1.0, 0.0, 3.0, 0.0]) / (2 * np.sqrt((1 + 9) / 4)))
+    assert np.asarray(found.score_map)[0] == pytest.approx(scores, abs=1e-6)
+
+
 def test_pixels_share_evenly_where_there_is_no_slope():
     found = usu.explain(Weighted([[[0.0] * 4]]).eval(), torch.rand(1, 1, 4), 0, baselines="zeros", **LINEAR)
     assert found.score_map.unique().tolist() == [0.0]

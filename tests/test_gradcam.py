@@ -104,6 +104,38 @@ def test_gradcam_by_hand_before_a_sum_and_a_relu_in_place(batch, name):
     torch.testing.assert_close(found, (gradients * cells).sum(1))
 
 
+class TwoConvolutions(nn.Module):
+    """Two convolutions of one grid, with one ReLU for both, or one for each."""
+
+    def __init__(self, shared, classes=5):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 6, 3, 4, 1), nn.Conv2d(6, 6, 3, padding=1)
+        self.head = nn.Linear(6, classes)
+        self.relu = nn.ReLU()
+        self.other = self.relu if shared else nn.ReLU()
+
+    def forward(self, batch):
+        hidden = self.other(self.first(batch))
+        return self.head(self.relu(self.second(hidden)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["gradcam", "hirescam"])
+def test_a_layer_that_runs_twice_counts_by_its_last_run(batch, name):
+    model = TwoConvolutions(shared=True).eval()
+    found = find_source(name)(model, batch, TARGETS, "relu").values.sum((1, 2))
+    expected = (model(batch) - model.head.bias)[range(3), TARGETS]
+    torch.testing.assert_close(found, expected.detach())
+
+
+def test_eigencam_takes_the_last_run_too(batch):
+    shared, apart = (
+        find_source("eigencam")(TwoConvolutions(shared).eval(), batch, TARGETS, "relu").values
+        for shared in (True, False)
+    )
+    assert torch.equal(shared, apart)
+
+
 def test_finercam_differentiates_the_lead_and_its_weights():
     model = small_cnn()
     nn.init.zeros_(model[-1].bias)

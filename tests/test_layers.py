@@ -217,6 +217,13 @@ def test_the_last_layer_with_cells(case):
     assert fingerprint(model) == before
 
 
+@pytest.mark.parametrize("pooling", [nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(2)])
+def test_pooling_that_leaves_cells_is_passed_over(pooling):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 6, 3, 4, 1), nn.ReLU(), pooling, nn.Flatten(), nn.Linear(24, 5)]
+    assert find_layer(nn.Sequential(*layers).eval(), images(size=(16, 16)), None)[0].name == "1"
+
+
 @pytest.mark.parametrize("fused", [True, False])
 def test_what_attention_makes_on_its_way_is_no_layer(fused):
     # Heads (1, 3, 17, 16) and weights (1, 3, 17, 17) are nearly square, as the image is.

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from networks import fingerprint, small_cnn
 
 import usu
+from usu.owen import owen_values
+from usu.perturbation import Perturbation
+from usu.refinement import Rules
 from usu.trees import Tree
 
 FIVE = np.array([[0, 0, 1, 2], [0, 0, 1, 2], [3, 3, 4, 4]])
@@ -82,6 +85,28 @@ def test_the_budget_goes_to_the_largest_value():
     nonzero = found.raw_scores.reshape(8, 8).nonzero()
     assert nonzero.min() >= 4  # within the quarter of the corner
     assert float(found.raw_scores.sum()) == pytest.approx(1)
+
+
+def test_of_two_values_the_one_spread_over_more_pixels_is_divided_first():
+    """Values 3 and 2 on 2 and 18 pixels: 3·√2 < 2·√18. The budget is for one division of either."""
+    coarse, fine = np.repeat([0, 1], [2, 18])[None], np.repeat([0, 1, 2, 3], [1, 1, 9, 9])[None]
+
+    def two_pixels(batch):
+        answer = 3 * batch[:, 0, 0, 0] + 2 * batch[:, 0, 0, 2]
+        return torch.stack([answer, 0 * answer], dim=1)
+
+    perturbed = Perturbation(
+        two_pixels,
+        torch.ones(1, 1, 20),
+        0,
+        baselines="zeros",
+        output="logit",
+        perturbations_per_eval=16,
+        show_progress=False,
+    )
+    # Two passes for each division: of the root, then of one half in both of its contexts.
+    (found,) = owen_values(perturbed, [(0, usu.Hierarchy([coarse, fine]))], Rules(passes=2 + 2 * 3))
+    assert found.raw_scores[0].tolist() == pytest.approx([1.5, 1.5, 2.0, 0.0])
 
 
 @given(st.integers(2, 60), st.integers(1, 30), st.integers(0, 4))

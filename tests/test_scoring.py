@@ -5,9 +5,10 @@ import gc
 import numpy as np
 import pytest
 import torch
+from networks import small_cnn
 from torch import nn
 
-from usu import score_segments
+from usu import score_segments, upsample
 from usu.fill import FILLS, make_fill
 
 WEIGHTS = torch.tensor([[1.0, 1.0, 0.0], [0.0, -2.0, 3.0]])
@@ -102,6 +103,21 @@ def test_batch_equals_one_by_one_and_is_filled_across_images():
         assert result.forward_passes == alone.forward_passes
 
 
+def test_each_image_has_its_own_target_also_beyond_the_first_chunk():
+    model, inputs = small_cnn(), torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(16).view(4, 4).repeat_interleave(4, 0).repeat_interleave(4, 1)
+    options = {"method": "both", "perturbations_per_eval": 2}
+    explained = {**options, "segmentation": {"quadtree": (16,)}}
+    together = score_segments(model, inputs, labels, [0, 1, 2, 3, 4], **options)
+    records = upsample(torch.ones(5, 4, 4), inputs, model, [0, 1, 2, 3, 4], **explained)
+    for target, (image, result, record) in enumerate(zip(inputs, together, records, strict=True)):
+        alone = score_segments(model, image, labels, target, **options)
+        torch.testing.assert_close(result.raw_scores, alone.raw_scores)
+        assert result.output == pytest.approx(alone.output)
+        one = upsample(torch.ones(4, 4), image, model, target, **explained)
+        assert record.probability == pytest.approx(one.probability) == pytest.approx(alone.output)
+
+
 def test_numpy_in_numpy_out_for_any_callable():
     def session(batch):
         assert isinstance(batch, np.ndarray)
@@ -148,6 +164,14 @@ def test_fill_values():
     assert torch.allclose(blurred.mean(), inputs.mean(), atol=0.02)
     assert torch.allclose(make_fill(torch.full((1, 1, 9, 5), 0.3), "blur"), torch.tensor(0.3))
     assert torch.equal(make_fill(inputs, lambda x: -x), -inputs)
+
+
+def test_noise_has_each_channels_mean_and_deviation():
+    means, deviations = torch.tensor([5.0, -2.0, 0.0]), torch.tensor([0.1, 1.0, 3.0])
+    drawn = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    filled = make_fill(means.view(3, 1, 1) + deviations.view(3, 1, 1) * drawn, "noise")[0]
+    assert ((filled.mean((1, 2)) - means).abs() <= 0.1 * deviations).all()
+    assert ((filled.std((1, 2)) - deviations).abs() <= 0.1 * deviations).all()
 
 
 def test_blur_is_a_gaussian():

@@ -73,6 +73,33 @@ def test_segments_follow_a_strong_edge(method):
     assert (labels[:, 17:] == labels[0, -1]).all()
 
 
+def test_a_flat_image_is_halved_across_its_longer_side():
+    labels = segment(np.full((3, 32, 48), 0.4), (2,), "slic").levels[0]
+    assert (labels[:, :24] == labels[0, 0]).all()
+    assert (labels[:, 24:] == labels[0, -1]).all()
+
+
+def test_ward_merges_by_areas(monkeypatch):
+    """Superpixels of 10, 10 and 1 pixels in a row of 21, whose side counts as 50 units of Lab.
+
+    The first two have one grey and lie 10 pixels apart, 23.8 units; the others lie 5.5 pixels, 13.1 units,
+    and 30 of lightness apart. The first two are nearer, but a merge costs d²·|A||B| / (|A| + |B|):
+    23.8²·5 = 2834 against (13.1² + 30²)·10/11 = 974.
+    """
+    superpixels = np.repeat([0, 1, 2], [10, 10, 1])[None]
+    monkeypatch.setattr("usu.segmentation._superpixels", lambda picture, count: superpixels)
+    image = np.where(superpixels == 2, 0.7, 0.4)[None]
+    assert segment(image, (2,), "slic").levels[0].tolist() == [[0] * 10 + [1] * 11]
+
+
+def test_grey_is_cut_as_the_same_grey_in_three_channels(photograph):
+    grey = photograph.mean(0)
+    one, three = (segment(np.stack([grey] * channels), (8,), "slic").levels[0] for channels in (1, 3))
+    shared = np.zeros((8, 8))
+    np.add.at(shared, (one, three), 1)
+    assert shared.max(0).sum() >= 0.95 * grey.size
+
+
 def test_kind_device_and_batch_are_the_callers(photograph):
     tensor = torch.from_numpy(photograph)
     alone = segment(tensor, (4, 9))

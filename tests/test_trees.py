@@ -28,6 +28,17 @@ def test_the_longer_side_is_halved_first():
     assert [segments_of(tree, child) for child in tree.children[0]] == [{0, 1, 2, 3}, {4, 5, 6, 7}]
 
 
+def test_the_longer_side_is_that_between_centres_of_area():
+    """The first segment of the coarse level is a block and a far pixel, and lies where the block does.
+
+    By areas it is at row 0.4 and column 1, the others at (0, 2) and (1, 2.5): columns reach further, and it
+    is more than half. Without areas it would be at (0.25, 1.75), and rows would reach further.
+    """
+    fine = np.array([[0, 0, 2, 1], [0, 0, 3, 3]])
+    tree = Tree(Hierarchy([np.array([0, 0, 1, 2])[fine], fine]))
+    assert [segments_of(tree, child) for child in tree.children[0]] == [{0, 1}, {2, 3}]
+
+
 def test_levels_come_before_halves():
     coarse, fine = [[0, 0, 0, 0, 0, 1]], [[0, 1, 2, 3, 4, 5]]
     tree = Tree(Hierarchy([coarse, fine]))

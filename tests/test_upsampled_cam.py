@@ -25,6 +25,7 @@ from usu.adapters.gradcam import upsampled
 from usu.sources import find_source
 
 OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
+FINE = {"segmentation": {"quadtree": (4, 64)}}  # several segments to a cell
 FLAT = {**OPTIONS, "temperature": 1e9}  # so hot that each cell's pixels share alike
 SOURCES = {
     "GradCAM": "gradcam",
@@ -188,6 +189,50 @@ def test_modes(model, batch, mode):
     explanations = usu.upsample(raw, batch, model, [0, 4, 2], mass="total", mode=mode, **OPTIONS)
     found = upsampled(cam_of("LayerCAM", model), mode=mode, **OPTIONS)(batch, targets(""))
     assert np.allclose(found, scaled([each.attribution for each in explanations]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"mode": "iwmr", "importance_temperature": 1.0}, {"mode": "usu", "potential": "power"}]
+)
+def test_settings_reach_the_redistribution(model, batch, settings):
+    raw = find_source("layercam")(model, batch, [0, 4, 2], "4").values
+    expected, plain = (
+        scaled(
+            each.attribution
+            for each in usu.upsample(raw, batch, model, [0, 4, 2], mass="total", **options, **FINE)
+        )
+        for options in (settings, {"mode": settings["mode"]})
+    )
+    found = upsampled(cam_of("LayerCAM", model), **settings, **FINE)(batch, targets(""))
+    assert np.allclose(found, expected, atol=1e-5)
+    assert not np.allclose(found, plain, atol=0.01)
+
+
+def test_negative_cells_are_shared_the_opposite_way_where_they_show(model, batch):
+    """The library cuts negative values off, except FullGrad's, whose magnitudes it takes."""
+    explanations = usu.explain(model, batch, [0, 4, 2], source=fullgrad, **FINE)
+    expected, plain = (
+        scaled(
+            sum(
+                usu.redistribute(grid, each.score_map, temperature=0.2, mass="total", negative=negative).abs()
+                for grid in (each.coarse, *each.further)
+            )
+            for each in explanations
+        )
+        for negative in ("opposite", "same")
+    )
+    found = upsampled(cam_of("FullGrad", model), negative="opposite", **FINE)(batch, targets(""))
+    assert np.allclose(found, expected, atol=1e-5)
+    assert not np.allclose(found, plain, atol=0.01)
+
+
+def test_masked_images_come_as_many_at_a_time_as_was_said(model, batch):
+    seen = []
+    handle = model[0].register_forward_hook(lambda module, arguments, output: seen.append(len(output)))
+    wrapped = upsampled(cam_of("GradCAM", model), perturbations_per_eval=3, **OPTIONS)
+    wrapped(batch[:1], [ClassifierOutputTarget(1)])
+    handle.remove()
+    assert max(seen) == 3
 
 
 @pytest.mark.parametrize("kind", [ClassifierOutputSoftmaxTarget, ClassifierOutputReST])
