@@ -314,6 +314,9 @@ def test_with_the_opposite_order_d2_counts_negative_cells(own, checked, verdict)
     assert check_desiderata(upsampler, coarse, scores, negative=checked)["D2"].verdict == verdict
     named = check_desiderata("usu", coarse, scores, negative=checked)
     assert initials(named) == VERDICTS["usu"]
+    for other in ("iwmr", "hybrid", "nearest"):  # which have no other order
+        found = check_desiderata(other, coarse, scores, negative=checked)
+        assert found["D2"].verdict == SATISFIED
 
 
 def test_callables_always_get_densities():

@@ -156,10 +156,10 @@ def test_verdicts_are_those_of_check_desiderata():
 def test_verdicts_are_of_the_recorded_order_in_negative_cells():
     record = reports.signed()
     assert float(record.coarse.min()) < 0
-    for negative, verdict in {"same": "satisfied", "opposite": "violated"}.items():
+    for negative in ("same", "opposite"):
         found = Entry(replace(record, settings={**record.settings, "negative": negative})).plain()["verdicts"]
         assert found["usu"]["D2"]["verdict"] == "satisfied"
-        assert found["hybrid"]["D2"]["verdict"] == verdict  # which has no other order
+        assert found["hybrid"]["D2"]["verdict"] == "satisfied"  # which has no other order to keep
 
 
 def test_superpixels_have_no_verdict_on_interpolation():

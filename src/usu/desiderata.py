@@ -124,8 +124,8 @@ def check_desiderata(
         importance_temperature: ε_Λ of the built-in upsamplers; `temperature` if None.
         potential: φ of the built-in upsamplers.
         mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k, and a callable gets a_k / |N_k|.
-        negative: "same" or "opposite", of "usu"; with "opposite", which keeps the order of pixels there, D2
-            counts the cells of negative mass, too.
+        negative: "same" or "opposite", of "usu" and of a callable; with "opposite", which keeps the order of
+            pixels there, D2 counts the cells of negative mass, too. Other built-in upsamplers ignore it.
         seed: of the probes.
 
     Returns:
@@ -163,6 +163,8 @@ def check_desiderata(
         levels = levels.to(torch.float32)  # NumPy has no such type
     if isinstance(upsampler, str):
         name, budget = upsampler, UPSAMPLERS[upsampler].budget
+        if upsampler != "usu":
+            negative = "same"  # the others have no other order
     else:
         name, budget = getattr(upsampler, "__name__", repr(upsampler)), None
     subject = Subject(bound, coarse, values, levels, neighbourhoods, mass, seed)
