@@ -119,6 +119,17 @@ def test_training_is_deterministic_and_leaves_the_random_numbers_alone(name, tmp
     assert not torch.equal(weights_of(first), weights_of(other))
 
 
+def test_other_devices_are_not_seeded(monkeypatch, tmp_path):
+    def refuse(_):
+        raise AssertionError("another device was seeded")
+
+    for device in (torch.cuda, torch.mps, torch.xpu):
+        for name in ("manual_seed", "manual_seed_all"):
+            if hasattr(device, name):
+                monkeypatch.setattr(device, name, refuse)
+    trained("mlp", 1.0, cache=tmp_path, **OPTIONS)
+
+
 def test_a_second_run_trains_nothing(tmp_path, monkeypatch):
     first = trained("mlp", 1.0, cache=tmp_path, **OPTIONS)
     assert len(list(tmp_path.iterdir())) == 2  # the plain network and the penalised one

@@ -1,4 +1,4 @@
-"""NumPy's global random state, which some libraries draw from: seeded for them, and put back."""
+"""Global random states, which some libraries draw from: seeded for them, and put back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import torch
 
 
 @contextmanager
@@ -17,3 +18,14 @@ def numpy_seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         np.random.set_state(before)  # noqa: NPY002
+
+
+@contextmanager
+def torch_seeded(seed: int) -> Iterator[None]:
+    """Seed torch's generator of the CPU for a block, and put its state back; other devices' stay as they are.
+
+    `torch.manual_seed` would seed those, too.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

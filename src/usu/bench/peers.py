@@ -21,7 +21,7 @@ from torch.nn.functional import interpolate
 import usu
 from usu.bench.subject import BATCH, Subject
 from usu.layers import SpatialLayer, find_layer, frozen
-from usu.seeding import numpy_seeded
+from usu.seeding import numpy_seeded, torch_seeded
 from usu.upsamplers import upsample_all
 
 # Of the guided filter: the window's radius in pixels, half a Grad-CAM cell of 224 pixels, and He et al.'s ε,
@@ -138,8 +138,7 @@ def _windows(length: int, stride: int) -> int:
 def surrogate(subject: Subject, method: str, passes: int) -> Tensor:
     """Return Captum's "KernelShap" or "Lime", by its defaults: a linear model of random sets of segments."""
     labels = torch.as_tensor(usu.segment(subject.picture, (SURROGATE_SEGMENTS,), "slic").levels[0])
-    with torch.random.fork_rng(devices=[]), numpy_seeded(subject.seed):  # what the library draws from
-        torch.manual_seed(subject.seed)
+    with torch_seeded(subject.seed), numpy_seeded(subject.seed):  # what the library draws from
         values: Tensor = getattr(library("captum.attr"), method)(subject.answers).attribute(
             subject.inputs[None],
             baselines=subject.fill[None],

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from usu.arrays import check_choice, check_number
 from usu.layers import frozen
+from usu.seeding import torch_seeded
 from usu.worlds.cache import cache_file, find, keep
 from usu.worlds.drawings import Drawings, Split, split
 from usu.worlds.gradients import differentiate, share_inside
@@ -63,19 +64,6 @@ class Recipe:
 
     plain: tuple[Stage, ...]
     penalised: tuple[Stage, ...]
-
-    def shortened(self, share: float) -> Recipe:
-        """Return the recipe with this share of the steps of each stage, at least one.
-
-        >>> Recipe((Stage(40, 8),), (Stage(3, 8),)).shortened(0.25)
-        Recipe(plain=(Stage(steps=10, batch=8, every=1, learning_rate=0.001),),
-               penalised=(Stage(steps=1, batch=8, every=1, learning_rate=0.001),))
-        """
-        plain, penalised = (
-            tuple(replace(stage, steps=max(1, round(share * stage.steps))) for stage in stages)
-            for stages in (self.plain, self.penalised)
-        )
-        return Recipe(plain, penalised)
 
 
 # What a CNN learns on small images holds on large ones, for a sixteenth of the work.
@@ -256,8 +244,7 @@ def _train(settings: TrainingSettings, plain: TrainedNetwork | None, show_progre
     parts = _parts(settings)
     started = time.perf_counter()
     # The user's random numbers go on as if nothing had been trained.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with torch_seeded(settings.seed):
         model = _untrained(settings)
     if plain is not None:
         model.load_state_dict(plain.model.state_dict())
