@@ -18,7 +18,7 @@ from usu.worlds import Scene
 from usu.worlds.aggregation import aggregate, smooth_field, truth_maps
 from usu.worlds.drawings import split
 from usu.worlds.gradients import KINDS, attribution, pooled, share_inside
-from usu.worlds.patterns import PATTERNS, nine_configurations, patterns
+from usu.worlds.patterns import PATTERNS, patterns
 from usu.worlds.shapes import CLASSES, shapes
 
 WORLDS = pytest.mark.parametrize("world", [shapes, patterns])
@@ -101,12 +101,6 @@ def test_patterns_have_the_symmetries_of_their_names():
         assert 0.15 < float(mask.double().mean()) < 0.55, name
 
 
-def test_nine_configurations_are_four_shapes_around_the_five_patterns():
-    named = nine_configurations(seed=1, size=64)
-    assert [name for name, _ in named] == ["circle", "triangle", *PATTERNS, "square", "circle"]
-    assert not torch.equal(named[0][1].truth, named[8][1].truth)
-
-
 @WORLDS
 def test_split_is_balanced_disjoint_and_deterministic(world):
     scenes = world(2000, 0, 32)
@@ -168,6 +162,17 @@ def test_smooth_fields_are_smooth_positive_and_seeded():
     assert roughness[1] < roughness[0] / 3 < 0.2
     with pytest.raises(ValueError, match="scale must be above 0"):
         smooth_field(8, 0.0, 0)
+    with pytest.raises(ValueError, match="size must be at least 2, got 1"):
+        smooth_field(1, 0.1, 0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0, 1000.0])
+def test_of_a_field_wider_than_the_image_the_slowest_wave_is_left(scale):
+    field = smooth_field(32, scale, 0).double().log()
+    waves = torch.fft.fft2(field).abs()
+    waves[0, 0] = 0  # the largest value is 1
+    slowest = waves[[0, 0, 1, -1], [1, -1, 0, 0]]
+    assert float(slowest.square().sum() / waves.square().sum()) == pytest.approx(1)
 
 
 # Input gradients.

@@ -58,19 +58,24 @@ def smooth_field(size: int, scale: float, seed: int) -> Tensor:
     """Return a smooth random field (size, size) in [0, 1]: filtered noise, exponentiated, of largest value 1.
 
     Args:
-        size: pixels of a side.
+        size: pixels of a side, 2 at least.
         scale: width of its structures (the filter's standard deviation), in sides of the image.
         seed: of the noise.
 
     Raises:
-        ValueError: a scale that is not positive.
+        ValueError: a scale that is not positive, a size below 2.
     """
+    if size < 2:
+        raise ValueError(f"size must be at least 2, got {size!r}")
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"scale must be above 0, got {scale!r}")
     noise = np.random.default_rng(seed).standard_normal((size, size))
-    frequencies = np.fft.fftfreq(size)
-    response = np.exp(-2 * (math.pi * scale * size * frequencies) ** 2)
-    filtered = np.fft.ifft2(np.fft.fft2(noise) * response[:, None] * response).real
+    squares = np.fft.fftfreq(size) ** 2
+    squares = squares[:, None] + squares
+    squares[0, 0] = math.inf  # the mean, which would exceed all waves of a wide filter
+    # Relative to the slowest wave's, so that a response is left at any scale.
+    response = np.exp(-2 * (math.pi * scale * size) ** 2 * (squares - squares.min()))
+    filtered = np.fft.ifft2(np.fft.fft2(noise) * response).real
     peaked = np.exp(filtered / filtered.std())  # positive, a few pixels with most of the mass, as saliency is
     return torch.from_numpy(peaked / peaked.max()).to(torch.float32)
 
@@ -86,7 +91,7 @@ def truth_maps(count: int = 20, seed: int = 0, size: int = 224) -> list[TruthMap
         size: pixels of a side.
 
     Raises:
-        ValueError: a count or size below 1.
+        ValueError: a count below 1, a size below 2.
     """
     maps = []
     for kind, drawings in (("mask", shapes(count, seed, size)), ("pattern", patterns(count, seed, size))):

@@ -1,4 +1,4 @@
-"""Periodic patterns whose bright bands are the truth, and the nine configurations of figure 9.
+"""Periodic patterns whose bright bands are the truth.
 
 The paper names five patterns (supplement E) and gives no formulas. Here each is a wave over the whole image,
 and the truth is where the wave is high; period, phase and grey levels are drawn anew for each image.
@@ -14,8 +14,6 @@ from numpy.random import Generator
 from torch import Tensor
 
 from usu.worlds.drawings import Drawings, Figure, axes, draw
-from usu.worlds.scene import Scene
-from usu.worlds.shapes import shapes
 
 # In sides of the image: four to six bands, so that a 7 × 7 cell holds both a band and a gap.
 _PERIOD = (0.17, 0.25)
@@ -90,16 +88,3 @@ def patterns(count: int = 2000, seed: int = 0, size: int = 224) -> Drawings:
     ('concentric wave', 0.4)
     """
     return draw(_FIGURES, count, seed, size)
-
-
-def nine_configurations(seed: int = 0, size: int = 224) -> list[tuple[str, Scene]]:
-    """Return the names and scenes of figure 9: two shapes, the five patterns, two shapes.
-
-    The paper does not say which shapes; here they are circle, triangle, square and another circle.
-    """
-    shape, pattern = shapes(4, seed, size), patterns(5, seed, size)
-    named_shapes = [(shape.classes[shape.target(index)], shape[index]) for index in range(len(shape))]
-    named_patterns = [
-        (pattern.classes[pattern.target(index)], pattern[index]) for index in range(len(pattern))
-    ]
-    return [*named_shapes[:2], *named_patterns, *named_shapes[2:]]
