@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,6 +24,7 @@ from photographs import Photograph, Remembering, photographs
 from tqdm import tqdm
 
 import usu
+from usu.files import written_whole
 from usu.fill import make_fill
 from usu.models import Classifier, load_classifier
 from usu.sources import find_source
@@ -339,9 +339,8 @@ def main() -> None:
         known = json.loads(path.read_text())["questions"] if path.exists() else {}
         answers = measure(classifier, photograph, known)
         record = {"photograph": photograph.name, "target": photograph.target, "questions": answers}
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=1))
-        os.replace(partial, path)
+        with written_whole(path) as file:
+            file.write(json.dumps(record, indent=1).encode())
     text = f"{table(arguments.out)}\n\n{paired(arguments.out)}"
     print(text)
     if arguments.table:
