@@ -27,6 +27,7 @@ from usu.reproduce import (
 )
 from usu.reproduce.evidence import GRIDS, Scoring
 from usu.reproduce.subjects import CNNS, FULL, QUICK, SUBJECTS, Subject, reported_scenes, validation_scenes
+from usu.worlds import cache
 from usu.worlds.drawings import split
 from usu.worlds.networks import NETWORKS
 from usu.worlds.shapes import shapes
@@ -55,7 +56,7 @@ def network_of(subject, effort, seed=0, *, world="shapes"):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Untrained networks, and three test scenes of 28 × 28 pixels."""
+    """Untrained networks, and three test scenes of 56 × 56 pixels."""
     monkeypatch.setattr(Subject, "trained", network_of)
     monkeypatch.setattr(experiments, "reported_scenes", lambda effort, seed: SCENES)
     monkeypatch.setattr(experiments, "Scoring", lambda: SCORING)
@@ -201,9 +202,56 @@ def test_measured_values_come_back_from_the_file(result, tmp_path):
     found = measured.Measured.load(tmp_path / "one.npz")
     np.testing.assert_array_equal(found.values, result.values)
     assert (found.subject, found.methods, found.facts) == (result.subject, result.methods, result.facts)
-    (tmp_path / "one.npz").write_bytes(b"half a file")
-    with pytest.raises(ValueError, match="damaged"):
-        measured.Measured.load(tmp_path / "one.npz")
+
+
+def other_words(path, words):
+    with path.open("wb") as file:
+        np.savez_compressed(file, values=np.zeros(2), words=np.array(words))
+
+
+def an_array(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def overwritten(path):
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + bytes(60) + whole[260:])
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "half a file": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "text": lambda path: path.write_bytes(b"half a file"),
+    "overwritten": overwritten,
+    "an array": an_array,
+    "a list": lambda path: other_words(path, "[]"),
+    "an empty object": lambda path: other_words(path, "{}"),
+    "no JSON": lambda path: other_words(path, "measured"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_measured_anew_with_a_warning(damage, result, tmp_path, monkeypatch):
+    measuring = []
+
+    def measure(*_):
+        measuring.append(1)
+        return result
+
+    monkeypatch.setattr(measured, "measure_subject", measure)
+    bench = measured.Bench(SCENES, SCORING, 0)
+    arguments = (CNNS[1], bench, QUICK, 0, tmp_path, lambda: None)
+    measured.measured(*arguments)
+    (path,) = tmp_path.iterdir()
+    damage(path)
+    with pytest.raises(ValueError, match="is damaged"):
+        measured.Measured.load(path)
+    with pytest.warns(UserWarning, match=r"RRL-CNN, λ = 0\.1 is measured anew: .* is damaged"):
+        again = measured.measured(*arguments)
+    np.testing.assert_array_equal(again.values, result.values)
+    measured.measured(*arguments)  # whole again: pytest would make a warning an error
+    assert len(measuring) == 2
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +301,21 @@ def test_tables_stand_beside_the_papers(result, made):
     assert "λ = 0.1" in text
 
 
+def test_empty_coarse_maps_are_counted(seen, result, made):
+    assert [result.empty(source) for source in result.sources] == [0, 0]
+    nothing = [replace(one, maps={**one.maps, "gradcam": 0 * one.maps["gradcam"]}) for one in seen[:2]]
+    values = result.values.copy()
+    for index, one in enumerate(nothing):
+        values[..., index] = measured.measure_scene(one, result.sources)
+    some = replace(result, values=values)
+    assert [some.empty(source) for source in some.sources] == [0, 2]
+    table = replace(tables.TABLES["table5"], subjects=(CNNS[1],))
+    said = [line for line in tables.render(table, [some], made) if "are 0 everywhere" in line]
+    assert len(said) == 1
+    assert said[0].startswith(f"  2 of {len(SCENES)} coarse maps")
+    assert not any("are 0 everywhere" in line for line in tables.render(table, [result], made))
+
+
 def test_the_papers_rows_are_ours_by_name():
     for row in (*paper.TABLE1, *paper.TABLE5):
         assert row.method in methods.UPSAMPLED
@@ -286,7 +349,7 @@ def test_the_command_keeps_what_it_measured(small, tmp_path, capsys, monkeypatch
     assert set(by_grid) <= set(second.splitlines())
 
 
-def test_other_settings_are_measured_anew(tmp_path):
+def test_other_settings_are_measured_anew(monkeypatch):
     bench = measured.Bench(SCENES[:1], SCORING, 0)
     others = (
         measured.Bench(SCENES[:1], Scoring(), 0),
@@ -295,7 +358,9 @@ def test_other_settings_are_measured_anew(tmp_path):
     keys = {measured._key(CNNS[0], one, QUICK, 0) for one in (bench, *others)}
     keys |= {measured._key(CNNS[1], bench, QUICK, 0), measured._key(CNNS[0], bench, QUICK, 1)}
     keys.add(measured._key(CNNS[0], bench, FULL, 0))
-    assert len(keys) == 6
+    monkeypatch.setattr(cache, "EDITION", cache.EDITION + 1)  # the same settings, but other weights
+    keys.add(measured._key(CNNS[0], bench, QUICK, 0))
+    assert len(keys) == 7
 
 
 def test_a_quick_run_takes_fewer_steps():
@@ -312,7 +377,38 @@ def test_the_commands_choices_are_the_experiments():
     assert set(CHOICES) == set(experiments.EXPERIMENTS)
 
 
-def test_settings_are_chosen_by_what_they_are_worth(tmp_path, monkeypatch):
+def test_the_best_of_all_ways_and_segments_is_chosen(tmp_path, monkeypatch):
+    """Worths are made up: masking beats both, the logit the probability, the mean the other fills."""
+    judging = []
+
+    def judge(networks, scenes, scoring):
+        assert list(networks) == ["RRL-CNN, λ = 1"]  # neither the weak penalty's nor the transformer
+        assert len(scenes) == 2
+        judging.append(scoring)
+        worth = 0.1 * (scoring.method == "mask") + 0.2 * (scoring.output == "logit")
+        worth += 0.4 * (scoring.baselines == "mean")
+        worth += 0.05 * choice.SEGMENTATIONS.index(scoring.segmentation) % 0.15  # the third the best
+        return choice.Candidate(scoring, {"cnn": {"usu iou_area": worth}}, 9.0)
+
+    monkeypatch.setattr(choice, "judge", judge)
+    monkeypatch.setattr(choice, "SUBJECTS", (*CNNS, SUBJECTS[-1]))
+    monkeypatch.setattr(choice, "validation_scenes", lambda effort: SCENES[:2])
+    monkeypatch.setattr(Subject, "trained", network_of)
+    few, *others = choice.SEGMENTATIONS
+    lines = choice.choose(tmp_path, quick=True)
+    assert len(judging) == 12 + len(others)
+    assert all(scoring.segmentation == few for scoring in judging[:12])
+    assert judging[12:] == [Scoring(other, "mask", "mean", "logit") for other in others]
+    ranked = json.loads((tmp_path / "settings.json").read_text())
+    assert len(ranked) == len(judging)
+    merits = [candidate["merit"] for candidate in ranked]
+    assert merits == sorted(merits, reverse=True)
+    best = Scoring(choice.SEGMENTATIONS[2], "mask", "mean", "logit").plain()
+    assert best.items() <= ranked[0].items()
+    assert "watershed (4, 16), slic (4, 16)" in lines[4]
+
+
+def test_settings_are_judged_by_what_they_are_worth():
     networks = {"cnn": untrained("cnn").eval()}
     judged = choice.judge(networks, list(SCENES[:2]), SCORING)
     assert judged.merit == pytest.approx(np.mean(list(judged.figures["cnn"].values())))

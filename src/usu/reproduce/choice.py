@@ -116,8 +116,8 @@ def judge(networks: Mapping[str, nn.Module], scenes: Sequence[Scene], scoring: S
 def render(results: list[Candidate], scenes: int) -> list[str]:
     """Return the ranking as lines, the best first."""
     lines = [
-        f"{len(results)} candidates on {scenes} validation scenes. Merit: mean of IoU at the truth's area",
-        "and of concentration, of USU and IWMR, over grids and the paper's networks, penalty strong.",
+        f"{len(results)} candidates on {scenes} validation scenes. Merit: mean IoU at the truth's area and",
+        "concentration, of USU and IWMR, over grids and the paper's networks with the strongest penalty.",
         "",
         f"{'segments':58}{'method':>7}{'fill':>7}{'output':>13}{'passes':>8}{'merit':>7}",
     ]

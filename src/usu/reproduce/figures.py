@@ -113,7 +113,7 @@ def figure2(effort: Effort) -> Sheet:
 
 
 def figure3(effort: Effort) -> Sheet:
-    """Show three shapes whose coarse maps are as alike as they come, and what interpolation makes of them."""
+    """Show three shapes of like size, their coarse maps, and what interpolation makes of them."""
     views = _alike(shape_views(effort, 8))
     panels = tuple(
         (view.picture(), view.panel("nearest", 4), view.panel("bilinear", 4), view.truth()) for view in views

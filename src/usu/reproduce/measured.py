@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from usu.reproduce.evidence import GRIDS, Evidence, Scoring, gather, segmented
 from usu.reproduce.methods import METHODS, TEMPERATURE, Pixels
 from usu.reproduce.subjects import Effort, Subject
 from usu.segmentation import Hierarchy
+from usu.worlds import cache
 from usu.worlds.drawings import Drawings
 
 Values: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
@@ -87,12 +88,21 @@ class Measured:
             ValueError: it is something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 words, values = json.loads(str(arrays["words"])), arrays["values"]
-        except (KeyError, zipfile.BadZipFile, ValueError) as problem:
-            raise ValueError(f"{path} is damaged, remove it: {problem}") from None
-        lists = {name: tuple(words[name]) for name in ("sources", "grids", "methods", "measures")}
-        return cls(subject=words["subject"], values=values, facts=words["facts"], **lists)
+            lists = {name: tuple(words[name]) for name in ("sources", "grids", "methods", "measures")}
+            return cls(subject=words["subject"], values=values, facts=words["facts"], **lists)
+        except OSError:
+            raise
+        except Exception as problem:  # NumPy fails on damage with anything from EOFError to TokenError
+            raise ValueError(f"{path} is damaged: {problem!r}") from None
+
+    def empty(self, source: str) -> int:
+        """Return of how many scenes the coarse map is 0 everywhere: those without an attribution by IWMR."""
+        methods, measures = self.methods.index("iwmr"), self.measures.index("concentration")
+        # IWMR gives every pixel a part of the total, so that some of it always falls on the foreground.
+        shares = self.values[self.sources.index(source), :, methods, measures]
+        return int((shares == 0).all(0).sum())
 
 
 class Bench:
@@ -175,13 +185,20 @@ def measure_scene(evidence: Evidence, sources: Sequence[str]) -> Values:
 def measured(
     subject: Subject, bench: Bench, effort: Effort, seed: int, folder: Path, tick: Callable[[], object]
 ) -> Measured:
-    """Return what was measured with these settings before, or measure and keep it."""
+    """Return what was measured with these settings before, or measure and keep it.
+
+    A file that cannot be read is warned of and made anew.
+    """
     path = folder / f"{subject.network}-{subject.penalty:g}-{_key(subject, bench, effort, seed)}.npz"
     if path.exists():
-        found = Measured.load(path)
-        for _ in range(found.values.shape[-1]):
-            tick()
-        return found
+        try:
+            found = Measured.load(path)
+        except (OSError, ValueError) as problem:
+            warnings.warn(f"{subject.name} is measured anew: {problem}", stacklevel=2)
+        else:
+            for _ in range(found.values.shape[-1]):
+                tick()
+            return found
     result = measure_subject(subject, bench, effort, seed, tick)
     folder.mkdir(parents=True, exist_ok=True)
     result.save(path)
@@ -192,6 +209,7 @@ def _key(subject: Subject, bench: Bench, effort: Effort, seed: int) -> str:
     """Return a short text that differs where any setting does."""
     settings = {
         "edition": _EDITION,
+        "weights": cache.EDITION,
         "subject": subject.name,
         "recipe": repr(subject.recipe(effort)),
         "scenes": bench.scenes.numbers,

@@ -99,6 +99,9 @@ def _block(table: Table, result: Measured, source: str, rows: Sequence[Row]) -> 
         f"  accuracy {facts['accuracy']:.3f}; gradient inside the foreground {before:.3f} without and "
         f"{after:.3f} with the penalty; {facts['forward_passes']:.0f} forward passes per scene"
     )
+    empty, scenes = result.empty(source), result.values.shape[-1]
+    if empty:
+        yield f"  {empty} of {scenes} coarse maps are 0 everywhere: IoU there is chance's, concentration 0"
     own = {
         row.method: row for row in rows if (row.model, row.source, row.grid) == (result.subject, source, MEAN)
     }

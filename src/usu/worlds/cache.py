@@ -18,7 +18,7 @@ from usu.files import written_whole
 Found = TypeVar("Found")
 
 # Part of every key: to be raised when the same settings come to mean other weights.
-_EDITION = 2
+EDITION = 2
 
 
 def cache_folder() -> Path:
@@ -44,7 +44,7 @@ def cache_file(name: str, settings: Mapping[str, Any], folder: str | os.PathLike
         settings: values that JSON can hold.
         folder: where to keep it; `cache_folder()` if None.
     """
-    text = json.dumps({"edition": _EDITION, **settings}, sort_keys=True)
+    text = json.dumps({"edition": EDITION, **settings}, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     return (cache_folder() if folder is None else Path(folder)) / f"{name}-{key}.safetensors"
 
