@@ -10,9 +10,6 @@ from hypothesis import strategies as st
 from networks import fingerprint, small_cnn
 
 import usu
-from usu.owen import owen_values
-from usu.perturbation import Perturbation
-from usu.refinement import Rules
 from usu.trees import Tree
 
 FIVE = np.array([[0, 0, 1, 2], [0, 0, 1, 2], [3, 3, 4, 4]])
@@ -95,17 +92,10 @@ def test_of_two_values_the_one_spread_over_more_pixels_is_divided_first():
         answer = 3 * batch[:, 0, 0, 0] + 2 * batch[:, 0, 0, 2]
         return torch.stack([answer, 0 * answer], dim=1)
 
-    perturbed = Perturbation(
-        two_pixels,
-        torch.ones(1, 1, 20),
-        0,
-        baselines="zeros",
-        output="logit",
-        perturbations_per_eval=16,
-        show_progress=False,
-    )
+    hierarchy = usu.Hierarchy([coarse, fine])
     # Two passes for each division: of the root, then of one half in both of its contexts.
-    (found,) = owen_values(perturbed, [(0, usu.Hierarchy([coarse, fine]))], Rules(passes=2 + 2 * 3))
+    options = {**OPTIONS, "segmentation": hierarchy, "passes": 2 + 2 * 3}
+    found = usu.upsample(torch.ones(1, 1), torch.ones(1, 1, 20), two_pixels, 0, **options)
     assert found.raw_scores[0].tolist() == pytest.approx([1.5, 1.5, 2.0, 0.0])
 
 

@@ -217,11 +217,10 @@ def _last_with_cells(model: nn.Module, inputs: Tensor, score: Callable[[Any], Te
 def _looks_spatial(layer: SpatialLayer, output: Tensor, size: Sequence[int]) -> bool:
     if output.dim() not in (3, 4) or len(output) != 1:  # there is one image; windows come as several items
         return False
-    if output.dim() == 3:
-        return token_grid(output.shape[1], size) is not None
-    if _are_heads(output.shape, size, layer.module):
+    try:
+        rows, columns = layer.grid_of(output, size).shape[-2:]
+    except ValueError:  # neither cells nor tokens of a grid
         return False
-    rows, columns = layer.grid_of(output, size).shape[-2:]
     return rows * columns > 1
 
 

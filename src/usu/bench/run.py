@@ -90,7 +90,7 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
     Raises:
         ValueError: names, settings or a data set that do not fit; results of another protocol, of other
             weights or of other images with the same names.
-        TypeError: a number of images that is no integer.
+        TypeError: a number of images, or a seed, that is no integer.
         BlockingIOError: another run is writing to the folder.
         ImportError: a library that a source, a contestant or an engine needs is missing; the extra is named.
     """
