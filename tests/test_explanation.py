@@ -126,6 +126,8 @@ def test_a_potential_of_ones_own_is_never_taken_for_a_built_in_one():
     assert found.settings["potential"] == "power()"
     with pytest.raises(ValueError, match=r"potential must be one of .* got 'power\(\)'"):
         found.by("usu")
+    assert torch.equal(found.by("bilinear"), usu.interpolate(coarse, (16, 16), "bilinear"))
+    assert torch.equal(found.by(lambda cells, scores: scores + cells.sum()), found.score_map + coarse.sum())
 
 
 @pytest.mark.parametrize("temperature", [np.float32(0.25), np.float64(0.25), Fraction(1, 4)])

@@ -305,6 +305,24 @@ def test_call_makes_what_is_shown(opened, mode, method):
     assert_same(map_of(page, (48, 64)), np.asarray(getattr(found, "attribution", found)))
 
 
+@pytest.mark.parametrize(
+    "own",
+    [None, lambda tree: tree, lambda tree: replace(tree, method="own"), lambda tree: [tree]],
+    ids=["counts", "segmented", "own", "several"],
+)
+def test_call_of_the_first_depths_makes_what_is_shown(opened, own):
+    model, inputs = small_cnn(), reports.picture()
+    counts = (4, 16, 64)
+    segmentation = own(usu.segment(inputs, counts, "quadtree")) if own else {"quadtree": counts}
+    record = usu.explain(model, inputs, 1, segmentation=segmentation, threshold=None)
+    page = opened(Entry(record, verdicts=False))
+    slide(page, "depth", 2)
+    names = {"usu": usu, "model": model, "inputs": inputs, "images": None, "segmentation": segmentation}
+    again = eval(page.inner_text("#call"), names)
+    assert len(again.partitions) == 2 < len(record.partitions)
+    assert_same(map_of(page, (48, 64)), again.attribution.numpy())
+
+
 def test_the_picture_is_called_what_it_shows(opened):
     page = opened(Entry(reports.positive(), category="cat", verdicts=False))
     for other, shown, words in (

@@ -19,7 +19,7 @@ from usu.arrays import Array, as_numpy
 from usu.files import written_whole
 from usu.operators import Mass
 from usu.placement import Padding, Placement
-from usu.upsamplers import Upsampler, upsample_all
+from usu.upsamplers import UPSAMPLERS, Upsampler, upsample_all
 
 _LIBRARIES = ("usu-xai", "torch", "numpy", "higra", "scikit-image", "grad-cam")
 _FORMAT = 1
@@ -109,11 +109,13 @@ class Explanation:
             method: a name of `usu.UPSAMPLERS`, or a callable (see `usu.upsamplers`).
 
         Raises:
-            ValueError: an unknown name; interpolation, where the cells are not a grid; a potential that was
-                a callable, which a record does not hold.
+            ValueError: an unknown name; interpolation, where the cells are not a grid; "usu", "iwmr" or
+                "hybrid", where the potential was a callable, which a record does not hold.
         """
         names = ("temperature", "importance_temperature", "potential", "negative")
-        setting = {name: self.settings[name] for name in names}
+        built_in = UPSAMPLERS.get(method) if isinstance(method, str) else None
+        shares = built_in is not None and built_in.budget is not None
+        setting = {name: self.settings[name] for name in names} if shares else {}
         return upsample_all(
             method,
             self.coarse,

@@ -67,14 +67,24 @@ function fillFacts({ plain }) {
 }
 
 // The call that makes the map as it is shown.
-function callText({ plain }, { method, temperature, importanceTemperature }) {
+function callText({ plain, depths }, { method, temperature, importanceTemperature, depth }) {
   const fixed = plain.recordedMode === "complete" || !REDISTRIBUTIONS.includes(method);
   const mode = fixed ? plain.recordedMode : method;
   const by = fixed && method !== plain.mode && method !== "recorded" ? `.by('${method}')` : "";
   const shown = { ...plain.call.arguments, mode: `'${mode}'`, temperature: String(temperature) };
   if (importanceTemperature !== null) shown.importance_temperature = String(importanceTemperature);
+  if (depth < depths) shown.segmentation = firstDepths(plain, depth);
   const named = Object.entries(shown).map(([name, value]) => `${name}=${value}`);
   return `${[plain.call.head, ...named].join(", ")})${by}`;
+}
+
+// Segments of the first depths, as Python: counts by method, or hierarchies of one's own, which a record does not hold.
+function firstDepths({ call, settings }, depth) {
+  const cut = (hierarchy) => `usu.Hierarchy(${hierarchy}.levels[:${depth}], ${hierarchy}.method)`;
+  if (Array.isArray(settings.segmentation)) return `[${cut("each")} for each in segmentation]`;
+  if (call.arguments.segmentation === "segmentation") return cut("segmentation");
+  const counts = Object.entries(settings.segmentation).map(([name, all]) => `'${name}': [${all.slice(0, depth).join(", ")}]`);
+  return `{${counts.join(", ")}}`;
 }
 
 function fillVerdicts({ plain, methods }, shown) {
