@@ -131,7 +131,7 @@ def means(results: Results, half: str) -> list[str]:
         ]
         passes = np.mean([row.passes for row in table[name]])
         seconds = np.median([row.seconds for row in table[name]])
-        lines.append(_line(name, count, f"{passes:.0f}", f"{seconds:.2f}", *cells))
+        lines.append(line(name, count, f"{passes:.0f}", f"{seconds:.2f}", *cells))
     return lines
 
 
@@ -142,7 +142,7 @@ def paired(results: Results, reference: str, half: str) -> list[str]:
         shared = _shared(results, name, reference, half)
         if name != reference and shared:
             differences = _areas(results[name], shared) - _areas(results[reference], shared)
-            lines.append(_line(name, len(shared), *(_difference_cell(column) for column in differences.T)))
+            lines.append(line(name, len(shared), *(_difference_cell(column) for column in differences.T)))
     return lines
 
 
@@ -158,7 +158,7 @@ def tests(results: Results, claims: Sequence[tuple[str, str]], half: str) -> lis
     lines = _head("map", "less", "photographs", measures=AREAS)
     for name, reference, several in found:
         cells = [tested_cell(test, next(corrected)) for test in several]
-        lines.append(_line(name, reference, several[0].n, *cells))
+        lines.append(line(name, reference, several[0].n, *cells))
     return lines
 
 
@@ -201,16 +201,17 @@ def ties(results: Results) -> list[str]:
         spreads = np.array([areas.std(0, ddof=1) for areas in several])
         widest = np.array([np.ptp(areas, axis=0) for areas in several]).max(0)
         cells = [f"{mean:.3f}, {most:.3f}" for mean, most in zip(spreads.mean(0), widest, strict=True)]
-        lines.append(_line(name, len(several), min(map(len, several)), *cells))
+        lines.append(line(name, len(several), min(map(len, several)), *cells))
     return lines
 
 
 def _head(*names: str, measures: Sequence[str] = MEASURES) -> list[str]:
     columns = (*names, *measures)
-    return [_line(*columns), "|---" * len(columns) + "|"]
+    return [line(*columns), "|---" * len(columns) + "|"]
 
 
-def _line(*cells: object) -> str:
+def line(*cells: object) -> str:
+    """Return a row of a Markdown table."""
     return f"| {' | '.join(map(str, cells))} |"
 
 

@@ -1,4 +1,4 @@
-"""The committed tables under docs/results are what the committed rows make, byte for byte."""
+"""The committed tables are what the committed rows make, byte for byte."""
 
 import sys
 from pathlib import Path
@@ -11,9 +11,11 @@ RESULTS = REPOSITORY / "docs/results/rows"
 pytestmark = pytest.mark.skipif(not RESULTS.exists(), reason="needs the repository, not an installed package")
 
 
+sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+
+
 @pytest.fixture(scope="module")
 def pages():
-    sys.path.insert(0, str(REPOSITORY / "benchmarks"))
     import results_pages
 
     return results_pages.pages(RESULTS)
@@ -25,3 +27,11 @@ def test_every_page_is_made_of_the_rows(pages):
         assert (REPOSITORY / "docs/results" / name).read_text() == text, (
             f"{name} is out of date: python benchmarks/results_pages.py"
         )
+
+
+def test_the_page_of_known_truths_is_made_of_its_rows():
+    known_truth = pytest.importorskip("known_truth", reason="benchmarks need openvino", exc_type=ImportError)
+    found = known_truth.page(REPOSITORY / "benchmarks/results/known-truth")
+    assert (REPOSITORY / "docs/known-truth-measurements.md").read_text() == found, (
+        "out of date: the page names the command that makes it"
+    )
