@@ -1,9 +1,10 @@
-"""The pictures of docs/guide.md and docs/theory.md: docs/images/guide-*.png.
+"""The pictures of docs/guide.md, docs/theory.md and docs/known-truth.md, in docs/images.
 
     python benchmarks/guide_pictures.py
 
 The network is EfficientNet-Lite0 with its published weights, the photographs are scikit-image's. Each
-photograph is scored once for all modes but "complete", which scores parts of its own.
+photograph is scored once for all modes but "complete", which scores parts of its own. Known truth is of a
+network with written weights.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from PIL import Image
 import usu
 from usu import plot
 from usu.explanation import Explanation
+from usu.measures import alpha_total
 from usu.models import Classifier, load_classifier
+from usu.worlds.aggregation import aggregate
+from usu.worlds.handset import ColourCounter, colour_scene
 
 FOLDER = Path(__file__).parent.parent / "docs" / "images"
 PHOTOGRAPHS = ("chelsea", "coffee")
@@ -104,6 +108,32 @@ def draw_principle() -> Figure:
     return figure
 
 
+def draw_known_truth(seed: int = 0) -> Figure:
+    """Return a row of one drawn scene: its truth, the truth's sums, and what is made of the sums."""
+    scene = colour_scene(seed)
+    found = usu.upsample(
+        aggregate(scene.truth, (7, 7)),
+        scene.inputs,
+        ColourCounter(),
+        scene.target,
+        images=scene.picture,
+        mass="total",
+    )
+    maps = {name: found.by(name) for name in ("nearest", "bilinear", "usu", "hybrid")}
+    figure, ((first, truth, cells, *panels),) = _grid(1, 3 + len(maps), below=0.42)
+    norm = plot.colour_limits([scene.truth, *maps.values()])
+    plot.photograph(found, first)
+    plot.heat(scene.truth, truth, norm=norm)
+    plot.coarse_cells(found, cells, norm=norm)
+    for axis, values in zip(panels, maps.values(), strict=True):
+        plot.heat(values, axis, norm=norm)
+        axis.set_xlabel(f"{alpha_total(values, scene.truth):.2f} misplaced", fontsize=_SMALL)
+    titles = ["scene", "truth", "its cells", *maps]
+    for axis, title in zip((first, truth, cells, *panels), titles, strict=True):
+        axis.set_title(title, fontsize=_LARGE)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure and say how large it is."""
     plot.save_figure(figure, path, dpi=100)
@@ -129,6 +159,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     save(draw_principle(), options.out / "guide-principle.png")
+    save(draw_known_truth(), options.out / "known-truth.png")
     classifier = load_classifier("efficientnet-lite0")
     rows = []
     for name in PHOTOGRAPHS:
