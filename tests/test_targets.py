@@ -88,6 +88,7 @@ def test_one_output_is_explained_by_its_logit_or_its_sigmoid(output, link):
         fall = (link(model(inputs[None])) - link(model(masked[None]))).item()
     assert float(found.raw_scores[0][0]) == pytest.approx(fall, abs=1e-6)
     assert abs(fall) > 1e-4
+    assert found.probability is None
     values = Rise(masks=40, output=output)(model, inputs[None], [0], None).values
     assert values.abs().max() > 1e-4
 

@@ -57,7 +57,7 @@ class Explanation:
         score_map: (H, W) in [0, 1], the merged score matrix Φ that mass was shared by.
         target: class index, or the name of the callable that was explained.
         probability: the target's entry in a softmax of the model's outputs, also where these already are
-            probabilities; None for a callable.
+            probabilities; None for a callable, and for a model of one output.
         mode: "usu", "iwmr", "hybrid" or "complete".
         mass: "density" or "total", the convention of `coarse`.
         unit: of the mass, such as "logits", where the source says one.

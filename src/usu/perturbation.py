@@ -44,7 +44,8 @@ class Perturbation:
         targets: one per image.
         fills: (B, C, H, W), what stands in for masked pixels.
         references: (B,), f_t of each image as it is.
-        probabilities: softmax probability of each image's target; None where the target is a callable.
+        probabilities: softmax probability of each image's target; None where there is none, see
+            `usu.targets.probabilities`.
         passes: forward passes of each image so far.
     """
 

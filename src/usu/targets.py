@@ -229,10 +229,15 @@ def check_outputs(outputs: Any, count: int, indices: Sequence[int] = ()) -> Tens
 
 
 def probabilities(outputs: Any, targets: Sequence[Target]) -> list[float | None]:
-    """Return the softmax probability of each image's class; None where its target is a callable."""
+    """Return the softmax probability of each image's class.
+
+    None where there is none: the target is a callable, or the model has one output.
+    """
     if all(callable(target) for target in targets):
         return [None] * len(targets)
     rows = check_outputs(outputs, len(targets)).detach().softmax(1)
+    if rows.shape[1] == 1:
+        return [None] * len(targets)
     pairs = zip(rows, targets, strict=True)
     return [None if callable(target) else float(row[target]) for row, target in pairs]
 

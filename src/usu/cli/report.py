@@ -31,9 +31,10 @@ def fact_table(explanation: Explanation, category: str | None, model: str, secon
     coarse = f"{explanation.source}, {cells_of(explanation)}{layer}"
     if explanation.mode == "complete":
         coarse = f"Owen values, {cells_of(explanation)}, shared by {explanation.source}{layer}"
+    probability = explanation.probability
     facts = {
         "class": f"{category} ({explanation.target})" if category else str(explanation.target),
-        "probability": f"{100 * (explanation.probability or 0):.1f} %",
+        "probability": "none" if probability is None else f"{100 * probability:.1f} %",
         "model": model,
         "coarse map": coarse,
         "forward passes": str(explanation.forward_passes),

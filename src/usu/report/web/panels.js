@@ -36,7 +36,7 @@ function definitions(list, rows) {
 }
 
 function probabilityOf({ probability }) {
-  return probability === null ? "no probability: the target is a callable" : percent(probability);
+  return probability === null ? "none: the target is a callable, or the model has one output" : percent(probability);
 }
 
 function fillHead({ plain }) {
