@@ -33,6 +33,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from usu.bench.contestants import CONTESTANTS
+from usu.bench.datasets_files import image_names
 from usu.bench.quick import quickened
 from usu.bench.subject import Subject
 from usu.files import written_whole
@@ -110,8 +111,7 @@ def _pasted(data: Path, count: int) -> list[Task]:
 
 def _sure(data: Path) -> tuple[Classifier, list[Photograph]]:
     classifier = load_classifier("efficientnet-lite0")
-    files = sorted(path for path in data.iterdir() if path.suffix.lower() in (".jpeg", ".png"))
-    return classifier, confident(classifier, [read_image(path) for path in files])
+    return classifier, confident(classifier, [read_image(data / name) for name in image_names(data)])
 
 
 def _photographed(classifier: Classifier, scenes: Sequence[Scene]) -> list[Task]:

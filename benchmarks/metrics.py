@@ -29,6 +29,7 @@ from torch.nn.functional import interpolate
 
 from usu.adapters.quantus import QUANTUS_SCORES, quantus_score
 from usu.allocation import keep_freed_memory
+from usu.bench.datasets_files import image_names
 from usu.bench.metrics import METRICS, Judge
 from usu.bench.quick import quickened
 from usu.images import read_image
@@ -78,8 +79,7 @@ def images(folder: Path | None) -> Iterator[Image.Image]:
     if folder is None:
         yield from (Image.fromarray(getattr(skimage.data, name)()) for name in BUILT_IN)
     else:
-        suffixes = {".jpeg", ".jpg", ".png"}
-        yield from map(read_image, sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes))
+        yield from (read_image(folder / name) for name in image_names(folder))
 
 
 def maps_of(count: int, side: int, seed: int) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from usu.bench.datasets_files import image_names
 from usu.images import read_image
 from usu.models import Classifier
 
@@ -30,17 +31,15 @@ def photographs(folder: Path, classifier: Classifier, count: int, least: float =
 
     The order is a shuffle by file name (a hash), so that a longer run extends a shorter one.
     """
-    suffixes = {".jpeg", ".jpg", ".png"}
-    files = [path for path in folder.iterdir() if path.suffix.lower() in suffixes]
-    for path in sorted(files, key=lambda path: hashlib.sha256(path.name.encode()).hexdigest()):
+    for name in sorted(image_names(folder), key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
         if count == 0:
             return
-        inputs, picture = classifier.prepare(read_image(path))
+        inputs, picture = classifier.prepare(read_image(folder / name))
         with torch.no_grad():
             probability, target = classifier.model(inputs[None]).softmax(1)[0].max(0)
         if float(probability) >= least:
             count -= 1
-            yield Photograph(path.name, inputs, picture, int(target), float(probability))
+            yield Photograph(name, inputs, picture, int(target), float(probability))
 
 
 class Remembering(nn.Module):
