@@ -27,11 +27,3 @@ def test_every_page_is_made_of_the_rows(pages):
         assert (REPOSITORY / "docs/results" / name).read_text() == text, (
             f"{name} is out of date: python benchmarks/results_pages.py"
         )
-
-
-def test_the_page_of_known_truths_is_made_of_its_rows():
-    known_truth = pytest.importorskip("known_truth", reason="benchmarks need openvino", exc_type=ImportError)
-    found = known_truth.page(REPOSITORY / "benchmarks/results/known-truth")
-    assert (REPOSITORY / "docs/known-truth-measurements.md").read_text() == found, (
-        "out of date: the page names the command that makes it"
-    )
