@@ -149,7 +149,7 @@ def _colours(data: Path, count: int) -> list[Task]:
 
 
 KERNELS = ("nearest", "bilinear", "bicubic", "lanczos")
-POTENTIALS: dict[str, dict[str, Any]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "ε = 0.2": {"temperature": 0.2},
     "ε = 0.1": {"temperature": 0.1},
     "φ(s) = s": {"potential": "power", "temperature": 1.0},
@@ -158,7 +158,7 @@ REDISTRIBUTED = {
     f"{method}, {kind} scores, {title}": (method, kind, setting)
     for kind in ("right", "opposite")
     for method in ("usu", "iwmr", "hybrid")
-    for title, setting in POTENTIALS.items()
+    for title, setting in SETTINGS.items()
 }
 SUMMED = (*KERNELS, *REDISTRIBUTED)
 

@@ -1,4 +1,4 @@
-"""The committed tables are what the committed rows make, byte for byte."""
+"""The committed tables under docs/results are what the committed rows make, byte for byte."""
 
 import sys
 from pathlib import Path
@@ -11,11 +11,9 @@ RESULTS = REPOSITORY / "docs/results/rows"
 pytestmark = pytest.mark.skipif(not RESULTS.exists(), reason="needs the repository, not an installed package")
 
 
-sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-
-
 @pytest.fixture(scope="module")
 def pages():
+    sys.path.insert(0, str(REPOSITORY / "benchmarks"))
     import results_pages
 
     return results_pages.pages(RESULTS)
