@@ -72,7 +72,7 @@ METRIC_WORDS: Mapping[str, MetricWords] = MappingProxyType(
         "deletion-mean": MetricWords("Deletion, mean colour", "B", False),
         "insertion-blur": MetricWords("Insertion, blurred", "B", True),
         "insertion-mean": MetricWords("Insertion, mean colour", "B", True),
-        "irof-grid": MetricWords("IROF, grid of 8 × 8", "B", True),
+        "irof-grid": MetricWords("IROF, grid of 28 px", "B", True),
         "irof-felzenszwalb": MetricWords("IROF, Felzenszwalb", "B", True),
     }
 )

@@ -27,7 +27,7 @@ _PLAIN_SQUARES: Settings = {
 }
 _SEGMENTS: dict[str, str] = {
     "slic": "slic of scikit-image as it comes, on the inputs",
-    "grid": f"{irof.GRID} × {irof.GRID} cells",
+    "grid": f"cells of {irof.GRID} pixels",
     "felzenszwalb": f"felzenszwalb, scale {irof.FELZENSZWALB_SCALE:g}, sigma {irof.FELZENSZWALB_SIGMA}, "
     f"min_size 1/{round(1 / irof.FELZENSZWALB_LEAST)} of the pixels, on the picture",
 }

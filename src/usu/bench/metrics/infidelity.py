@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from usu.bench.metrics.judge import Floats, Judge, Mask, grid_labels
+from usu.bench.metrics.judge import Floats, Integers, Judge, Mask
 
 # Patches in a row and in a column: of 16 pixels at 224.
 PATCHES = 14
@@ -89,7 +89,7 @@ def _squared_error(probe: Probe, sums: Floats) -> Floats:
 
 
 def _raster(judge: Judge) -> Probe:
-    labels = grid_labels(judge.size, PATCHES)
+    labels = _patches(judge.size)
     drops = _drops(judge, [labels <= last for last in range(labels.max() + 1)])
     change = _change(judge)
 
@@ -98,6 +98,13 @@ def _raster(judge: Judge) -> Probe:
         return np.cumsum(parts, axis=1)
 
     return Probe(drops, sums)
+
+
+def _patches(size: tuple[int, int]) -> Integers:
+    """Return the labels of the patches in raster order; there are fewer in a small image."""
+    rows, columns = (np.arange(side) * PATCHES // side for side in size)
+    _, labels = np.unique(rows[:, None] * PATCHES + columns, return_inverse=True)
+    return np.asarray(labels).reshape(size)
 
 
 def _squares(judge: Judge) -> Probe:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usu.bench.metrics.judge import Case, Floats, Integers, Judge, Mask, grid_labels, nan_where_flat
+from usu.bench.metrics.judge import Case, Floats, Integers, Judge, Mask, nan_where_flat
 
-# Cells in a row and in a column of the fixed grid: of 28 pixels at 224.
-GRID = 8
+# Pixels in a side of a cell, whatever the image: a count of cells could make it a coarse map's own grid.
+GRID = 28
 # Of scikit-image's felzenszwalb: at 224 × 224 these leave some 20 to 100 segments; the least is a share.
 FELZENSZWALB_SCALE = 200.0
 FELZENSZWALB_SIGMA = 0.8
@@ -31,8 +31,10 @@ def slic(judge: Judge) -> Integers:
 
 
 def grid(judge: Judge) -> Integers:
-    """Return a fixed grid of 8 × 8 cells, which knows nothing of the image."""
-    return grid_labels(judge.size, GRID)
+    """Return a fixed grid of cells of 28 pixels, the last ones cut off, which knows nothing of the image."""
+    rows, columns = (np.arange(side) // GRID for side in judge.size)
+    labels: Integers = rows[:, None] * (columns[-1] + 1) + columns
+    return labels
 
 
 def felzenszwalb(judge: Judge) -> Integers:

@@ -183,10 +183,3 @@ def nan_where_flat(maps: Floats, scores: Sequence[float]) -> Floats:
     """Return the scores, NaN for constant maps, which put nothing in an order."""
     flat = maps.reshape(len(maps), -1)
     return np.where(flat.max(1) > flat.min(1), np.asarray(scores, dtype=np.float64), np.nan)
-
-
-def grid_labels(size: tuple[int, int], count: int) -> Integers:
-    """Return the labels of a grid of count × count cells in raster order; fewer in a small image."""
-    rows, columns = (np.arange(side) * count // side for side in size)
-    _, labels = np.unique(rows[:, None] * count + columns, return_inverse=True)
-    return np.asarray(labels).reshape(size)
