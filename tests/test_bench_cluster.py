@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -108,6 +109,21 @@ def test_bad_workers_and_rows_that_cannot_be_sent(cluster):
     assert outcomes["threads"] == (repr([{"threads": 1, "OMP_NUM_THREADS": "1"}]), None)
     assert outcomes["unsendable"][0] == "[]"
     assert "pickle" in outcomes["unsendable"][1]
+
+
+@pytest.mark.parametrize(("workers", "each"), [(None, 1), (4, 2), (3, 2)])
+def test_each_actor_has_a_gpu_or_a_share_of_one(cluster, workers, each):
+    # Ray counts what a node says that it has, and shows each actor the GPU it was given.
+    node = cluster.add_node(num_cpus=4, num_gpus=2)
+    try:
+        engine = RayEngine(workers=workers, address=cluster.address)
+        outcomes = list(engine.run(measuring.Gpus, list(range(12))))
+    finally:
+        cluster.remove_node(node)
+    given = {row["process"]: row["gpus"] for outcome in outcomes for row in outcome.rows}
+    assert len(given) == (workers or 2)
+    assert set(given.values()) == {"0", "1"}
+    assert max(Counter(given.values()).values()) == each
 
 
 def test_a_worker_that_dies_as_it_is_made_ends_the_run(cluster):

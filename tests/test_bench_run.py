@@ -31,6 +31,14 @@ UPSAMPLERS = ["nearest", "bilinear", "zero"]
 METRICS_RUN = ["sparseness", "pixel-flipping"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def on_the_processor():
+    """Rows of a GPU have a test of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photographs")
@@ -219,6 +227,23 @@ def test_metrics_that_are_asked_for_later_see_the_same_maps(photographs, tmp_pat
     ]
     assert row["value"] == pytest.approx(before[0]["value"], rel=1e-9)
     assert row["total_mass"] == pytest.approx(before[0]["total_mass"], rel=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_rows_of_a_gpu_are_those_of_the_processor(photographs):
+    wanted = combinations(["gradcam"], ["nearest", "bilinear", "bicubic", "usu"], list(METRICS))
+    job = Job("chelsea.png", "efficientnet-lite0", tuple(wanted))
+    ours, expected = Worker(Spec("folder", str(photographs))), Worker(Spec("folder", str(photographs)))
+    ours.device = "cuda"
+    # Last digits decide between steps of equal answers, and whether the class still comes first.
+    close = {"monotonicity": 0.1, "road": 0.12}
+    before = torch.backends.cudnn.allow_tf32
+    for row, other in zip(ours.work(job), expected.work(job), strict=True):
+        assert "cuda" in json.loads(row["versions"])
+        assert row["d1_relative"] == pytest.approx(other["d1_relative"], rel=1e-3, abs=1e-6)
+        tolerance = close.get(row["metric"], 1e-4)
+        assert row["value"] == pytest.approx(other["value"], rel=0.01, abs=tolerance), row["metric"]
+    assert torch.backends.cudnn.allow_tf32 == before
 
 
 # --- In Python, with a network that takes no time ----------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -131,7 +132,7 @@ class Worker:
         """Return an image's inputs and picture, and the class it is taken for, with its probability."""
         inputs, picture = network.classifier.prepare(self.dataset.open(item))
         inputs, picture = inputs.to(self.device), picture.to(self.device)
-        with torch.no_grad():
+        with torch.no_grad(), _single_precision():
             probability, target = network.classifier.model(inputs[None]).softmax(1)[0].max(0)
         return inputs, picture, int(target), float(probability)
 
@@ -142,6 +143,10 @@ class Worker:
             ValueError: an image or a map that cannot be made, named.
             OSError: the image cannot be read.
         """
+        with _single_precision():
+            return self._rows(job)
+
+    def _rows(self, job: Job) -> list[Row]:
         network, item = self.network(job.model), self._items[job.image]
         inputs, picture, target, probability = self.predicted(network, item)
         quick = self.quick(network, inputs)
@@ -159,6 +164,8 @@ class Worker:
         keys = dict.fromkeys((source, upsampler) for source, upsampler, _ in job.wanted)
         maps = {key: _draw(subject, *key) for key in keys}
         versions = library_versions() | (quick.versions if isinstance(quick, Compiled) else {})
+        if inputs.is_cuda:
+            versions["cuda"] = f"{torch.version.cuda} on {torch.cuda.get_device_name(inputs.device)}"
         common = {
             "dataset": self.spec.dataset,
             "image": job.image,
@@ -176,6 +183,14 @@ class Worker:
             {**common, **facts[key], **_judged(metric, value)}
             for key, metric, value in _judge(judge, maps, job.wanted)
         ]
+
+
+def _single_precision() -> AbstractContextManager[None]:
+    """Keep a GPU from rounding convolutions to TF32 and from adding up in an order that changes.
+
+    TF32 has three decimal digits: what single pixels change would drown.
+    """
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def _draw(subject: Subject, source: str, upsampler: str) -> PixelMap:
