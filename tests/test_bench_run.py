@@ -25,7 +25,7 @@ from usu.cli import main
 from usu.cli.bench import DATASETS, FORMATS, LAYOUTS
 from usu.interpolation import interpolate
 from usu.models import Classifier, Preparation, load_classifier
-from usu.sources import find_source
+from usu.sources import CoarseMap, find_source
 
 UPSAMPLERS = ["nearest", "bilinear", "zero"]
 METRICS_RUN = ["sparseness", "pixel-flipping"]
@@ -145,6 +145,24 @@ def test_a_method_that_fails_on_an_image_costs_the_others_nothing(photographs, m
         assert math.isnan(value) == (upsampler == "constant")
     alone = Worker(spec).work(Job("chelsea.png", "efficientnet-lite0", tuple(wanted[:2])))
     assert [row["value"] for row in alone] == [values["nearest", metric] for metric in METRICS_RUN]
+
+
+def test_a_source_that_fails_on_an_image_costs_the_others_nothing(measured, tmp_path, monkeypatch):
+    def broken(model, inputs, targets, layer):
+        return CoarseMap(torch.full((1, 4, 4), math.nan), forward_passes=(3,))
+
+    monkeypatch.setattr(
+        "usu.bench.subject.find_source", lambda name: broken if name == "gradcam++" else find_source(name)
+    )
+    summary = measured(sources=["gradcam", "gradcam++"], upsamplers=["usu", "bilinear", "constant"])
+    assert summary.problems == {}
+    rows = read_rows(tmp_path / "out").to_pylist()
+    assert {(row["source"], math.isnan(row["value"])) for row in rows} == {
+        ("gradcam", False),
+        ("gradcam++", True),
+        ("none", False),
+    }
+    assert all(math.isnan(row["d1_error"]) for row in rows if row["source"] == "gradcam++")
 
 
 def test_status_counts(results, capsys):

@@ -22,6 +22,7 @@ from usu.masses import cell_masses, mass_error
 from usu.pipeline import settings_of
 from usu.segmentation import Hierarchy
 from usu.settings import Settings
+from usu.sources import CoarseMap
 from usu.upsamplers import upsample_all
 
 
@@ -30,7 +31,7 @@ class PixelMap:
     """A pixel map and what it took.
 
     Attributes:
-        values: (H, W) float64, on the device of the inputs; not all finite where the method failed.
+        values: (H, W) float64, on the device of the inputs; not all finite where the method or source failed.
         cost: the source's and the scores' passes and seconds among it.
         d1_error: mean over cells of |Σ Ã - M_k|; NaN where there is no one coarse map to compare with.
         d1_relative: the same over the mean of |M_k|.
@@ -69,13 +70,16 @@ class Contestant:
         return "coarse" in self.needs
 
     def draw(self, subject: Subject, source: str) -> PixelMap:
-        """Make the map of one subject.
+        """Make the map of one subject: one without a finite value of a coarse map that is not finite.
 
         Raises:
             ValueError: what was made is not one number per pixel.
         """
         coarse = subject.coarse(source) if self.sourced else None
         shared: list[Any] = [("coarse", source)] if self.sourced else []
+        if coarse is not None and not _is_finite(coarse):  # no operator takes it
+            empty = subject.inputs.new_full(subject.size, math.nan, dtype=torch.float64)
+            return PixelMap(empty, subject.cost_of(*shared), math.nan, math.nan)
         if "scoring" in self.needs:
             subject.scoring()
             shared.append("scoring")
@@ -98,6 +102,11 @@ class Contestant:
             return PixelMap(values, cost, math.nan, math.nan)
         error, scale = mass_error(values, *given)
         return PixelMap(values, cost, error, error / scale if scale else math.nan)
+
+
+def _is_finite(coarse: CoarseMap) -> bool:
+    maps = (coarse.values[0], *coarse.further_of(0))
+    return all(bool(torch.as_tensor(cells).isfinite().all()) for cells in maps)
 
 
 def _upsampled(subject: Subject, source: str, method: str, scores: str = "model") -> Any:
