@@ -249,6 +249,26 @@ def test_the_grid_is_not_that_of_the_cells_at_240():
     assert first != second
 
 
+def test_imputation_solves_on_one_thread_and_leaves_the_number_as_it_was(monkeypatch):
+    import scipy.linalg
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    seen, solve = [], scipy.linalg.solveh_banded
+    monkeypatch.setattr(
+        scipy.linalg,
+        "solveh_banded",
+        lambda *given, **named: (seen.append(threads()), solve(*given, **named))[1],
+    )
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        imputed(np.ones((1, 6, 6), dtype=np.float32), np.array([7, 8, 14]))
+        assert threads() == before
+    assert seen == [{1}]
+
+
 def test_tied_segments_go_in_a_seeded_order(picture):
     picture, maps = picture.repeat(1, 3, 3), torch.zeros(1, 3 * SIDE, 3 * SIDE)
     maps[:, :7] = 0.1

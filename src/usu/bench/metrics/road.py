@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from usu.bench.metrics.judge import Case, Floats, Integers, Judge, nan_where_flat
@@ -121,5 +123,12 @@ def imputed(image: Floats, pixels: Integers) -> Floats:
     system[0] = weights
     for later, earlier, weight in below:
         system[later - earlier, earlier] = -weight
-    solution = solveh_banded(system, known_part, overwrite_ab=True, lower=True, check_finite=False)
+    with _libraries().limit(limits=1, user_api="blas"):
+        solution = solveh_banded(system, known_part, overwrite_ab=True, lower=True, check_finite=False)
     return np.asarray(solution[unknown[pixels]].T)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    # Several threads are no faster here, and many times slower where one of them waits for a busy core.
+    return ThreadpoolController()
