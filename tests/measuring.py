@@ -128,11 +128,23 @@ class Threads:
         return [{"threads": torch.get_num_threads(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}]
 
 
+@dataclass
 class Gpus:
-    """Tells which GPUs this process was given, and takes its time so that all get a job."""
+    """Tells which GPUs this process was given, once all processes are at work.
+
+    Attributes:
+        notes: a folder that gets a file for each process at work.
+        processes: how many there are to be.
+    """
+
+    notes: str
+    processes: int
 
     def work(self, job):
-        time.sleep(0.3)
+        open(os.path.join(self.notes, str(os.getpid())), "w").close()
+        until = time.monotonic() + 60
+        while len(os.listdir(self.notes)) < self.processes and time.monotonic() < until:
+            time.sleep(0.05)
         return [{"process": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}]
 
 

@@ -112,12 +112,13 @@ def test_bad_workers_and_rows_that_cannot_be_sent(cluster):
 
 
 @pytest.mark.parametrize(("workers", "each"), [(None, 1), (3, 2)])
-def test_each_actor_has_a_gpu_or_a_share_of_one(cluster, workers, each):
+def test_each_actor_has_a_gpu_or_a_share_of_one(cluster, tmp_path, workers, each):
     # Ray counts what a node says that it has, and shows each actor the GPU it was given.
     node = cluster.add_node(num_cpus=4, num_gpus=2)
     try:
         engine = RayEngine(workers=workers, address=cluster.address)
-        outcomes = list(engine.run(measuring.Gpus, list(range(12))))
+        make_worker = partial(measuring.Gpus, str(tmp_path), workers or 2)
+        outcomes = list(engine.run(make_worker, list(range(12))))
     finally:
         cluster.remove_node(node)
     given = {row["process"]: row["gpus"] for outcome in outcomes for row in outcome.rows}
