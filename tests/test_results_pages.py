@@ -25,3 +25,12 @@ def test_every_page_is_made_of_the_rows(pages):
         assert (REPOSITORY / "docs/results" / name).read_text() == text, (
             f"{name} is out of date: python benchmarks/results_pages.py"
         )
+
+
+def test_the_table_of_processor_and_gpu_is_made_of_the_rows(pages):
+    import processors
+
+    lines = processors.table(*map(processors.values_of, (RESULTS, REPOSITORY / "benchmarks/results/h100")))
+    assert "\n".join(lines) in (REPOSITORY / "docs/metrics.md").read_text(), (
+        "docs/metrics.md is out of date: python benchmarks/processors.py"
+    )
