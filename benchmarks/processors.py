@@ -22,16 +22,17 @@ HEAD = """| metric | maps | median | 99 of 100 within | largest | of a method's 
 
 def values_of(folder: Path) -> dict[Cell, float]:
     """Return the value of each measurement of a folder."""
-    return {cell_of(row): row["value"] for row in read_rows(folder).to_pylist()}
+    rows = read_rows(folder).select([*Cell._fields, "value"])
+    return {cell_of(row): row["value"] for row in rows.to_pylist()}
 
 
 def table(ours: dict[Cell, float], others: dict[Cell, float]) -> list[str]:
     """Return the lines of the table: absolute differences, by metric."""
-    both: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    both: dict[str, dict[tuple[str, ...], list[float]]] = defaultdict(lambda: defaultdict(list))
     for cell in sorted(ours.keys() & others.keys()):
         difference = ours[cell] - others[cell]
         if np.isfinite(difference):
-            both[cell.metric][f"{cell.model} {cell.source} {cell.upsampler}"].append(difference)
+            both[cell.metric][cell.model, cell.source, cell.upsampler].append(difference)
     lines = HEAD.splitlines()
     for metric, methods in sorted(both.items()):
         apart = np.abs(np.concatenate(list(methods.values())))
@@ -39,7 +40,7 @@ def table(ours: dict[Cell, float], others: dict[Cell, float]) -> list[str]:
         furthest = max(means, key=lambda method: means[method])
         figures = (np.median(apart), np.quantile(apart, 0.99), apart.max(), means[furthest])
         shown = " | ".join(f"{figure:.2g}" for figure in figures)
-        lines.append(f"| `{metric}` | {len(apart)} | {shown} ({furthest.split()[-1]}) |")
+        lines.append(f"| `{metric}` | {len(apart)} | {shown} ({furthest[-1]}) |")
     return lines
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,6 +22,10 @@ from usu.bench.schema import NO_SOURCE, Cell
 from usu.bench.subject import Subject
 from usu.explanation import library_versions
 from usu.settings import Settings
+
+# A GPU would round convolutions to TF32, three decimal digits in which the change by a few pixels drowns, and
+# add up in an order that changes.
+_single_precision = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 @dataclass(frozen=True)
@@ -128,14 +131,16 @@ class Worker:
             self._quick = quickened(network.classifier.model, inputs)
         return self._quick
 
+    @_single_precision
     def predicted(self, network: Network, item: Item) -> tuple[Tensor, Tensor, int, float]:
         """Return an image's inputs and picture, and the class it is taken for, with its probability."""
         inputs, picture = network.classifier.prepare(self.dataset.open(item))
         inputs, picture = inputs.to(self.device), picture.to(self.device)
-        with torch.no_grad(), _single_precision():
+        with torch.no_grad():
             probability, target = network.classifier.model(inputs[None]).softmax(1)[0].max(0)
         return inputs, picture, int(target), float(probability)
 
+    @_single_precision
     def work(self, job: Job) -> list[Row]:
         """Return the rows that a job asks for; the predicted class is explained.
 
@@ -143,10 +148,6 @@ class Worker:
             ValueError: an image or a map that cannot be made, named.
             OSError: the image cannot be read.
         """
-        with _single_precision():
-            return self._rows(job)
-
-    def _rows(self, job: Job) -> list[Row]:
         network, item = self.network(job.model), self._items[job.image]
         inputs, picture, target, probability = self.predicted(network, item)
         quick = self.quick(network, inputs)
@@ -183,14 +184,6 @@ class Worker:
             {**common, **facts[key], **_judged(metric, value)}
             for key, metric, value in _judge(judge, maps, job.wanted)
         ]
-
-
-def _single_precision() -> AbstractContextManager[None]:
-    """Keep a GPU from rounding convolutions to TF32 and from adding up in an order that changes.
-
-    TF32 has three decimal digits: what single pixels change would drown.
-    """
-    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def _draw(subject: Subject, source: str, upsampler: str) -> PixelMap:
