@@ -7,9 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from networks import small_cnn
 
 import usu
+from tests.helpers.networks import small_cnn
 from usu.plot import overlay_figure
 
 
@@ -97,7 +97,7 @@ def test_truncated_and_foreign_files_are_refused(explanation, tmp_path):
 
 def test_a_newer_format_is_told(explanation, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("usu.explanation._FORMAT", 2)
+        patch.setattr("usu.record._FORMAT", 2)
         explanation.save(tmp_path / "new.npz")
     with pytest.raises(ValueError, match=r"saved by a newer usu, in format 2; this one reads 1"):
         usu.Explanation.load(tmp_path / "new.npz")

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from networks import SmallViT, fingerprint, small_cnn
 from torch import Tensor, nn
 
 import usu
-from usu.layers import find_layer
+from tests.helpers.networks import SmallViT, fingerprint, small_cnn
+from usu.models.layers import find_layer
 from usu.plot import overlay_figure
-from usu.sources import find_source
+from usu.sources.registry import find_source
 
 OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
 

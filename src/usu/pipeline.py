@@ -11,19 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from usu.arrays import Array, as_floats, as_labels, as_tensor, check_choice, check_finite, like
-from usu.complete import owen_map, pixel_scores
+from usu.arrays.checks import check_choice
+from usu.arrays.convert import Array, as_floats, as_labels, as_tensor, check_finite, like
 from usu.explanation import Explanation
-from usu.operators import Mass
-from usu.perturbation import ForwardFunc, Perturbation, check_evaluation_mode, check_inputs, run
-from usu.placement import Placement
-from usu.refinement import Refinement, h_map
-from usu.scoring import find_method
-from usu.segmentation import Hierarchy, check_fit, check_image, segment
+from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs, run
+from usu.models.placement import Placement
+from usu.models.targets import Targets, check_outputs, name_of, unit_of_answer
+from usu.operators.redistribution import Mass
+from usu.operators.upsamplers import upsample_all
+from usu.scoring.owen import owen_map, pixel_scores
+from usu.scoring.perturbation import Perturbation
+from usu.scoring.refinement import Refinement, h_map
+from usu.scoring.registry import find_method
+from usu.segmentation.hierarchy import Hierarchy, check_fit
+from usu.segmentation.methods import check_image, segment
 from usu.settings import Settings, as_plain
-from usu.sources import CoarseMap, Source, check_cells, check_coarse_map, find_source
-from usu.targets import Targets, check_outputs, name_of, unit_of_answer
-from usu.upsamplers import upsample_all
+from usu.sources.coarse_map import CoarseMap, Source, check_cells, check_coarse_map
+from usu.sources.registry import find_source
 
 MODES = ("usu", "iwmr", "hybrid", "complete")
 # Where a mode's defaults differ from those of `usu.Settings`; docs/scores.md has the reasons.

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
 
-from usu.arrays import check_choice
-from usu.fill import Baselines, check_baselines
-from usu.masking import MASKINGS
-from usu.operators import Negative, check_temperature
-from usu.potentials import Potential, check_potential
-from usu.refinement import Rules
-from usu.scoring import find_method
-from usu.segmentation import SEGMENTERS, Hierarchy
-from usu.targets import Output, find_link, name_of
+from usu.arrays.checks import check_choice
+from usu.models.baselines import Baselines, check_baselines
+from usu.models.targets import Output, find_link, name_of
+from usu.operators.potentials import Potential, check_potential
+from usu.operators.redistribution import Negative, check_temperature
+from usu.scoring.masking import MASKINGS
+from usu.scoring.refinement import Rules
+from usu.scoring.registry import find_method
+from usu.segmentation.hierarchy import Hierarchy
+from usu.segmentation.methods import SEGMENTERS
 
 _RULES = tuple(item.name for item in fields(Rules))
 _SCALES = {"watershed": (16, 32), "slic": (16, 32), "quadtree": (16, 32)}

@@ -1,266 +1,277 @@
-"""Raw maps of pytorch-grad-cam's methods, before its ReLU, min-max scaling and resizing.
-
-A value of such a map belongs to a cell and is shared by the cell's pixels, hence `mass="total"` for all of
-them. For Grad-CAM, HiResCAM and XGrad-CAM it is more than a convention: at the last layer of a network that
-ends in global average pooling and one linear layer, the cells sum to the logit less its bias.
-"""
+"""A user's own CAM object of pytorch-grad-cam, its maps redistributed in place of interpolated."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import FunctionType, SimpleNamespace
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from usu.adapters.cam_objects import curved_map, put_back, twice_differentiable
-from usu.adapters.upsampled_cam import upsampled as upsampled
-from usu.layers import SpatialLayer, differentiable, find_layer, kept_apart
-from usu.perturbation import check_evaluation_mode
-from usu.sources import CoarseMap
-from usu.targets import Output, Target, answers, check_outputs, check_targets
+from usu.arrays.checks import check_choice
+from usu.models.contexts import differentiable, frozen, kept_apart
+from usu.models.forward import check_evaluation_mode, check_inputs
+from usu.models.targets import Target
+from usu.operators.upsamplers import find_upsampler
+from usu.pipeline import upsample
+from usu.settings import Settings
+from usu.sources._cam_hooks import curved_map, put_back, twice_differentiable
+from usu.sources.fullgrad import grids
 
 try:
-    import pytorch_grad_cam as library
-    from pytorch_grad_cam.ablation_layer import AblationLayer
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
+    from pytorch_grad_cam import FinerCAM, FullGrad
+    from pytorch_grad_cam.base_cam import BaseCAM
+    from pytorch_grad_cam.utils import model_targets
+    from pytorch_grad_cam.utils.image import scale_cam_image
 except ImportError as missing:
     raise ImportError("CAM methods need pytorch-grad-cam: pip install 'usu-xai[cam]'") from missing
 
-Score: TypeAlias = Callable[[Any, Sequence[Target]], Tensor]
+
+Maps: TypeAlias = "list[np.ndarray[Any, np.dtype[Any]]]"
+
+# Of `usu.explain`'s modes, those that redistribute the object's own map.
+MODES = ("usu", "iwmr", "hybrid")
+
+
+def upsampled(
+    cam: Any,
+    *,
+    mode: str = "usu",
+    perturbations_per_eval: int = 16,
+    show_progress: bool = False,
+    **settings: Any,
+) -> UpsampledCam:
+    """Wrap a CAM object so that its maps come redistributed; called as the object itself is called.
+
+    The object stays as it is and can be used beside the wrapper.
+
+    Args:
+        cam: of pytorch-grad-cam: a `BaseCAM` such as `GradCAM` or `FullGrad`, or a `FinerCAM`.
+        mode: "usu", "iwmr" or "hybrid".
+        perturbations_per_eval: masked images per forward call.
+        show_progress: show a bar on standard error.
+        **settings: the fields of `usu.Settings`, such as temperature=0.1.
+
+    Raises:
+        TypeError: not a CAM object that has a map per layer; an unknown setting.
+        ValueError: a setting out of its range.
+    """
+    base = cam.base_cam if isinstance(cam, FinerCAM) else cam
+    if not isinstance(base, BaseCAM):
+        raise TypeError(
+            f"cam must be a BaseCAM or a FinerCAM of pytorch-grad-cam, got {type(cam).__name__}; for maps "
+            "from elsewhere, usu.upsample"
+        )
+    check_choice(mode, MODES, "mode")
+    return UpsampledCam(cam, base, mode, Settings.of(**settings), perturbations_per_eval, show_progress)
 
 
 @dataclass(frozen=True, eq=False)
-class _Job:
-    """One call: the library's object with its hooks in place, and what it is to explain.
+class UpsampledCam:
+    """What `upsampled` returns: a CAM object's stand-in.
 
-    `seen` notes the images of each forward pass.
+    Attributes:
+        cam: the user's object, where its `outputs` are read and its options, such as `batch_size`, are set.
+        base: the `BaseCAM` that makes its maps.
+        mode: "usu", "iwmr" or "hybrid".
+        settings: of the scores and the redistribution.
+        perturbations_per_eval: masked images per forward call.
+        show_progress: whether a bar is shown.
     """
 
     cam: Any
-    found: SpatialLayer
-    inputs: Tensor
-    targets: list[Target]
-    score: Score
-    seen: list[int]
+    base: Any
+    mode: str
+    settings: Settings
+    perturbations_per_eval: int
+    show_progress: bool
 
+    def __enter__(self) -> UpsampledCam:
+        self.cam.__enter__()
+        return self
 
-def _finer(outputs: Any, targets: Sequence[Target]) -> Tensor:
-    """Return how far each target's logit is above those of the classes nearest to it, (B,)."""
-    classes = [target for target in targets if isinstance(target, int)]
-    if len(classes) < len(targets):
-        raise ValueError("finercam compares classes: its targets must be class indices, not callables")
-    logits = check_outputs(outputs, len(targets), classes)
-    if logits.shape[1] < 2:
-        raise ValueError("finercam compares classes: the model has one output; name another source")
-    return torch.stack([_lead(*each) for each in zip(logits, classes, strict=True)])
+    def __exit__(self, *exception: object) -> Any:
+        return self.cam.__exit__(*exception)
 
+    def __call__(
+        self, input_tensor: Tensor, targets: Sequence[Any] | None = None, *args: Any, **options: Any
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return what `cam(input_tensor, targets)` would, in shape, type and range.
 
-def _lead(logits: Tensor, target: int, most: int = 3) -> Tensor:
-    distances = (logits - logits[target]).detach().abs()
-    distances[target] = -1  # itself comes first, also where another class has the same logit
-    nearest = distances.argsort()[1 : most + 1].tolist()
-    compared: Tensor = FinerWeightedTarget(target, nearest, 1)(logits)
-    return compared
+        Each layer's raw, signed map is redistributed; then follow the library's own steps: ReLU and min-max
+        per image, the mean over layers, min-max. For `FullGrad`, the maps of all grid sizes are
+        redistributed, and their magnitudes added.
 
+        Args:
+            input_tensor: (B, C, H, W).
+            targets: the library's, one per image; the predicted classes if None.
+            *args: what else the object takes.
+            **options: what else the object takes, such as aug_smooth=True, of which each view is scored.
 
-def _by_gradients(job: _Job) -> Any:
-    """Return maps made of the layer's activations and the gradients of the scores."""
-    with differentiable(job.cam.model):
-        _total(job).backward()
-    activations, gradients = (tensor.numpy() for tensor in _recorded(job))
-    return job.cam.get_cam_image(job.inputs, job.found.module, job.targets, activations, gradients, False)
+        Returns:
+            (B, H, W) float32 in [0, 1].
 
-
-def _by_curvature(job: _Job) -> Any:
-    """Return maps whose weights also take second derivatives, from the layer's output as it is."""
-    with differentiable(job.cam.model), twice_differentiable():
-        torch.autograd.grad(_total(job), job.inputs, create_graph=True, allow_unused=True)
-        return curved_map(job.cam, job.inputs, job.found.module, job.targets, *_recorded(job))
-
-
-def _total(job: _Job) -> Tensor:
-    """Run the model on the inputs; return the sum of the images' scores."""
-    outputs = job.cam.activations_and_grads(job.inputs.requires_grad_())
-    return job.score(outputs, job.targets).sum()
-
-
-def _recorded(job: _Job) -> tuple[Tensor, Tensor]:
-    recorded = job.cam.activations_and_grads
-    if not recorded.gradients:
-        raise ValueError(f"the answer does not depend on layer {job.found.name!r}; name an earlier one")
-    # A module that runs several times, such as a shared activation, counts by its last run.
-    return recorded.activations[-1], recorded.gradients[-1]
-
-
-def _by_activations(job: _Job) -> Any:
-    """Return maps made of the layer's activations and, for some methods, of more forward passes."""
-    recorded = job.cam.activations_and_grads
-    with torch.no_grad():
-        answers(recorded(job.inputs), job.targets)
-        if not recorded.activations:
-            raise ValueError(f"the model does not run layer {job.found.name!r}; name another one")
-        activations = recorded.activations[-1].numpy()
-        _release(job.cam)  # or the activations of every later pass would be kept too
-        values = []
-        # One image at a time bounds the memory: these methods make a copy of it per channel.
-        for image, target in enumerate(job.targets):
-            one, wanted = slice(image, image + 1), [_of_one_image(target)]
-            values.append(
-                job.cam.get_cam_image(
-                    job.inputs[one], job.found.module, wanted, activations[one], None, False
-                )
-            )
-    return np.concatenate(values)
-
-
-def _of_one_image(target: Target) -> Callable[[Tensor], Tensor]:
-    """Return a target as the library takes it: a callable on one image's outputs."""
-    if isinstance(target, int):
-        found: Callable[[Tensor], Tensor] = ClassifierOutputTarget(target)
+        Raises:
+            ValueError: targets are not one per image, a model in training mode, a layer that the score does
+                not depend on.
+        """
+        model = self.base.model
+        check_evaluation_mode(model, "the model of cam")
+        if targets is not None and len(targets) != len(input_tensor):
+            raise ValueError(f"targets must be one per image, {len(input_tensor)}, got {len(targets)}")
+        inputs = check_inputs(input_tensor)[0].to(self.base.device)
+        inputs.requires_grad_(self.base.uses_gradients)
+        with ExitStack() as undo:
+            undo.enter_context(_untouched(model))
+            undo.enter_context(kept_apart(self.base.target_layers))
+            by_gradients = self.base.uses_gradients
+            undo.enter_context(differentiable(model) if by_gradients else torch.enable_grad())
+            if not self.base.detach:
+                undo.enter_context(twice_differentiable())
+            undo.enter_context(_in_place_of_its_maps(self.base, self._maps))
+            found: np.ndarray[Any, np.dtype[np.float32]] = self.cam(inputs, targets, *args, **options)
         return found
 
-    def score(output: Any) -> Tensor:
-        if isinstance(output, str):
-            raise TypeError(
-                "this method reads the images' outputs one by one, which a dictionary does not allow: wrap "
-                "the model so that it returns a tensor"
+    def _maps(self, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> Any:
+        """Take the place of the library's `compute_cam_per_layer`, which scales, resizes and scales."""
+        raw, scaled = _WHOLE if isinstance(self.base, FullGrad) else _PER_LAYER
+        coarse = raw(self.base, input_tensor, targets, eigen_smooth)
+        # The score of a segment is the same for every layer: found once, for the first, and used for all.
+        explanations = upsample(
+            coarse[0],
+            input_tensor,
+            self.base.model,
+            [_as_usus(target) for target in targets],
+            mode=self.mode,
+            mass="total",
+            perturbations_per_eval=self.perturbations_per_eval,
+            show_progress=self.show_progress,
+            **vars(self.settings),
+        )
+        redistribute = find_upsampler(
+            self.mode,
+            temperature=self.settings.temperature,
+            importance_temperature=self.settings.importance_temperature,
+            potential=self.settings.potential,
+            mass="total",
+            negative=self.settings.negative,
+        )
+        scores = torch.stack([explanation.score_map for explanation in explanations])
+        pixels_per_cell = [scores[0].numel() / grid[0].numel() for grid in coarse]
+        return scaled([redistribute(grid, scores).cpu().numpy() for grid in coarse], pixels_per_cell)
+
+
+def _raw_maps(base: Any, inputs: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> list[Tensor]:
+    """Return each target layer's map as the library computes it, before ReLU, (B, gh, gw)."""
+    recorded = base.activations_and_grads
+    activations, gradients = list(recorded.activations), list(recorded.gradients)
+    layers = base.target_layers
+    for found in (activations, gradients) if base.uses_gradients else (activations,):
+        if len(found) < len(layers):
+            raise ValueError(
+                f"the hooks of cam saw {len(found)} of its {len(layers)} target layers: name layers that the "
+                "score depends on, and call it inside its `with` block"
             )
-        return answers(output[None] if isinstance(output, Tensor) else [output], [target])[0]
+    _forget(base)
+    gradients += [None] * (len(layers) - len(gradients))
+    maps = []
+    for each in zip(layers, activations[: len(layers)], gradients[: len(layers)], strict=True):
+        with put_back(base.model, each[0]):
+            maps.append(_raw_map(base, inputs, targets, eigen_smooth, *each))
+    return [torch.from_numpy(np.ascontiguousarray(one)).to(inputs) for one in maps]
+
+
+def _raw_map(
+    base: Any,
+    inputs: Tensor,
+    targets: Sequence[Any],
+    eigen_smooth: bool,
+    layer: nn.Module,
+    activations: Tensor,
+    gradients: Tensor | None,
+) -> Any:
+    if not base.detach and gradients is not None:
+        return curved_map(base, inputs, layer, targets, activations, gradients, eigen_smooth)
+    arrays = [None if tensor is None else tensor.numpy() for tensor in (activations, gradients)]
+    return base.get_cam_image(inputs, layer, targets, *arrays, eigen_smooth)
+
+
+def _raw_terms(base: Any, inputs: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> list[Tensor]:
+    """Return FullGrad's terms, summed for each grid size; the library has no signed ones."""
+    if eigen_smooth:
+        raise ValueError("eigen_smooth must be False for FullGrad: its terms are added up, not projected")
+    _forget(base)
+
+    def score(outputs: Any) -> Tensor:
+        return torch.stack([target(one).reshape(()) for target, one in zip(targets, outputs, strict=True)])
+
+    return [grid.to(inputs) for grid in grids(base.model, inputs, score)]
+
+
+def _scaled(maps: Maps, pixels_per_cell: list[float]) -> Maps:
+    # In the unit of cells, as the library's: it adds 1e-7 to the maximum that it divides by.
+    in_cells = [one * pixels for one, pixels in zip(maps, pixels_per_cell, strict=True)]
+    return [scale_cam_image(np.maximum(one, 0))[:, None] for one in in_cells]
+
+
+def _magnitudes(maps: Maps, pixels_per_cell: list[float]) -> np.ndarray[Any, np.dtype[Any]]:
+    return np.stack([np.abs(one) * pixels_per_cell[0] for one in maps], axis=1)
+
+
+# Where raw maps come from, and how the library readies pixel maps for its `aggregate_multi_layers`.
+_PER_LAYER = (_raw_maps, _scaled)
+_WHOLE = (_raw_terms, _magnitudes)
+
+
+_CLASS_OF = {
+    model_targets.ClassifierOutputTarget: attrgetter("category"),
+    model_targets.ClassifierOutputSoftmaxTarget: attrgetter("category"),
+    model_targets.ClassifierOutputReST: attrgetter("category"),
+    model_targets.FinerWeightedTarget: attrgetter("main_category"),
+}
+
+
+def _as_usus(target: Callable[[Any], Tensor]) -> Target:
+    """Return the class that a target of the library speaks of, or else its score of every image."""
+    if type(target) in _CLASS_OF:
+        return int(_CLASS_OF[type(target)](target))
+
+    def score(outputs: Any) -> Tensor:
+        return torch.stack([torch.as_tensor(target(one)).reshape(()) for one in outputs])
 
     return score
 
 
-@dataclass(frozen=True)
-class CamSource:
-    """An attribution source made of one of pytorch-grad-cam's methods.
-
-    Attributes:
-        name: of the source.
-        method: the library's class.
-        strategy: what the method is made of, as a function to the maps of a job.
-        score: what is differentiated, from the model's outputs and the targets to (B,); gradient-free
-            methods take the targets' logits.
-        tokens: whether the method works on the tokens of a vision transformer, whose channels come last.
-        output: "logit" where its values are shares of one.
-    """
-
-    name: str
-    method: Callable[..., Any]
-    strategy: Callable[[_Job], Any] = _by_gradients
-    score: Score = answers
-    tokens: bool = True
-    output: Output | None = None
-
-    def __call__(
-        self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
-    ) -> CoarseMap:
-        """Return the method's signed map of each image.
-
-        Args:
-            model: in evaluation mode; left as it was found.
-            inputs: (B, C, H, W).
-            targets: one per image, class indices or callables on the model's output.
-            layer: name, module, or None for the last layer with cells.
-
-        Returns:
-            The maps (B, gh, gw), the layer's name and the forward passes spent on each image.
-
-        Raises:
-            ValueError: no such layer, or one without cells; too few targets or one out of range; a model in
-                training mode or without parameters; tokens, for a method that needs channels; one output, for
-                a method that compares classes.
-        """
-        check_evaluation_mode(model, "model")
-        if next(model.parameters(), None) is None:
-            raise ValueError(
-                f"{self.name} needs a model with parameters, by which pytorch-grad-cam finds its device; "
-                "name another source, such as 'occlusion'"
-            )
-        chosen = check_targets(targets, len(inputs), batched=True)
-        first = chosen[:1]
-        found, search = find_layer(model, inputs[:1], layer, lambda outputs: self.score(outputs, first))
-
-        def grid(output: Tensor) -> Tensor:
-            cells = found.grid_of(output, inputs.shape[-2:])
-            if not self.tokens and cells is not output:  # axes were moved: tokens, or channels that come last
-                raise ValueError(
-                    f"{self.name} needs a layer of shape (B, C, h, w), {found.name!r} gives tokens of shape "
-                    f"{tuple(output.shape)}: it replaces whole channels, on the axis after the batch's"
-                )
-            return cells.to(torch.promote_types(cells.dtype, torch.float32))  # half has no NumPy routines
-
-        with ExitStack() as undo:
-            seen = undo.enter_context(_counted(model, inputs.dtype))
-            undo.enter_context(put_back(model, found.module))
-            cam = self.method(model, [found.module], grid)
-            undo.callback(_release, cam)
-            undo.enter_context(kept_apart([found.module]))
-            values = self.strategy(_Job(cam, found, inputs.detach(), chosen, self.score, seen))
-        return CoarseMap(
-            values=torch.from_numpy(np.ascontiguousarray(values)).to(inputs),
-            mass="total",
-            source=self.name,
-            layer=found.name,
-            forward_passes=tuple(
-                sum(seen) // len(inputs) + search * (image == 0) for image in range(len(inputs))
-            ),
-            output=self.output,
-        )
-
-
-def _release(cam: Any) -> None:
-    """Remove the library's hooks and what they kept, which it cannot where the output is a view."""
-    recorded = cam.activations_and_grads
-    recorded.activations, recorded.gradients = [], []
-    recorded.release()
+def _forget(base: Any) -> None:
+    """Drop what the hooks recorded, and what they record until the next call: every scored image's too."""
+    base.activations_and_grads.activations = deque(maxlen=0)
+    base.activations_and_grads.gradients = []
 
 
 @contextmanager
-def _counted(model: nn.Module, dtype: torch.dtype) -> Iterator[list[int]]:
-    """Note how many images each forward pass takes, and give the model copies in its own kind of floats."""
-    seen: list[int] = []
-
-    def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        seen.append(len(arguments[0]))
-        return (arguments[0].to(dtype, copy=True), *arguments[1:])
-
-    handle = model.register_forward_pre_hook(note)
+def _untouched(model: nn.Module) -> Iterator[None]:
+    """Give back each parameter's gradient, which the library sets to None, and the model copies of inputs."""
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    copying = model.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(), *inputs[1:]))
     try:
-        yield seen
+        with frozen(model):
+            yield
     finally:
-        handle.remove()
+        copying.remove()
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
 
 
-def _without_bar(method: Any) -> Any:
-    """Return a subclass of `method` that shows no progress bar; the library itself stays as it is."""
-    loud = method.get_cam_weights
-    silent = SimpleNamespace(tqdm=lambda steps: steps)
-    quiet = FunctionType(
-        loud.__code__, {**loud.__globals__, "tqdm": silent}, loud.__name__, loud.__defaults__
-    )
-    return type(method.__name__, (method,), {"get_cam_weights": quiet})
-
-
-def _ablation(model: nn.Module, layers: list[nn.Module], grid: Callable[[Tensor], Tensor]) -> Any:
-    """Return an Ablation-CAM with a layer of its own: the library's default one outlives the call."""
-    return _AblationCAM(model, layers, grid, ablation_layer=AblationLayer())
-
-
-# They run 16 and 32 images at a time, the library's defaults.
-_ScoreCAM, _AblationCAM = _without_bar(library.ScoreCAM), _without_bar(library.AblationCAM)
-
-gradcam = CamSource("gradcam", library.GradCAM, output="logit")
-hirescam = CamSource("hirescam", library.HiResCAM, output="logit")
-gradcam_plus_plus = CamSource("gradcam++", library.GradCAMPlusPlus)
-xgradcam = CamSource("xgradcam", library.XGradCAM, output="logit")
-layercam = CamSource("layercam", library.LayerCAM)
-shapleycam = CamSource("shapleycam", library.ShapleyCAM, _by_curvature)
-finercam = CamSource("finercam", library.GradCAM, score=_finer)
-eigencam = CamSource("eigencam", library.EigenCAM, _by_activations)
-scorecam = CamSource("scorecam", _ScoreCAM, _by_activations)
-ablationcam = CamSource("ablationcam", _ablation, _by_activations, tokens=False)
+@contextmanager
+def _in_place_of_its_maps(base: Any, maps: Callable[..., Any]) -> Iterator[None]:
+    base.compute_cam_per_layer = maps
+    try:
+        yield
+    finally:
+        del base.compute_cam_per_layer  # the class's own shows again
+        _forget(base)

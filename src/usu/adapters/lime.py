@@ -1,6 +1,6 @@
 """The `lime` package: its explanations of images, superpixels and their weights, brought to pixels.
 
-The package itself is not imported. For LIME by name, `usu.explain(source="lime")`, see `usu.adapters.captum`.
+The package itself is not imported. For LIME by name, `usu.explain(source="lime")`, see `usu.sources.captum`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from usu import pipeline
-from usu.arrays import Array, as_labels
-from usu.lattice import check_labels
-from usu.perturbation import ForwardFunc, check_inputs
-from usu.targets import Targets, check_targets
+from usu.arrays.convert import Array, as_labels, check_labels
+from usu.models.forward import ForwardFunc, check_inputs
+from usu.models.targets import Targets, check_targets
 
 
 def upsample(

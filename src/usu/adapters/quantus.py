@@ -1,7 +1,7 @@
 """Quantus 0.6's own metrics, one map of one image at a time, with its faults worked around.
 
-The reference for `usu.bench.metrics`, which computes block A much faster; nothing else needs it. What of
-Quantus 0.6.0 stands in the way of scoring one map of an RGB image:
+The reference for `usu.metrics.faithfulness`, which computes block A much faster; nothing else needs it.
+What of Quantus 0.6.0 stands in the way of scoring one map of an RGB image:
 
 * The areas call `np.trapz`, which NumPy 2.4 no longer has (IROF, PixelFlipping).
 * IROF compares a mask without channels with the image's shape, and ROAD takes indices of features for
@@ -26,9 +26,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import Tensor, nn
 
-from usu.arrays import check_choice
-from usu.perturbation import check_evaluation_mode
-from usu.seeding import numpy_seeded
+from usu.arrays.checks import check_choice
+from usu.models.forward import check_evaluation_mode
+from usu.runtime.random import numpy_seeded
 
 try:
     with warnings.catch_warnings():
@@ -57,7 +57,7 @@ def quantus_score(
     """Score one map with Quantus.
 
     Args:
-        name: of `QUANTUS_SCORES`, the same as in `usu.bench.metrics.METRICS`.
+        name: of `QUANTUS_SCORES`, the same as in `usu.metrics.faithfulness.METRICS`.
         model: in evaluation mode.
         inputs: (C, H, W), on the model's device.
         target: index of the explained class.

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from usu.arrays import Array
-from usu.layers import differentiable, kept_apart
+from usu.arrays.convert import Array
+from usu.models.contexts import differentiable, kept_apart
+from usu.models.targets import Target, Targets, answers
 from usu.pipeline import explain
-from usu.sources import CoarseMap
-from usu.targets import Target, Targets, answers
+from usu.sources.coarse_map import CoarseMap
 
 try:
     from torchcam.methods import LeGrad, RefineCAM

@@ -13,19 +13,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from usu.arrays import check_choice, check_count
-from usu.bench.contestants import CONTESTANTS
-from usu.bench.datasets import Dataset, chosen
-from usu.bench.engines import Engine
-from usu.bench.metrics import METRICS
+from usu.arrays.checks import check_choice, check_count, suggestion
+from usu.bench.datasets.registry import Dataset, chosen
+from usu.bench.engines.base import Engine
+from usu.bench.methods.peers import LIBRARIES, library
+from usu.bench.methods.registry import CONTESTANTS
 from usu.bench.networks import check_labels
-from usu.bench.peers import LIBRARIES, library
-from usu.bench.results import Results
-from usu.bench.schema import NO_SOURCE
+from usu.bench.results.folder import Results
+from usu.bench.results.schema import NO_SOURCE
 from usu.bench.worker import Job, Spec, Worker, combinations, missing
-from usu.files import written_whole
-from usu.sources import SOURCES, find_source
-from usu.targets import suggestion
+from usu.metrics.faithfulness import METRICS
+from usu.runtime.files import written_whole
+from usu.sources.registry import SOURCES, find_source
 
 PROBLEMS = "problems.json"
 

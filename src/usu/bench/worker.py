@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from usu.bench.contestants import CONTESTANTS, PixelMap
-from usu.bench.datasets import Dataset, Item, find_dataset
-from usu.bench.metrics import METRICS, Judge
+from usu.bench.compiled import Compiled, quickened
+from usu.bench.datasets.registry import Dataset, Item, find_dataset
+from usu.bench.methods.image import Subject
+from usu.bench.methods.registry import CONTESTANTS, PixelMap
 from usu.bench.networks import Network, load_network
-from usu.bench.quick import Compiled, quickened
-from usu.bench.results import WEIGHTS, Row
-from usu.bench.schema import NO_SOURCE, Cell
-from usu.bench.subject import Subject
-from usu.explanation import library_versions
+from usu.bench.results.folder import WEIGHTS, Row
+from usu.bench.results.schema import NO_SOURCE, Cell
+from usu.metrics.faithfulness import METRICS, Judge
+from usu.record import library_versions
 from usu.settings import Settings
 
 # A GPU would round convolutions to TF32, three decimal digits in which the change by a few pixels drowns, and

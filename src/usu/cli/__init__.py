@@ -9,10 +9,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from usu.allocation import keep_freed_memory
-from usu.cli.commands import BAD_INPUT
-from usu.cli.parser import build_parser
-from usu.cli.report import complain
+from usu.cli._output import complain
+from usu.cli._parser import build_parser
+from usu.cli.explain import BAD_INPUT
+from usu.runtime.memory import keep_freed_memory
 
 INTERRUPTED, PIPE_CLOSED = 130, 141
 

@@ -85,7 +85,7 @@ _PAPER_SOURCES = ("gradcam", "hirescam", "gradcam++", "xgradcam", "fullgrad", "s
 
 def run(options: argparse.Namespace) -> int:
     """Measure what is missing; 2 if images were left out."""
-    from usu.bench.engines import find_engine
+    from usu.bench.engines.registry import find_engine
     from usu.bench.run import Plan
     from usu.bench.run import run as measure
     from usu.bench.worker import Spec
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """Say what a folder holds."""
-    from usu.bench.results import read_rows
+    from usu.bench.results.folder import read_rows
     from usu.bench.run import read_problems
 
     rows = read_rows(options.results)
@@ -129,9 +129,9 @@ def status(options: argparse.Namespace) -> int:
 
 def table(options: argparse.Namespace) -> int:
     """Print a table of results."""
-    from usu.bench.formats import FORMATS as RENDER
-    from usu.bench.layouts import layout
-    from usu.bench.results import read_rows
+    from usu.bench.results.folder import read_rows
+    from usu.bench.tables.formats import FORMATS as RENDER
+    from usu.bench.tables.layouts import layout
 
     sys.stdout.write(RENDER[options.format](layout(options.layout, read_rows(options.results))))
     return 0
@@ -139,10 +139,10 @@ def table(options: argparse.Namespace) -> int:
 
 def _names(options: argparse.Namespace) -> tuple[list[str], list[str], list[str]]:
     """Return the upsamplers, metrics and sources that were named, groups spelled out."""
-    from usu.bench.contestants import CONTESTANTS, CONTROLS, PEERS, UPSAMPLERS
-    from usu.bench.metrics import METRICS
-    from usu.bench.table_words import METRIC_WORDS
-    from usu.sources import SOURCES
+    from usu.bench.methods.registry import CONTESTANTS, CONTROLS, PEERS, UPSAMPLERS
+    from usu.bench.tables.labels import METRIC_WORDS
+    from usu.metrics.faithfulness import METRICS
+    from usu.sources.registry import SOURCES
 
     groups = {"upsamplers": UPSAMPLERS, "controls": CONTROLS, "peers": PEERS, "all": CONTESTANTS}
     blocks = {
@@ -159,7 +159,7 @@ def _names(options: argparse.Namespace) -> tuple[list[str], list[str], list[str]
 def _spelled_out(
     flag: str, given: Sequence[str], groups: Mapping[str, Sequence[str] | Mapping[str, object]], known: object
 ) -> list[str]:
-    from usu.targets import suggestion
+    from usu.arrays.checks import suggestion
 
     names: list[str] = []
     for word in given:

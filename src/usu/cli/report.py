@@ -1,155 +1,97 @@
-"""What the commands print: facts and tables on standard output, one line per problem on standard error."""
+"""The command `usu report`: explanations from files as one page for the browser."""
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
 
-from usu.names import cells_of
+SUMMARY = "make one interactive page of explanations"
 
-if TYPE_CHECKING:
-    from usu.arrays import Array
-    from usu.desiderata import DesiderataReport
-    from usu.explanation import Explanation
+DETAILS = """\
+Make a page that shows explanations, as usu demo and usu explain write them, in any browser: each map over its
+photograph, beside any other way of upsampling; sliders for the temperatures, which recompute the map in the
+page; for every pixel its cell, its segments and its share; and which of D1 to D4 hold. The page is one file,
+which holds all it needs and asks the network for nothing. Several explanations make a gallery.
+"""
 
-_FOUR = ("D1", "D2", "D3", "D4")
-_MARKS = {"satisfied": "yes", "violated": "no", "not applicable": "-"}
-# Table 2 of the paper: verdicts on D1 to D4, and the D1 error; it has no row for nearest and the hybrid.
-_PAPER = {
-    "usu": (("yes", "yes", "yes", "yes"), 4.95e-7),
-    "iwmr": (("no", "yes", "yes", "yes"), 3.81e-4),
-    "bilinear": (("no", "no", "no", "no"), 1.23e-1),
-    "bicubic": (("no", "no", "no", "no"), 8.65e-1),
-    "lanczos": (("no", "no", "no", "no"), 2.14e-2),
-}
-
-
-def fact_table(explanation: Explanation, category: str | None, model: str, seconds: float) -> list[str]:
-    """Return what was explained and what it took, a line each."""
-    layer = f" of layer {explanation.layer}" if explanation.layer else ""
-    coarse = f"{explanation.source}, {cells_of(explanation)}{layer}"
-    if explanation.mode == "complete":
-        coarse = f"Owen values, {cells_of(explanation)}, shared by {explanation.source}{layer}"
-    probability = explanation.probability
-    facts = {
-        "class": f"{category} ({explanation.target})" if category else str(explanation.target),
-        "probability": "none" if probability is None else f"{100 * probability:.1f} %",
-        "model": model,
-        "coarse map": coarse,
-        "forward passes": str(explanation.forward_passes),
-        "seconds": f"{seconds:.1f}",
-    }
-    return [f"{name:<16}{value}" for name, value in facts.items()]
+EXAMPLES = """\
+examples:
+  usu report usu-demo/explanation.npz
+      writes report.html; open it in a browser
+  usu report usu-out/*/explanation.npz -o gallery.html --model resnet50
+      a gallery, with the name of the network that a record does not hold
+  usu report mine.npz --classes names.txt
+      with the names of the classes, a line for each
+"""
 
 
-def mass_table(explanation: Explanation, maps: Mapping[str, Array]) -> list[str]:
-    """Return how well each map (H, W) keeps the coarse map's mass, a line each under a heading.
-
-    The D1 error is the mean over cells of |Σ Ã - M_k|: absolute, and relative to the mean |M_k|. M_k holds
-    the mass that maps on further grids have in the cell.
-    """
-    import torch
-
-    from usu.masses import cell_masses, mass_error
-
-    cells, masses = cell_masses(
-        explanation.coarse,
-        explanation.further,
-        tuple(explanation.attribution.shape),
-        explanation.neighbourhoods,
-        explanation.mass,
-    )
-    lines = [f"{'upsampler':<12}{'D1 error':>12}{'relative':>12}{'total mass':>14}"]
-    for name, values in maps.items():
-        pixels = torch.as_tensor(values, dtype=torch.float64)
-        error, scale = mass_error(pixels, cells, masses)
-        relative = f"{error / scale:.1e}" if scale else "-"
-        lines.append(f"{name:<12}{error:>12.1e}{relative:>12}{float(pixels.sum()):>14.6g}")
-    lines.append(f"{'(coarse map)':<36}{float(masses.sum()):>14.6g}")
-    return [
-        *lines,
-        "D1 error: mean over cells of |sum of pixels - mass of the cell|; relative to the mean |mass|",
-    ]
-
-
-def check_record(
-    reports: Sequence[DesiderataReport], explanation: Explanation, image: str, required: Sequence[str]
-) -> dict[str, Any]:
-    """Return everything that `usu check` measured, as values that JSON can hold (infinity as text)."""
-    from usu.report.words import finite
-
-    violations = {
-        report.upsampler: [name for name in _FOUR if report[name].verdict == "violated"]
-        for report in reports
-        if report.upsampler in required
-    }
-    record = {
-        "image": image,
-        "target": explanation.target,
-        "source": explanation.source,
-        "layer": explanation.layer,
-        "cells": list(explanation.coarse.shape),
-        "pixels": list(explanation.attribution.shape),
-        "upsamplers": {report.upsampler: report.plain() for report in reports},
-        "paper": {
-            name: {**dict(zip(_FOUR, marks, strict=True)), "d1_error": error}
-            for name, (marks, error) in _PAPER.items()
-        },
-        "required": list(required),
-        "violations": {name: broken for name, broken in violations.items() if broken},
-    }
-    plain: dict[str, Any] = finite(record)
-    return plain
-
-
-def desiderata_table(reports: Sequence[DesiderataReport], record: Mapping[str, Any]) -> list[str]:
-    """Return table 2 as measured, beside the paper's, and a line for what shows each violation."""
-    cells, pixels = (" × ".join(map(str, record[name])) for name in ("cells", "pixels"))
-    names = list(reports[0])
-    widths = [max(5, len(name) + 1) for name in names]
-    title = "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
-    paper_title = "".join(f"{name:>5}" for name in _FOUR)
-    lines = [
-        f"{record['image']}: {record['source']}, {cells} cells to {pixels} pixels",
-        "",
-        f"{'':34}{'measured':<{sum(widths)}}    table 2 of the paper",
-        f"{'upsampler':<12}{'D1 error':>10}{'relative':>10}  {title}   |{paper_title}{'D1 error':>10}",
-    ]
-    for report in reports:
-        marks = [_MARKS[finding.verdict] for finding in report.values()]
-        row = "".join(f"{mark:>{width}}" for mark, width in zip(marks, widths, strict=True))
-        verdicts, error = _PAPER.get(report.upsampler, (("",) * 4, None))
-        paper = "".join(f"{mark:>5}" for mark in verdicts) + (f"{error:>10.2e}" if error else "")
-        errors = f"{report.d1_error:>10.2e}{report.d1_relative:>10.1e}"
-        lines.append(f"{report.upsampler:<12}{errors}  {row}   |{paper}".rstrip(" |"))
-    lines += [
-        "yes: satisfied, no: violated, -: does not apply",
-        "D1 error: mean over cells of |sum of pixels - mass of the cell|; relative to the mean |mass|",
-        "(the paper does not say in what unit its maps are; the relative error has none)",
-        "",
-    ]
-    for report in reports:
-        witnesses = {
-            name: finding.witness.text
-            for name, finding in report.items()
-            if finding.verdict == "violated" and finding.witness
-        }
-        if witnesses:
-            lines += [report.upsampler, *(f"  {name:<8}{text}" for name, text in witnesses.items())]
-    for name, broken in record["violations"].items():
-        lines += ["", f"{name} is required to keep D1 to D4, and violates {', '.join(broken)}"]
-    return lines
-
-
-def complain(problem: Exception, subject: str = "") -> None:
-    """Print a problem on standard error as one line that names the file or argument it is about."""
+def report(options: argparse.Namespace) -> int:
+    """Write the page."""
     from tqdm import tqdm
 
-    text = str(problem)
-    if isinstance(problem, OSError) and problem.strerror and problem.filename:
-        text = f"{problem.filename}: {problem.strerror}"
-    text = " ".join(text.split()) or type(problem).__name__
-    if subject not in text:
-        text = f"{subject}: {text}"
-    tqdm.write(f"usu: error: {text}", file=sys.stderr)  # above a progress bar, if there is one
+    from usu.explanation import Explanation
+    from usu.report import Entry, write
+
+    target = _page(options.out, options.explanations)
+    categories = _categories(options.classes)
+    entries = []
+    for path, name in zip(options.explanations, names_of(options.explanations), strict=True):
+        explanation = Explanation.load(path)
+        entries.append(
+            Entry(
+                explanation,
+                name=name,
+                category=_category(categories, explanation.target, options.classes),
+                model=options.model,
+                verdicts=not options.quick,
+            )
+        )
+    silent = len(entries) == 1 or not sys.stderr.isatty()
+    write(tqdm(entries, desc="explanations", unit="explanation", disable=silent), target)
+    print(f"{'written to':<16}{target}: {target.stat().st_size / 1e6:.2f} MB, {len(entries)} explanation(s)")
+    return 0
+
+
+def _page(out: str, explanations: Sequence[str]) -> Path:
+    """Return the file to write, if it is one that may be written, before time is spent on it."""
+    target = Path(out)
+    if target.is_dir():
+        raise ValueError(f"--out {out} is a folder: name the page, such as {target / 'report.html'}")
+    if not target.parent.is_dir():
+        raise ValueError(f"--out {out}: there is no folder {target.parent}")
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--out {out} must end in .html, as pages do")
+    if target.resolve() in [Path(path).resolve() for path in explanations]:
+        raise ValueError(f"--out {out} would replace an explanation by its page: name another file")
+    return target
+
+
+def names_of(paths: Sequence[str]) -> list[str]:
+    """Return a name for each file: its own, or its folder's where all files are called explanation.npz.
+
+    >>> names_of(["out/cat/explanation.npz", "dog.npz"])
+    ['cat', 'dog']
+    """
+    found = [Path(path) for path in paths]
+    return [
+        path.parent.name if path.stem == "explanation" and path.parent.name else path.stem for path in found
+    ]
+
+
+def _categories(path: str | None) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"--classes {path} must be text in UTF-8: {problem}") from problem
+
+
+def _category(categories: list[str] | None, target: int | str, path: str | None) -> str | None:
+    if categories is None or not isinstance(target, int):
+        return None
+    if not 0 <= target < len(categories):
+        raise ValueError(f"--classes {path} has {len(categories)} lines, but class {target} was explained")
+    return categories[target]

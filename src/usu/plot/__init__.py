@@ -5,7 +5,7 @@ stands in the record.
 """
 
 from usu.plot.distributions import distributions
-from usu.plot.errors import error_figure, error_limits, error_map
+from usu.plot.error_maps import error_figure, error_limits, error_map
 from usu.plot.figures import TITLES, comparison, overlay_figure, save_figure
 from usu.plot.panels import (
     cell_weights,
@@ -22,8 +22,8 @@ from usu.plot.panels import (
     scores,
     segment_borders,
 )
-from usu.plot.paper import figure5, figure6
 from usu.plot.scales import QUANTILE, colour_limits, full_limits
+from usu.plot.stages import figure5, figure6
 
 __all__ = [
     "QUANTILE",

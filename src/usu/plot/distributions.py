@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from usu.arrays import Array, as_numpy
+from usu.arrays.convert import Array, as_numpy
+from usu.metrics.statistics import Interval
 from usu.plot.scales import Pixels
-from usu.statistics import Interval
 
 _POINTS, _MEAN = "#0072B2", "#D55E00"  # blue and vermilion of Okabe and Ito: apart for all readers
 _SPREAD = 0.28  # half the height of a method's points, in rows

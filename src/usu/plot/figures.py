@@ -15,12 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 
-from usu.arrays import Array, as_numpy
-from usu.explanation import Explanation
-from usu.files import written_whole
-from usu.names import coarse_title, unit_of
+from usu.arrays.convert import Array, as_numpy
 from usu.plot.panels import coarse_cells, heat, overlay, photograph, score_map, segment_borders
 from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, top
+from usu.record import Record, coarse_title, unit_of
+from usu.runtime.files import written_whole
 
 TITLES = {
     "nearest": "Nearest neighbour",
@@ -36,9 +35,7 @@ _COLUMNS = 4
 _SMALL, _LARGE = 11, 12
 
 
-def overlay_figure(
-    explanation: Explanation, *, category: str | None = None, model: str | None = None
-) -> Figure:
+def overlay_figure(explanation: Record, *, category: str | None = None, model: str | None = None) -> Figure:
     """Return a figure of the photograph and of the map over it, with a colour bar.
 
     Args:
@@ -58,7 +55,7 @@ def overlay_figure(
 
 
 def comparison(
-    explanation: Explanation,
+    explanation: Record,
     maps: Mapping[str, Array],
     *,
     category: str | None = None,
@@ -108,9 +105,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
         figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight", pad_inches=0.06)
 
 
-def _panels(
-    explanation: Explanation, rows: int, columns: int, width: float
-) -> tuple[Figure, list[list[Axes]]]:
+def _panels(explanation: Record, rows: int, columns: int, width: float) -> tuple[Figure, list[list[Axes]]]:
     """Return a figure of panels with the picture's proportions, each `width` inches wide."""
     height = width * explanation.attribution.shape[0] / explanation.attribution.shape[1]
     size = columns * (width + 0.1) + 1.0, rows * (height + 0.4) + 0.4
@@ -118,7 +113,7 @@ def _panels(
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
-def _draw_stages(explanation: Explanation, panels: list[Axes], norm: Normalize) -> AxesImage:
+def _draw_stages(explanation: Record, panels: list[Axes], norm: Normalize) -> AxesImage:
     picture, cells, segments, scores = panels
     photograph(explanation, picture)
     coarse_cells(explanation, cells, norm=norm)
@@ -136,7 +131,7 @@ def _colour_bar(
     figure: Figure,
     norm: Normalize,
     panels: list[Axes],
-    explanation: Explanation,
+    explanation: Record,
     maps: Iterable[Array],
 ) -> None:
     """Draw the colour bar of `maps`: it says the unit and, where colours are clipped, how far values go."""
@@ -160,7 +155,7 @@ def _colour_bar(
     )
 
 
-def _headline(explanation: Explanation, category: str | None, model: str | None) -> str:
+def _headline(explanation: Record, category: str | None, model: str | None) -> str:
     kind = "class" if isinstance(explanation.target, int) else "target"
     name = f"{kind} {explanation.target}" if category is None else category
     if explanation.probability is not None:

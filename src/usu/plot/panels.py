@@ -11,8 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from usu.arrays import Array, as_numpy
-from usu.explanation import Explanation
+from usu.arrays.convert import Array, as_numpy
 from usu.plot.scales import (
     CHANGES,
     DEPTHS,
@@ -26,6 +25,7 @@ from usu.plot.scales import (
     full_limits,
     top,
 )
+from usu.record import Record
 
 
 def heat(values: Array, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
@@ -36,7 +36,7 @@ def heat(values: Array, axis: Axes, *, norm: Normalize | None = None) -> AxesIma
 
 
 def overlay(
-    explanation: Explanation,
+    explanation: Record,
     axis: Axes,
     attribution: Array | None = None,
     *,
@@ -63,7 +63,7 @@ def overlay(
     return ScalarMappable(norm, colours(norm))
 
 
-def photograph(explanation: Explanation, axis: Axes, *, grey: bool = False) -> AxesImage:
+def photograph(explanation: Record, axis: Axes, *, grey: bool = False) -> AxesImage:
     """Draw the picture that was explained, in colour or in dim grey as a ground for something else."""
     return picture(explanation.image, axis, grey=grey)
 
@@ -78,7 +78,7 @@ def picture(image: Array, axis: Axes, *, grey: bool = False) -> AxesImage:
     return axis.imshow(0.1 + 0.6 * luminance, cmap="gray", vmin=0, vmax=1)
 
 
-def coarse_cells(explanation: Explanation, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
+def coarse_cells(explanation: Record, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
     """Draw the coarse map cell by cell, as densities, with the borders of its cells."""
     regions = _cells(explanation)
     densities = as_numpy(explanation.coarse).ravel()
@@ -89,7 +89,7 @@ def coarse_cells(explanation: Explanation, axis: Axes, *, norm: Normalize | None
     return image
 
 
-def segment_borders(explanation: Explanation, axis: Axes, number: int | None = None) -> int:
+def segment_borders(explanation: Record, axis: Axes, number: int | None = None) -> int:
     """Draw the borders of a partition on the photograph; return its number of segments.
 
     Args:
@@ -107,7 +107,7 @@ def segment_borders(explanation: Explanation, axis: Axes, number: int | None = N
     return int(labels.max()) + 1
 
 
-def hierarchy(explanation: Explanation, axis: Axes) -> list[LineCollection]:
+def hierarchy(explanation: Record, axis: Axes) -> list[LineCollection]:
     """Draw the borders of all partitions over the dim photograph, wider and brighter the coarser they are.
 
     Returns:
@@ -126,7 +126,7 @@ def hierarchy(explanation: Explanation, axis: Axes) -> list[LineCollection]:
     return drawn
 
 
-def score_map(explanation: Explanation, axis: Axes) -> AxesImage:
+def score_map(explanation: Record, axis: Axes) -> AxesImage:
     """Draw the scores in [0, 1] that the mass was shared by."""
     return scores(explanation.score_map, axis)
 
@@ -137,9 +137,7 @@ def scores(values: Array, axis: Axes) -> AxesImage:
     return axis.imshow(as_numpy(values), cmap=SCORES, vmin=0, vmax=1)
 
 
-def raw_scores(
-    explanation: Explanation, axis: Axes, number: int, *, norm: Normalize | None = None
-) -> AxesImage:
+def raw_scores(explanation: Record, axis: Axes, number: int, *, norm: Normalize | None = None) -> AxesImage:
     """Draw the raw scores of a partition, in the unit of the output that was scored.
 
     Args:
@@ -155,7 +153,7 @@ def raw_scores(
     return changes(values[partition(explanation, number)], axis, norm=norm)
 
 
-def h_map(explanation: Explanation, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
+def h_map(explanation: Record, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
     """Draw the H-map: where the scores change (eq. 16)."""
     return changes(explanation.h_map, axis, norm=norm)
 
@@ -167,9 +165,7 @@ def changes(values: Array, axis: Axes, *, norm: Normalize | None = None) -> Axes
     return axis.imshow(as_numpy(values), cmap=CHANGES, norm=norm or Normalize(-limit, limit))
 
 
-def cell_weights(
-    explanation: Explanation, axis: Axes, cell: int, *, norm: Normalize | None = None
-) -> AxesImage:
+def cell_weights(explanation: Record, axis: Axes, cell: int, *, norm: Normalize | None = None) -> AxesImage:
     """Draw how one cell's mass is shared: Ã(x) over its mean in the cell, 1 for an even share.
 
     Args:
@@ -191,7 +187,7 @@ def cell_weights(
     return axis.imshow(weights, cmap=SEQUENTIAL, norm=norm or Normalize(0, float(np.nanmax(weights))))
 
 
-def mark_cell(explanation: Explanation, axis: Axes, cell: int) -> Rectangle:
+def mark_cell(explanation: Record, axis: Axes, cell: int) -> Rectangle:
     """Draw a frame around a cell.
 
     Raises:
@@ -205,7 +201,7 @@ def mark_cell(explanation: Explanation, axis: Axes, cell: int) -> Rectangle:
     return frame
 
 
-def partition(explanation: Explanation, number: int | None = None) -> Pixels:
+def partition(explanation: Record, number: int | None = None) -> Pixels:
     """Return a partition (H, W) of an explanation; the finest by default.
 
     Raises:
@@ -216,14 +212,14 @@ def partition(explanation: Explanation, number: int | None = None) -> Pixels:
     return as_numpy(explanation.partitions[_check(explanation, number)])
 
 
-def _check(explanation: Explanation, number: int) -> int:
+def _check(explanation: Record, number: int) -> int:
     count = len(explanation.partitions)
     if not 0 <= number < count:
         raise ValueError(f"number must be one of the {count} partitions, 0..{count - 1}, got {number}")
     return number
 
 
-def _inside(explanation: Explanation, cell: int) -> Pixels:
+def _inside(explanation: Record, cell: int) -> Pixels:
     inside: Pixels = _cells(explanation) == cell
     if not inside.any():
         count = int(_cells(explanation).max()) + 1
@@ -236,7 +232,7 @@ def _box(inside: Pixels) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _cells(explanation: Explanation) -> Pixels:
+def _cells(explanation: Record) -> Pixels:
     """Return the label map (H, W) of the cells that the coarse values belong to."""
     if explanation.neighbourhoods is not None:
         return as_numpy(explanation.neighbourhoods)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from usu.arrays import Array, as_numpy
+from usu.arrays.convert import Array, as_numpy
 
 try:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ try:
     from matplotlib.colors import Normalize
 except ImportError as missing:
     raise ImportError("figures need matplotlib: pip install 'usu-xai[plot]'") from missing
+
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from usu.arrays import as_numpy, as_tensor
-from usu.desiderata import check_desiderata
-from usu.explanation import Explanation
-from usu.names import cells_of, coarse_title, unit_of
-from usu.operators import neighbourhoods_of
-from usu.potentials import POTENTIALS
+from usu.arrays.convert import as_numpy, as_tensor
+from usu.desiderata.check import check_desiderata
+from usu.operators.potentials import POTENTIALS
+from usu.operators.redistribution import neighbourhoods_of
+from usu.operators.upsamplers import UPSAMPLERS
+from usu.record import Record, cells_of, coarse_title, unit_of
+from usu.report.call import call_of
+from usu.report.merging import rebuild, transitions, trees
 from usu.report.packing import pack, photograph
-from usu.report.refinements import rebuild, transitions, trees
-from usu.report.words import call_of, finite
-from usu.upsamplers import UPSAMPLERS
+from usu.runtime.files import finite
 
 _FOUR = ("D1", "D2", "D3", "D4")
 _EXACT = 1e-5  # scores are rounded to float32 once per depth
@@ -35,7 +35,7 @@ class Entry:
         verdicts: whether to measure D1 to D4 of each upsampler, some fifty calls each.
     """
 
-    explanation: Explanation
+    explanation: Record
     name: str = ""
     category: str | None = None
     model: str | None = None
@@ -79,7 +79,7 @@ class Entry:
         }
 
 
-def _cells(record: Explanation) -> dict[str, Any]:
+def _cells(record: Record) -> dict[str, Any]:
     """Return the coarse maps, each with its cells and the mass convention that they share."""
     labels = None if record.neighbourhoods is None else as_numpy(record.neighbourhoods)
     size = tuple(record.score_map.shape)
@@ -100,7 +100,7 @@ def _grid(values: Any) -> dict[str, Any]:
     return {"shape": list(array.shape), "values": pack(array.astype(np.float64))}
 
 
-def _scores(record: Explanation, scores: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _scores(record: Record, scores: np.ndarray[Any, Any]) -> dict[str, Any]:
     """Return the score map, the partitions behind it, and whether the page can merge these itself."""
     labels = [as_numpy(part) for part in record.partitions]
     levels = [as_numpy(part).astype(np.float64) for part in record.scores]
@@ -139,7 +139,7 @@ def _scores(record: Explanation, scores: np.ndarray[Any, Any]) -> dict[str, Any]
     }
 
 
-def _redistribution(record: Explanation) -> dict[str, Any]:
+def _redistribution(record: Record) -> dict[str, Any]:
     """Return what the operators are told; a potential that was a callable is not in a record."""
     setting = record.settings
     potential = setting.get("potential", "tensor")
@@ -156,7 +156,7 @@ def _redistribution(record: Explanation) -> dict[str, Any]:
     }
 
 
-def _verdicts(record: Explanation) -> dict[str, Any]:
+def _verdicts(record: Record) -> dict[str, Any]:
     """Measure D1 to D4 for each upsampler that is defined on the record's cells, at its own ε."""
     names = ("temperature", "importance_temperature", "potential", "negative")
     setting = {name: record.settings[name] for name in names if name in record.settings}
@@ -167,7 +167,7 @@ def _verdicts(record: Explanation) -> dict[str, Any]:
     return {name: _verdict(record, name, setting) for name in wanted}
 
 
-def _verdict(record: Explanation, name: str, setting: Mapping[str, Any]) -> dict[str, Any]:
+def _verdict(record: Record, name: str, setting: Mapping[str, Any]) -> dict[str, Any]:
     report = check_desiderata(
         name,
         as_numpy(record.coarse),

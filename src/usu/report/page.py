@@ -16,9 +16,8 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
-from usu.files import written_whole
 from usu.report.entry import Entry
-from usu.report.words import finite
+from usu.runtime.files import finite, written_whole
 
 # In this order they make one script.
 _SCRIPTS = (

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import usu
-from usu.controls import mean_map, scattered_segments, shuffled
-from usu.lattice import grid as cells_of
+from usu.operators.lattice import grid as cells_of
 from usu.reproduce.methods import Case
-from usu.segmentation import Hierarchy
-from usu.sources import find_source
+from usu.scoring.controls import mean_map, scattered_segments, shuffled
+from usu.segmentation.hierarchy import Hierarchy
+from usu.sources.registry import find_source
 from usu.worlds.gradients import attribution
 from usu.worlds.scene import Scene
 

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from usu.allocation import keep_freed_memory
-from usu.reproduce.choice import choose
 from usu.reproduce.evidence import Scoring
 from usu.reproduce.measured import Bench, Measured, measured
-from usu.reproduce.paper import CAPTIONS
+from usu.reproduce.published import CAPTIONS
 from usu.reproduce.rows import rows_of, write_rows
+from usu.reproduce.selection import choose
 from usu.reproduce.subjects import FULL, QUICK, SEED, Effort, Subject, reported_scenes
 from usu.reproduce.tables import TABLES, render
+from usu.runtime.memory import keep_freed_memory
 
 _LONGEST_FIRST = ("cnn", "vit", "mlp")
 

@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from usu import measures
-from usu.files import written_whole
+from usu.metrics import localisation as measures
 from usu.reproduce.evidence import GRIDS, Evidence, Scoring, gather, segmented
 from usu.reproduce.methods import METHODS, TEMPERATURE, Pixels
 from usu.reproduce.subjects import Effort, Subject
-from usu.segmentation import Hierarchy
+from usu.runtime.files import written_whole
+from usu.segmentation.hierarchy import Hierarchy
 from usu.worlds import cache
 from usu.worlds.drawings import Drawings
 

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from usu.controls import blurred
-from usu.upsamplers import find_upsampler
+from usu.operators.upsamplers import find_upsampler
+from usu.scoring.controls import blurred
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 

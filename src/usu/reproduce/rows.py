@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from usu.files import written_whole
+from usu.metrics.statistics import Correction, Interval, PairedTest, bootstrap_intervals, correct, paired_test
 from usu.reproduce.measured import Measured
-from usu.statistics import Correction, Interval, PairedTest, bootstrap_intervals, correct, paired_test
+from usu.runtime.files import written_whole
 
 REFERENCES = ("nearest", "bilinear")
 TESTED = ("iou_area", "concentration", "pointing")

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from usu.plot import colour_limits, heat, save_figure
+
 try:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -16,7 +18,6 @@ try:
 except ImportError as missing:
     raise ImportError("figures need matplotlib: pip install 'usu-xai[plot]'") from missing
 
-from usu.plot import colour_limits, heat, save_figure
 
 Values: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from usu.reproduce import paper
+from usu.reproduce import published
 from usu.reproduce.measured import Measured
 from usu.reproduce.methods import CONTROLS, LIMITS, METHODS, UPSAMPLED
 from usu.reproduce.rows import MEAN, Row
@@ -27,7 +27,7 @@ class Table:
 
     title: str
     subjects: tuple[Subject, ...]
-    paper: tuple[paper.PaperRow, ...]
+    paper: tuple[published.PaperRow, ...]
     sources: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]
 
@@ -37,14 +37,14 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         "table1": Table(
             "Table 1, controlled validation: shape classification, CNN",
             CNNS,
-            paper.TABLE1,
+            published.TABLE1,
             ("gradient",),
             {"": tuple(UPSAMPLED)},
         ),
         "table5": Table(
             "Table 5, full synthetic results: shape classification",
             SUBJECTS,
-            paper.TABLE5,
+            published.TABLE5,
             ("gradient", "gradcam"),
             {
                 "": tuple(UPSAMPLED),
@@ -115,7 +115,7 @@ def _block(table: Table, result: Measured, source: str, rows: Sequence[Row]) -> 
             yield _line(own[method], theirs.get(method))
 
 
-def _line(row: Row, theirs: paper.PaperRow | None) -> str:
+def _line(row: Row, theirs: published.PaperRow | None) -> str:
     area, conc = row.measures["iou_area"], row.measures["concentration"]
     best, half, pointing, band = (
         row.measures[name].mean for name in ("iou_best", "iou_half", "pointing", "band_error")

@@ -1,6 +1,6 @@
 """Search the penalties of eq. 22 for shapes: `python -m usu.worlds`; prints one line per network tried."""
 
-from usu.allocation import keep_freed_memory
+from usu.runtime.memory import keep_freed_memory
 from usu.worlds.networks import NETWORKS
 from usu.worlds.penalties import PENALTIES, find_penalty
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usu.lattice import grid as cells_of
-from usu.lattice import lattice_size
+from usu.operators.lattice import grid as cells_of
+from usu.operators.lattice import lattice_size
 from usu.worlds.patterns import patterns
 from usu.worlds.shapes import shapes
 

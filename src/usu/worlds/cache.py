@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from usu.files import written_whole
+from usu.runtime.files import written_whole
 
 Found = TypeVar("Found")
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from usu.arrays import Array, as_labels, check_choice
-from usu.lattice import grid as cells_of
-from usu.layers import frozen
-from usu.perturbation import check_evaluation_mode, check_inputs
+from usu.arrays.checks import check_choice
+from usu.arrays.convert import Array, as_labels
+from usu.models.contexts import frozen
+from usu.models.forward import check_evaluation_mode, check_inputs
+from usu.operators.lattice import grid as cells_of
 
 # From gradients and inputs, both (B, C, H, W), to the attribution of each input.
 KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usu.models import Classifier
+from usu.models.classifier import Classifier
 from usu.worlds.aggregation import aggregate
 from usu.worlds.photographs import Photograph, between_borders, covering, normalised, probabilities
 from usu.worlds.scene import Scene

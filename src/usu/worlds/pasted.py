@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from usu.models import Classifier
+from usu.models.classifier import Classifier
 from usu.worlds.photographs import Photograph, between_borders, covering, normalised, probabilities
 from usu.worlds.scene import Scene
 

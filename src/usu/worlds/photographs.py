@@ -10,7 +10,7 @@ import torchvision.transforms.functional as transforms
 from PIL import Image
 from torch import Tensor
 
-from usu.models import Classifier
+from usu.models.classifier import Classifier
 
 
 @dataclass(frozen=True, eq=False)

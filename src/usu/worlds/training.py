@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from usu.arrays import check_choice, check_number
-from usu.layers import frozen
-from usu.seeding import torch_seeded
+from usu.arrays.checks import check_choice, check_number
+from usu.models.contexts import frozen
+from usu.runtime.random import torch_seeded
 from usu.worlds.cache import cache_file, find, keep
 from usu.worlds.drawings import Drawings, Split, split
 from usu.worlds.gradients import differentiate, share_inside

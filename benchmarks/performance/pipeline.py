@@ -1,0 +1,97 @@
+"""How much of `usu.upsample`'s time is spent outside the model's own forward passes.
+
+    python -m benchmarks.performance.pipeline [--repeat 5] [--models efficientnet-lite0 resnet50]
+
+Random weights do: a forward pass costs the same. Each row is the median of `--repeat` calls at 224 × 224 with
+the mode's default settings; the share outside is of the same call, so that the machine's drift cancels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+
+import skimage.data
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import usu
+
+SIZE = 224
+TARGETS = {"efficientnet-lite0": 0.10, "resnet50": 0.05}
+
+
+def efficientnet_lite0() -> nn.Module:
+    """Return the network of the demo, with random weights."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    return EfficientNet.from_name("efficientnet-lite0")
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "efficientnet-lite0": efficientnet_lite0,
+    "resnet50": torchvision.models.resnet50,
+}
+
+
+class Stopwatch(nn.Module):
+    """A model that adds up the seconds spent in it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.seconds = 0.0
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Return the outputs, taking the time."""
+        start = time.perf_counter()
+        outputs = self.model(batch)
+        self.seconds += time.perf_counter() - start
+        return outputs
+
+
+MODES = ("usu", "complete")
+
+
+def measure(name: str, mode: str, repeat: int) -> tuple[int, float, float]:
+    """Return forward passes, seconds, and the share outside the model: medians over `repeat` calls."""
+    photograph = torch.from_numpy(skimage.data.chelsea()).permute(2, 0, 1)[None] / 255
+    picture = nn.functional.interpolate(photograph, (SIZE, SIZE), mode="area")[0]
+    inputs, coarse = (picture - 0.5) / 0.5, torch.rand(7, 7)
+    model = Stopwatch(MODELS[name]()).eval()
+    totals, shares, passes = [], [], 0
+    for call in range(repeat + 1):
+        model.seconds, start = 0.0, time.perf_counter()
+        passes = usu.upsample(coarse, inputs, model, target=0, mode=mode, images=picture).forward_passes
+        total = time.perf_counter() - start
+        if call:  # the first call imports the segmenters and warms the caches
+            totals.append(total)
+            shares.append(1 - model.seconds / total)
+    return passes, statistics.median(totals), statistics.median(shares)
+
+
+def main() -> None:
+    """Print the table."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("--repeat", type=int, default=5, help="counted calls per model (default: 5)")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {SIZE} × {SIZE}")
+    print()
+    print("| model | mode | forward passes | seconds | outside the model | target | met? |")
+    print("|---|---|---|---|---|---|---|")
+    for name, mode in itertools.product(arguments.models, MODES):
+        passes, seconds, share = measure(name, mode, arguments.repeat)
+        verdict = "yes" if share <= TARGETS[name] else "no"
+        figures = f"{passes} | {seconds:.2f} | {share:.1%} | ≤ {TARGETS[name]:.0%}"
+        print(f"| {name} | {mode} | {figures} | {verdict} |")
+
+
+if __name__ == "__main__":
+    main()

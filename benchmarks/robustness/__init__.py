@@ -1,0 +1,1 @@
+"""What holds under extreme, malformed and hostile input."""

@@ -1,0 +1,1 @@
+"""Studies behind the defaults and of worlds whose truth is known."""

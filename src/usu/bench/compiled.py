@@ -1,0 +1,83 @@
+"""A copy of a network that answers faster on the processor, where no gradients are wanted."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib.metadata import version
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+# OpenVINO tells its makers of each import and conversion, from processes of its own, unless this is missing.
+if "openvino" not in sys.modules:
+    sys.modules["openvino_telemetry"] = cast(Any, None)
+
+try:
+    import openvino
+except ImportError as missing:
+    raise ImportError("benchmarks need openvino: pip install 'usu-xai[bench]'") from missing
+
+
+_CLOSE = 1e-4  # of the largest output
+
+
+class Compiled(nn.Module):
+    """A copy of a model that OpenVINO compiled for this processor, in single precision.
+
+    Its probabilities are the model's to about 1e-6; how much faster it is stands in docs/performance.md.
+
+    Args:
+        model: in evaluation mode; left as it is.
+        example: (B, C, H, W) to trace it with; other batch sizes work.
+
+    Attributes:
+        versions: of the software that runs it.
+    """
+
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            # OpenVINO's own tracing refuses transformers, whose graphs differ between calls.
+            warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
+            # What tracing found is compared below.
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+            converted = openvino.convert_model(torch.jit.trace(model, example, check_trace=False))
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_CPU_PINNING": False,  # the workers of a run would all be pinned to the same core
+        }
+        self.versions = {"openvino": version("openvino")}
+        self._run = openvino.Core().compile_model(converted, "CPU", settings)
+        self.eval()
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Return the outputs (B, classes)."""
+        return torch.from_numpy(self._run(batch.contiguous().numpy())[0])
+
+
+def quickened(model: nn.Module, inputs: Tensor) -> nn.Module:
+    """Return a compiled copy, or the model itself where that would be no faster or not the same.
+
+    Args:
+        model: in evaluation mode.
+        inputs: (C, H, W), an image to compare the two by.
+    """
+    if inputs.is_cuda:
+        return model
+    both = torch.stack([inputs, inputs.flip(-1)])
+    try:
+        with torch.no_grad():
+            compiled = Compiled(model, both)
+            same = all(_agree(model, compiled, both[:count]) for count in (1, 2))
+    except Exception:  # converters raise all there is, of classes of their own too
+        return model
+    return compiled if same else model
+
+
+def _agree(model: nn.Module, compiled: nn.Module, batch: Tensor) -> bool:
+    expected = model(batch)
+    scale = float(expected.abs().max())
+    return torch.allclose(compiled(batch), expected, rtol=0, atol=_CLOSE * scale)

@@ -1,0 +1,1 @@
+"""Data sets of labelled images, each a reader of its published layout."""

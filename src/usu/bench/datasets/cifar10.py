@@ -1,0 +1,72 @@
+"""CIFAR-10's test images, from the pickled batches that torchvision reads and checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+from torchvision.datasets import CIFAR10
+
+from usu.bench.datasets.files import Item, digest
+
+
+@dataclass(frozen=True)
+class Cifar10:
+    """The 10,000 test images of 32 × 32 pixels, named "test/00000" on.
+
+    The pixels are read once per process and are no part of the record, which is cheap to send elsewhere.
+
+    Attributes:
+        root: the folder that holds `cifar-10-batches-py`.
+        items: the images.
+    """
+
+    root: Path
+    items: tuple[Item, ...]
+    name: str = "cifar10"
+    class_count: int | None = 10
+
+    def open(self, item: Item) -> Image.Image:
+        """Return the image, RGB, 32 × 32.
+
+        Raises:
+            ValueError: the files are gone or have changed.
+        """
+        picture: Image.Image = _test_split(self.root)[int(item.name.removeprefix("test/"))][0]
+        return picture
+
+    def truth(self, item: Item) -> Image.Image | None:
+        """Return None: where the object lies is not known."""
+        return None
+
+    def image_hash(self, item: Item) -> str:
+        """Return 16 hexadecimal digits of the SHA-256 of the pixels, row by row, RGB.
+
+        Raises:
+            ValueError: the files are gone or have changed.
+        """
+        return digest(self.open(item).tobytes())
+
+
+def read_cifar10(folder: Path) -> Cifar10:
+    """Read the test split of the folder that the published archive was unpacked in, or of what it holds.
+
+    Raises:
+        ValueError: files are missing or differ from the published ones.
+    """
+    root = folder.parent if folder.name == CIFAR10.base_folder else folder
+    labels = _test_split(root).targets
+    return Cifar10(root, tuple(Item(f"test/{index:05}", label) for index, label in enumerate(labels)))
+
+
+@lru_cache(maxsize=1)
+def _test_split(root: Path) -> CIFAR10:
+    try:
+        return CIFAR10(root, train=False, download=False)
+    except RuntimeError as problem:
+        raise ValueError(
+            f"{root / CIFAR10.base_folder} is not there, or not whole: nothing is downloaded here, so fetch "
+            f"{CIFAR10.url} once and unpack it in {root}"
+        ) from problem

@@ -1,0 +1,107 @@
+"""Images of a data set as files in a folder, found in one order on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from torchvision.datasets.folder import is_image_file
+
+from usu.models.images import read_image
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a data set.
+
+    Attributes:
+        name: unique in the data set, a path with slashes.
+        label: index in the outputs of a model that was trained on the data set; None where it is not known.
+    """
+
+    name: str
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """A data set whose images are files, named by their paths below `root`.
+
+    Attributes:
+        name: of the data set.
+        root: the folder that the items' names start from.
+        items: the images.
+        class_count: how many classes the labels are drawn from; None where that is not known.
+    """
+
+    name: str
+    root: Path
+    items: tuple[Item, ...]
+    class_count: int | None
+
+    def open(self, item: Item) -> Image.Image:
+        """Return the image, upright RGB.
+
+        Raises:
+            ValueError: it is damaged or no image; the file is named.
+            OSError: the file is gone or cannot be opened.
+        """
+        return read_image(self.root / item.name)
+
+    def truth(self, item: Item) -> Image.Image | None:
+        """Return None: where the object lies is not known."""
+        return None
+
+    def image_hash(self, item: Item) -> str:
+        """Return 16 hexadecimal digits of the SHA-256 of the file.
+
+        Raises:
+            OSError: the file is gone or cannot be opened.
+        """
+        return digest((self.root / item.name).read_bytes())
+
+
+def digest(content: bytes) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256.
+
+    >>> digest(b"")
+    'e3b0c44298fc1c14'
+    """
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def image_names(folder: Path) -> list[str]:
+    """Return the images of a folder and the folders in it, as sorted paths with slashes.
+
+    What counts is the ending of the name, as in torchvision. Names that begin with a dot are passed over:
+    they are the traces of notebooks and of macOS archives.
+
+    Raises:
+        ValueError: a name is not text that a table could hold.
+        OSError: a folder cannot be read.
+    """
+    names = []
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found = [name for name in files if is_image_file(name) and not name.startswith(".")]
+        names += [Path(parent, name).relative_to(folder).as_posix() for name in found]
+    for name in names:
+        if not _is_text(name):
+            raise ValueError(f"{folder} holds the image {name!a}, whose name is not valid text: rename it")
+    return sorted(names)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse(problem: OSError) -> None:
+    """Raise what `os.walk` would pass over in silence."""
+    raise problem

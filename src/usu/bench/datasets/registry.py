@@ -1,0 +1,96 @@
+"""Data sets by name, and which of their images a run takes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from usu.arrays.checks import suggestion
+from usu.bench.datasets.cifar10 import read_cifar10
+from usu.bench.datasets.cub200 import read_cub200
+from usu.bench.datasets.files import Item as Item
+from usu.bench.datasets.folder import read_folder
+from usu.bench.datasets.imagenet import read_imagenet
+
+
+class Dataset(Protocol):
+    """Images with labels; can be pickled, and needs its folder at the same path wherever it is used."""
+
+    @property
+    def name(self) -> str:
+        """The name in `DATASETS`."""
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The images, in an order that is the same on every machine."""
+
+    @property
+    def class_count(self) -> int | None:
+        """How many classes the labels are drawn from; None where that is not known."""
+
+    def open(self, item: Item) -> Image.Image:
+        """Return the image, RGB; a ValueError or OSError names a file that cannot be read."""
+
+    def truth(self, item: Item) -> Image.Image | None:
+        """Return where the object is, mode "L", from 0 to 255, of the image's size; None if not known."""
+
+    def image_hash(self, item: Item) -> str:
+        """Return 16 hexadecimal digits that change with the image."""
+
+
+DATASETS: Mapping[str, Callable[[Path], Dataset]] = {
+    "imagenet": read_imagenet,
+    "cifar10": read_cifar10,
+    "cub200": read_cub200,
+    "folder": read_folder,
+}
+
+
+def find_dataset(name: str, folder: str | os.PathLike[str]) -> Dataset:
+    """Read what a data set holds; images are read later, one by one.
+
+    Args:
+        name: one of `DATASETS`.
+        folder: where it lies, in the layout that it is published in.
+
+    Raises:
+        ValueError: an unknown name, a folder that does not exist or does not hold this data set, bad labels.
+        OSError: the folder cannot be read.
+    """
+    if name not in DATASETS:
+        raise ValueError(
+            f"there is no data set {name!r}{suggestion(name, DATASETS) or ': ' + ', '.join(DATASETS)}"
+        )
+    place = Path(folder).absolute()
+    if not place.is_dir():
+        raise ValueError(f"the folder of {name}, {place}, does not exist or is no folder")
+    return DATASETS[name](place)
+
+
+def chosen(dataset: Dataset, count: int | None = None, seed: int = 0) -> list[Item]:
+    """Return `count` images in an order drawn by `seed`; more of them begin with the same ones.
+
+    An image's place depends on its name and the seed alone, on no generator and on no other image.
+
+    Args:
+        dataset: what to choose from.
+        count: how many; None takes all.
+        seed: of the order.
+
+    Raises:
+        ValueError: `count` is below 1, or there are fewer images.
+    """
+    total = len(dataset.items)
+    if count is not None and not 1 <= count <= total:
+        raise ValueError(f"images must be from 1 to {total}, as many as {dataset.name} has here, got {count}")
+    shuffled = sorted(dataset.items, key=lambda item: _lot(item.name, seed))
+    return shuffled[:count]
+
+
+def _lot(name: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}/{name}".encode()).digest()

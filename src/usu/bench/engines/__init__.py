@@ -1,0 +1,1 @@
+"""Where a benchmark's jobs run: in this process, in several, or on a cluster. Engines know no model."""

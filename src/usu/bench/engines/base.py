@@ -1,0 +1,88 @@
+"""Jobs, workers and outcomes, and what an engine is."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+import torch
+
+Job = TypeVar("Job")
+Given = TypeVar("Given", contravariant=True)
+
+IN_FLIGHT = 2  # jobs per worker: one at work and the next at hand
+PATIENCE = 3  # times that something may end a process before it is given up
+
+
+class Worker(Protocol[Given]):
+    """Whoever does jobs of one kind."""
+
+    def work(self, job: Given) -> list[dict[str, Any]]:
+        """Return the rows that a job gives."""
+        ...
+
+
+MakeWorker: TypeAlias = Callable[[], Worker[Job]]
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Job]):
+    """What came of a job.
+
+    Attributes:
+        job: as it was given.
+        rows: that it gave, none if there was a problem.
+        problem: why it gave none, None if it did.
+        seconds: of wall-clock time that it took.
+    """
+
+    job: Job
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    problem: str | None = None
+    seconds: float = 0.0
+
+
+# To be closed by who takes them: an engine ends its processes with them.
+Outcomes: TypeAlias = Generator[Outcome[Job], None, None]
+
+
+class Engine(Protocol):
+    """A way to run many jobs."""
+
+    def run(self, make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Outcomes[Job]:
+        """Give one outcome per job, in the order in which they end.
+
+        An exception in a job is that job's problem, and the others go on; one in `make_worker` ends the run.
+
+        Args:
+            make_worker: called once in each process that works.
+            jobs: those that need the same preparation together.
+        """
+        ...
+
+
+def attempt(worker: Worker[Job], job: Job) -> Outcome[Job]:
+    """Do one job; an exception becomes the job's problem."""
+    start = time.perf_counter()
+    try:
+        rows = worker.work(job)
+    except Exception as error:
+        return Outcome(job, problem=described(error), seconds=time.perf_counter() - start)
+    return Outcome(job, rows, seconds=time.perf_counter() - start)
+
+
+def described(error: BaseException) -> str:
+    """Return an exception as one line: what it was and where it was raised."""
+    what = " ".join("".join(traceback.format_exception_only(error)).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{what} ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else what
+
+
+def use_threads(threads: int) -> None:
+    """Let this process compute with that many threads."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for libraries that are loaded later
+    torch.set_num_threads(threads)

@@ -1,0 +1,163 @@
+"""The engine of one machine: this process, or several."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from usu.arrays.checks import check_count
+from usu.bench.engines.base import (
+    IN_FLIGHT,
+    PATIENCE,
+    Job,
+    MakeWorker,
+    Outcome,
+    Outcomes,
+    attempt,
+    described,
+    use_threads,
+)
+from usu.runtime.memory import keep_freed_memory
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """Runs jobs on this machine.
+
+    Attributes:
+        workers: processes; 1 works in this one.
+    """
+
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        check_count(self.workers, "workers", 1)
+
+    def run(self, make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Outcomes[Job]:
+        """Give one outcome per job; see `Engine.run`. Several workers need what is given to be picklable.
+
+        Of a process that dies only the jobs it may have died of are lost; each is tried once more, by itself.
+        """
+        if self.workers == 1:
+            yield from _here(make_worker, jobs)
+            return
+        queue, lost, barren = deque(jobs), list[Job](), 0
+        while queue:
+            waiting = len(queue)
+            died = yield from _until_one_dies(make_worker, queue, self.workers, IN_FLIGHT * self.workers)
+            lost += died
+            barren = barren + 1 if len(died) == waiting - len(queue) else 0
+            if barren == PATIENCE:
+                raise ChildProcessError(
+                    f"processes died {PATIENCE} times before any job was done: is there memory for "
+                    f"{self.workers} workers? Try fewer"
+                )
+        suspects = deque(lost)
+        while suspects:
+            for job in (yield from _until_one_dies(make_worker, suspects, 1, 1)):
+                yield Outcome(job, problem="the process that ran it died twice, at last with no other job")
+
+
+def _here(make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Iterator[Outcome[Job]]:
+    worker = None
+    for job in jobs:
+        worker = make_worker() if worker is None else worker
+        yield attempt(worker, job)
+
+
+def _until_one_dies(
+    make_worker: MakeWorker[Job], queue: deque[Job], workers: int, in_flight: int
+) -> Generator[Outcome[Job], None, list[Job]]:
+    """Run jobs off the queue until it is empty or a process dies; return those in flight at that moment.
+
+    The first job of a call always gets to fly: so each call has an outcome or a job that is lost.
+    """
+    flying: dict[Future[Outcome[Job] | _Unready], Job] = {}
+    lost: list[Job] = []
+    with _processes(make_worker, workers) as pool:
+        while (queue and not lost) or flying:
+            while queue and not lost and len(flying) < in_flight:
+                try:
+                    flying[pool.submit(_work, queue[0])] = queue[0]
+                except BrokenProcessPool:
+                    break  # before anybody noticed; the jobs in flight will tell
+                queue.popleft()
+            if not flying:
+                return lost  # the process died while it had no job
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                job, error = flying.pop(future), future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    lost.append(job)
+                else:
+                    yield _outcome(job, future)
+    return lost
+
+
+def _outcome(job: Job, future: Future[Outcome[Job] | _Unready]) -> Outcome[Job]:
+    error = future.exception()
+    if error is not None:  # what the job gave could not be sent from one process to the other
+        return Outcome(job, problem=described(error))
+    result = future.result()
+    if isinstance(result, _Unready):
+        raise result.error
+    return result
+
+
+@contextmanager
+def _processes(make_worker: MakeWorker[Job], workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Give processes with a worker each, which end with the block or with this process, however it ends."""
+    context = multiprocessing.get_context("spawn")
+    ear, mouth = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(make_worker, workers, ear))
+    try:
+        yield pool
+        pool.shutdown()
+    finally:
+        mouth.close()
+        pool.shutdown(cancel_futures=True)
+        ear.close()
+
+
+@dataclass(frozen=True)
+class _Unready:
+    """Why a process has no worker."""
+
+    error: Exception
+
+
+_mine: Any = None  # the worker of this process
+
+
+def _begin(make_worker: MakeWorker[Any], workers: int, ear: Connection) -> None:
+    global _mine
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes; the first one ends the others
+    threading.Thread(target=_end_with, args=(ear,), daemon=True).start()
+    keep_freed_memory()
+    use_threads(max(1, (os.cpu_count() or 1) // workers))
+    try:
+        _mine = make_worker()
+    except Exception as error:
+        _mine = _Unready(error)
+
+
+def _end_with(ear: Connection) -> None:
+    # Nothing is ever sent: the pipe closes when the process that gave the jobs wants no more, or is gone.
+    with suppress(EOFError, OSError):
+        ear.recv()
+    os._exit(1)
+
+
+def _work(job: Job) -> Outcome[Job] | _Unready:
+    return _mine if isinstance(_mine, _Unready) else attempt(_mine, job)

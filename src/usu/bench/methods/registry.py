@@ -1,0 +1,237 @@
+"""What makes pixel maps in a benchmark: upsamplers of a coarse map, controls, and other people's methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import usu
+from usu.bench.methods import peers
+from usu.bench.methods.image import Cost, Subject
+from usu.explanation import Explanation
+from usu.operators.coarse import cell_masses, mass_error
+from usu.operators.upsamplers import upsample_all
+from usu.pipeline import settings_of
+from usu.scoring.controls import blurred, scattered_segments, shuffled
+from usu.segmentation.hierarchy import Hierarchy
+from usu.settings import Settings
+from usu.sources.coarse_map import CoarseMap
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMap:
+    """A pixel map and what it took.
+
+    Attributes:
+        values: (H, W) float64, on the device of the inputs; not all finite where the method or source failed.
+        cost: the source's and the scores' passes and seconds among it.
+        d1_error: mean over cells of |Σ Ã - M_k|; NaN where there is no one coarse map to compare with.
+        d1_relative: the same over the mean of |M_k|.
+    """
+
+    values: Tensor
+    cost: Cost
+    d1_error: float
+    d1_relative: float
+
+    @property
+    def finite(self) -> bool:
+        """Return whether there is a number for every pixel, so that the map can be judged."""
+        return bool(self.values.isfinite().all())
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to make a pixel map.
+
+    Attributes:
+        make: from a subject and a source to (H, W), or to an `Explanation`, whose cells are then its own.
+        needs: what it shares with others, of "coarse" and "scoring".
+        settings: what it is made with, beside the run's.
+        configured: whether it scores or shares by the run's settings.
+    """
+
+    make: Callable[[Subject, str], Any]
+    needs: tuple[str, ...] = ("coarse",)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    configured: bool = False
+
+    @property
+    def sourced(self) -> bool:
+        """Return whether the map depends on a coarse map."""
+        return "coarse" in self.needs
+
+    def draw(self, subject: Subject, source: str) -> PixelMap:
+        """Make the map of one subject: one without a finite value of a coarse map that is not finite.
+
+        Raises:
+            ValueError: what was made is not one number per pixel.
+        """
+        coarse = subject.coarse(source) if self.sourced else None
+        shared: list[Any] = [("coarse", source)] if self.sourced else []
+        if coarse is not None and not _is_finite(coarse):  # no operator takes it
+            empty = subject.inputs.new_full(subject.size, math.nan, dtype=torch.float64)
+            return PixelMap(empty, subject.cost_of(*shared), math.nan, math.nan)
+        if "scoring" in self.needs:
+            subject.scoring()
+            shared.append("scoring")
+        found = subject.measured(lambda: self.make(subject, source))
+        cost = found.cost + subject.cost_of(*shared)
+        record = found.made
+        pixels = record.attribution if isinstance(record, Explanation) else record
+        values = torch.as_tensor(pixels).detach().to(subject.inputs.device, torch.float64)
+        if tuple(values.shape) != subject.size:
+            raise ValueError(f"the map has shape {tuple(values.shape)}, not {subject.size}")
+        if isinstance(record, Explanation):
+            given = cell_masses(
+                record.coarse, record.further, subject.size, record.neighbourhoods, record.mass
+            )
+        elif coarse is not None:
+            given = cell_masses(
+                coarse.values[0], coarse.further_of(0), subject.size, coarse.neighbourhoods_of(0), coarse.mass
+            )
+        else:
+            return PixelMap(values, cost, math.nan, math.nan)
+        error, scale = mass_error(values, *given)
+        return PixelMap(values, cost, error, error / scale if scale else math.nan)
+
+
+def _is_finite(coarse: CoarseMap) -> bool:
+    maps = (coarse.values[0], *coarse.further_of(0))
+    return all(bool(torch.as_tensor(cells).isfinite().all()) for cells in maps)
+
+
+def _upsampled(subject: Subject, source: str, method: str, scores: str = "model") -> Any:
+    coarse = subject.coarse(source)
+    settings = Settings.of(**subject.settings)
+    return upsample_all(
+        method,
+        torch.as_tensor(coarse.values[0]),
+        tuple(map(torch.as_tensor, coarse.further_of(0))),
+        _SCORES[scores](subject),
+        coarse.neighbourhoods_of(0),
+        mass=coarse.mass,
+        **settings.redistribution,
+    )
+
+
+def _model_scores(subject: Subject) -> Tensor:
+    return torch.as_tensor(subject.scoring().score_map)
+
+
+def _shuffled_scores(subject: Subject) -> Tensor:
+    return shuffled(subject.scoring(), np.random.default_rng(subject.seed))
+
+
+def _scores_of_random_segments(subject: Subject) -> Tensor:
+    """Return the model's scores of segments that know nothing of the image, as many as the pipeline's."""
+    record = subject.scoring()
+    random = np.random.default_rng(subject.seed)
+    hierarchies = [
+        Hierarchy((scattered_segments(subject.size, int(torch.as_tensor(labels).max()) + 1, random),))
+        for labels in record.partitions
+    ]
+    found: Explanation = usu.upsample(
+        subject.inputs.new_zeros(1, 1),
+        subject.inputs,
+        subject.model,
+        subject.target,
+        images=subject.picture,
+        **{**subject.settings, "segmentation": hierarchies},
+    )
+    return torch.as_tensor(found.score_map)
+
+
+_SCORES: Mapping[str, Callable[[Subject], Tensor]] = {
+    "model": _model_scores,
+    "shuffled": _shuffled_scores,
+    "random segments": _scores_of_random_segments,
+}
+
+
+def _complete(subject: Subject, source: str) -> Explanation:
+    found: Explanation = usu.explain(
+        subject.model,
+        subject.inputs,
+        subject.target,
+        mode="complete",
+        images=subject.picture,
+    )
+    return found
+
+
+def _blurred(subject: Subject, source: str) -> Tensor:
+    pixels = peers.interpolation(subject, source, "nearest")
+    return blurred(pixels.double(), torch.as_tensor(subject.coarse(source).values[0]).shape)
+
+
+def _at_our_price(times: int, make: Callable[[Subject, int], Tensor]) -> Callable[[Subject, str], Tensor]:
+    """Return a method that spends a multiple of what the pipeline's scores and one coarse map take."""
+
+    def draw(subject: Subject, source: str) -> Tensor:
+        return make(subject, times * (subject.scoring().forward_passes + 1))
+
+    return draw
+
+
+def _interpolated(mode: str) -> Contestant:
+    return Contestant(partial(peers.interpolation, mode=mode))
+
+
+def _ours(method: str, scores: str = "model") -> Contestant:
+    return Contestant(
+        partial(_upsampled, method=method, scores=scores), ("coarse", "scoring"), configured=True
+    )
+
+
+UPSAMPLERS: Mapping[str, Contestant] = MappingProxyType(
+    {
+        "nearest": _interpolated("nearest"),
+        "bilinear": _interpolated("bilinear"),
+        "bicubic": _interpolated("bicubic"),
+        "lanczos": _interpolated("lanczos"),
+        "usu": _ours("usu"),
+        "iwmr": _ours("iwmr"),
+        "hybrid": _ours("hybrid"),
+        "complete": Contestant(_complete, (), settings_of("complete", {}).plain()),
+    }
+)
+
+CONTROLS: Mapping[str, Contestant] = MappingProxyType(
+    {
+        "zero": Contestant(lambda subject, _: torch.zeros(subject.size), ()),
+        "constant": Contestant(lambda subject, _: torch.ones(subject.size), ()),
+        "scores": Contestant(lambda subject, _: _model_scores(subject), ("scoring",), configured=True),
+        "shuffled-scores": _ours("usu", "shuffled"),
+        "random-segments": Contestant(
+            partial(_upsampled, method="usu", scores="random segments"), configured=True
+        ),
+        "blurred-nearest": Contestant(_blurred),
+    }
+)
+
+PEERS: Mapping[str, Contestant] = MappingProxyType(
+    {
+        "guided": Contestant(
+            peers.guided_filter,
+            settings={"radius": peers.GUIDED_RADIUS, "eps": peers.GUIDED_EPS},
+        ),
+        "rise": Contestant(_at_our_price(1, peers.rise), ()),
+        "rise-10x": Contestant(_at_our_price(10, peers.rise), ()),
+        "occlusion": Contestant(_at_our_price(1, peers.occlusion), ()),
+        "occlusion-10x": Contestant(_at_our_price(10, peers.occlusion), ()),
+        "shap-partition": Contestant(_at_our_price(1, peers.shap_partition), ()),
+        "xrai": Contestant(lambda subject, _: peers.xrai(subject), ()),
+        "refinecam": Contestant(lambda subject, _: peers.refinecam(subject), ()),
+    }
+)
+
+CONTESTANTS: Mapping[str, Contestant] = MappingProxyType({**UPSAMPLERS, **CONTROLS, **PEERS})

@@ -1,0 +1,330 @@
+"""A folder of results: rows in Parquet parts, under one protocol, written by one run at a time.
+
+Every part is written whole, and a row is known by its cell; so a run may be killed at any moment and the next
+one goes on from the rows that are there.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from usu.bench.results.schema import SCHEMA, Cell, cell_of
+from usu.runtime.files import written_whole
+
+Row: TypeAlias = dict[str, Any]
+
+PROTOCOL = "protocol.json"
+WEIGHTS = "weights"  # of the protocol, where it has it: the hash of each model's weights
+PARTS = "parts"
+LOCK = ".lock"
+SMALL = (
+    4 * 2**20
+)  # bytes; larger parts are left as they are, or long runs would write all rows anew many times
+MANY = 256  # small parts that are merged during a run: each costs a reader about a millisecond
+
+# Rows of one cell that differ are told apart by the other columns, not by the file they happen to lie in.
+_ORDER = [*Cell._fields, *(name for name in SCHEMA.names if name not in Cell._fields)]
+
+
+class Results:
+    """The results folder of a run, from `Results.open`; no other run can write to it meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._done = _cells(_read(folder, list(Cell._fields)))
+        self._small = len(_small_parts(folder))
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, folder: str | Path, protocol: Mapping[str, Any], *, create: bool = True
+    ) -> Iterator[Results]:
+        """Open a results folder for a run and keep others from writing to it until the end of the block.
+
+        Args:
+            folder: to write to.
+            protocol: how rows are measured, plain values that JSON can hold. A folder keeps the protocol it
+                was begun with; only the mappings in it, such as the settings of each metric by name, may get
+                further entries or be without some. "weights", a mapping from models to hashes, is compared
+                with the rows besides: they had them before protocols did.
+            create: begin a new folder where there is none.
+
+        Raises:
+            FileNotFoundError: there are no results in `folder`, and `create` is False.
+            BlockingIOError: another run is writing to it.
+            ValueError: it holds results of another protocol or mixed weights, or a file of it is damaged.
+        """
+        folder = Path(folder)
+        if not create:
+            read_protocol(folder)
+        (folder / PARTS).mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            for left in (*folder.glob(".*.partial"), *(folder / PARTS).glob(".*.partial")):
+                left.unlink()  # by a run that was killed while it wrote
+            _agree(folder, _plain(protocol))
+            yield cls(folder)
+
+    @property
+    def done(self) -> AbstractSet[Cell]:
+        """The measurements that are in the folder."""
+        return self._done
+
+    def image_hashes(self) -> dict[str, set[str]]:
+        """Return the hashes that each image has in the rows: one, unless different images were mixed."""
+        return _grouped(self.folder, "image", "image_hash")
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Write rows as one part: all of them or, if the process is killed, none.
+
+        Rows of measurements that are done already are left out: the first one stays.
+
+        Raises:
+            ValueError: a row that lacks a column or a value, or has a column that `SCHEMA` has not.
+        """
+        new = {cell_of(_checked(row)): row for row in reversed(rows)}  # the first of a cell is kept
+        new = {cell: row for cell, row in new.items() if cell not in self._done}
+        if not new:
+            return
+        self._write(pa.Table.from_pylist(list(new.values()), schema=SCHEMA))
+        self._done |= new.keys()
+        self._small += 1
+        if self._small >= MANY:
+            self.compact()
+
+    def compact(self) -> None:
+        """Merge the small parts into one.
+
+        The merged part is there before the first of the others goes. A kill between leaves rows that are in
+        two parts, and reading takes them once.
+        """
+        parts = _small_parts(self.folder)
+        if len(parts) > 1:
+            self._write(_unique(pa.concat_tables([_read_part(part, None) for part in parts])))
+            for part in parts:
+                part.unlink()
+        self._small = min(len(parts), 1)
+
+    def _write(self, table: pa.Table) -> None:
+        # No two runs ever write parts of one name, so that folders can be merged by copying parts.
+        with written_whole(self.folder / PARTS / f"{uuid.uuid4().hex}.parquet") as file:
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+
+
+def read_rows(folder: str | Path) -> pa.Table:
+    """Return all rows of a results folder by `SCHEMA`, one per cell, sorted by cell.
+
+    A run may be writing to it meanwhile: its parts are there whole or not at all.
+
+    Raises:
+        FileNotFoundError: there are no results in `folder`.
+        ValueError: a part is damaged.
+    """
+    read_protocol(folder)
+    return _unique(_read(Path(folder), None))
+
+
+def read_protocol(folder: str | Path) -> dict[str, Any]:
+    """Return how the rows of a results folder are measured.
+
+    Raises:
+        FileNotFoundError: there are no results in `folder`.
+        ValueError: the protocol is damaged.
+    """
+    path = Path(folder) / PROTOCOL
+    try:
+        protocol = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{folder} holds no results: it has no {PROTOCOL}; give the folder of a run"
+        ) from None
+    except ValueError as problem:  # no JSON, no UTF-8
+        raise ValueError(
+            f"{path} is damaged ({problem}): restore it from a copy, or begin a new folder"
+        ) from None
+    if not isinstance(protocol, dict):
+        raise ValueError(f"{path} is damaged (no mapping): restore it from a copy, or begin a new folder")
+    return protocol
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    # The system frees this lock when its process ends, however it ends.
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(
+            f"another run is writing to {folder}: wait until it ends, or give this one another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _plain(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the protocol as it is when read again."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(protocol), allow_nan=False))
+    except (TypeError, ValueError) as problem:
+        raise ValueError(f"protocol must hold plain values that JSON can hold: {problem}") from None
+    return plain
+
+
+def _agree(folder: Path, protocol: dict[str, Any]) -> None:
+    """Keep the protocol in the folder, or refuse one that measures otherwise."""
+    try:
+        written = kept = read_protocol(folder)
+    except FileNotFoundError:
+        if _parts(folder):
+            raise ValueError(
+                f"{folder} has rows but no {PROTOCOL}: restore it from a copy, or begin a new folder"
+            ) from None
+        written = kept = {}
+    else:
+        if WEIGHTS in protocol:
+            kept = {**written, WEIGHTS: {**written.get(WEIGHTS, {}), **_weights(folder)}}
+        for difference in _differences(kept, protocol):
+            raise ValueError(
+                f"{folder} was begun with another protocol: {difference}; "
+                "run with the same settings, or begin a new folder"
+            )
+    whole = {name: _with(kept.get(name), value) for name, value in protocol.items()}
+    if whole != written:
+        with written_whole(folder / PROTOCOL) as file:
+            file.write(json.dumps(whole, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def _weights(folder: Path) -> dict[str, str]:
+    """Return the hash of each model's weights by the rows."""
+    found = {}
+    for model, hashes in _grouped(folder, "model", "weights_hash").items():
+        if len(hashes) > 1:
+            raise ValueError(
+                f"{folder} mixes weights of {model}, by their hashes {', '.join(sorted(hashes))}: "
+                "begin a new folder"
+            )
+        (found[model],) = hashes
+    return found
+
+
+def _grouped(folder: Path, name: str, value: str) -> dict[str, set[str]]:
+    """Return the values that the rows have in one column, by those in another."""
+    found: dict[str, set[str]] = {}
+    for pair in _read(folder, [name, value]).group_by([name, value]).aggregate([]).to_pylist():
+        found.setdefault(pair[name], set()).add(pair[value])
+    return found
+
+
+def _with(kept: Any, given: Any) -> Any:
+    return {**kept, **given} if isinstance(kept, dict) and isinstance(given, dict) else given
+
+
+def _differences(kept: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
+    """Say where protocols differ; an entry that only one of two mappings has is no difference."""
+    was, now = dict(_leaves(_shared(kept, given))), dict(_leaves(_shared(given, kept)))
+    for path in sorted(was.keys() | now.keys()):
+        before, after = was.get(path, "absent"), now.get(path, "absent")
+        if before != after:
+            yield f"{path} was {before}, is {after}"
+
+
+def _shared(protocol: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return a protocol whose mappings have only the entries that the other's have too."""
+    shared = {}
+    for name, value in protocol.items():
+        if isinstance(value, dict) and isinstance(other.get(name), dict):
+            value = {entry: value[entry] for entry in value if entry in other[name]}
+        shared[name] = value
+    return shared
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Give the path and the JSON text of every value that is no mapping of others."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{path}.{name}" if path else name)
+    else:
+        yield path, json.dumps(value)
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Return the parts of a folder by name.
+
+    A listing that a merge runs into may lack both the old parts and the new one: two that agree are right.
+    """
+    before, parts = None, sorted((folder / PARTS).glob("[!.]*.parquet"))
+    while parts != before:
+        before, parts = parts, sorted((folder / PARTS).glob("[!.]*.parquet"))
+    return parts
+
+
+def _small_parts(folder: Path) -> list[Path]:
+    return [part for part in _parts(folder) if part.stat().st_size < SMALL]
+
+
+def _read(folder: Path, columns: list[str] | None) -> pa.Table:
+    """Return the rows of all parts; a row may be there twice."""
+    while True:
+        try:
+            tables = [_read_part(part, columns) for part in _parts(folder)]
+        except FileNotFoundError:
+            continue  # merged into another part since it was listed
+        empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
+        return pa.concat_tables([empty, *tables])
+
+
+def _read_part(part: Path, columns: list[str] | None) -> pa.Table:
+    try:
+        with pq.ParquetFile(part, page_checksum_verification=True) as file:
+            if not file.schema_arrow.equals(SCHEMA):
+                raise ValueError("its columns are not those of this version")
+            return file.read(columns)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as problem:
+        reason = str(problem).splitlines()[0]
+        raise ValueError(
+            f"{part} is damaged ({reason}): delete it and run again, which measures its rows anew"
+        ) from problem
+
+
+def _unique(table: pa.Table) -> pa.Table:
+    """Return rows sorted by cell, one of each cell."""
+    table = table.sort_by([(name, "ascending") for name in _ORDER])
+    if len(table) < 2:
+        return table
+    steps = (pc.not_equal(table[name][1:], table[name][:-1]) for name in Cell._fields)
+    new = functools.reduce(pc.or_, steps)
+    return table.filter(pa.chunked_array([pa.array([True]), *new.chunks]))
+
+
+def _cells(table: pa.Table) -> set[Cell]:
+    # Millions of cells share few names.
+    columns = (map(sys.intern, table[name].to_pylist()) for name in Cell._fields)
+    return set(map(Cell, *columns))
+
+
+def _checked(row: Row) -> Row:
+    if row.keys() != set(SCHEMA.names):
+        missing, unknown = sorted(set(SCHEMA.names) - row.keys()), sorted(row.keys() - set(SCHEMA.names))
+        raise ValueError(
+            f"a row must have the columns of SCHEMA: it lacks {missing}, and has {unknown} besides"
+        )
+    for field in SCHEMA:
+        if row[field.name] is None and not field.nullable:
+            raise ValueError(f"a row must have a value for {field.name}, got None")
+    return row

@@ -1,0 +1,1 @@
+"""Tables of benchmark rows, from saved results alone."""

@@ -1,0 +1,190 @@
+"""The paper's desiderata (D1)-(D4), measured on any upsampler: called as a black box, nothing assumed.
+
+Each verdict compares one residual with one tolerance. All are relative, measured in float64:
+
+| name   | residual                                                                                         |
+|--------|--------------------------------------------------------------------------------------------------|
+| D1     | mean over cells of abs(Σ Ã - M_k), over the mean of abs(M_k)                                      |
+| D2     | largest Ã(y) - Ã(x) in one cell with s(x) >= s(y) and M_k >= 0; of any sign with "opposite"       |
+| D3     | largest difference of log(Ã(x) / Ã(y)) between base scores, for one fixed s(x) - s(y)             |
+| D4     | largest change of a pixel's value when only data outside its cell changes                        |
+| D1-G   | as D1, with the mass M̃_k that the operator promises in place of M_k (eq. 13 for Soft IWMR)        |
+| D4'    | as D4, after the cell's values are rescaled by one common factor                                 |
+| global | abs(Σ Ã - Σ M_k), over Σ abs(M_k)                                                                 |
+
+D2, D4 and D4' are relative to the largest magnitude in the cell, or the map's mean density if that is larger.
+Tolerances follow the least precise of the dtypes of map and result: 1e-12 for float64, 1e-6 for float32,
+2e-3 for float16 and 1.6e-2 for bfloat16; D3 and D4, which compare rounded numbers with rounded numbers, take
+twice as much.
+
+D1, D2, D1-G and global are measured on the given map with the given, the reversed and random scores, and on a
+random positive map; D4 and D4' in up to five cells, by new values and by new scores everywhere outside.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from usu.arrays.convert import Array, as_floats, as_labels, check_finite
+from usu.desiderata.probe import Subject
+from usu.desiderata.properties import (
+    completeness,
+    conditioning,
+    generalised_completeness,
+    global_conservation,
+    locality,
+    mass_gap,
+    monotonicity,
+)
+from usu.desiderata.report import DESIDERATA, DesiderataReport
+from usu.operators.lattice import lattice_size
+from usu.operators.potentials import Potential
+from usu.operators.redistribution import Mass, Negative, gather
+from usu.operators.upsamplers import UPSAMPLERS, Upsampler, find_upsampler
+
+
+def check_desiderata(
+    upsampler: str | Upsampler,
+    coarse: Array,
+    scores: Array | None = None,
+    segments: Array | None = None,
+    *,
+    neighbourhoods: Array | None = None,
+    size: tuple[int, ...] | None = None,
+    temperature: float = 0.1,
+    importance_temperature: float | None = None,
+    potential: Potential = "tensor",
+    mass: Mass = "density",
+    negative: Negative = "same",
+    seed: int = 0,
+) -> DesiderataReport:
+    """Measure which of the paper's desiderata an upsampler meets (table 2).
+
+    Args:
+        upsampler: a name of `usu.UPSAMPLERS`; or any callable from a coarse map of densities and a
+            dense score map (H, W) to a pixel map (H, W) of densities, which may ignore the scores. It gets
+            copies, of the kind, device and dtype of `coarse` and `scores`, and is called some fifty times.
+        coarse: one map (gh, gw), or (K,) with `neighbourhoods`.
+        scores: (P,) with `segments`, or dense (H, W), in [0, 1]; random ones over `size` if None.
+        segments: (H, W) integer labels 0..P-1.
+        neighbourhoods: (H, W) integer labels 0..K-1; by default the grid of the coarse map.
+        size: (H, W), where `scores` is None.
+        temperature: ε of the built-in upsamplers.
+        importance_temperature: ε_Λ of the built-in upsamplers; `temperature` if None.
+        potential: φ of the built-in upsamplers.
+        mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k, and a callable gets a_k / |N_k|.
+        negative: "same" or "opposite", of "usu" and of a callable; with "opposite", which keeps the order of
+            pixels there, D2 counts the cells of negative mass, too. Other built-in upsamplers ignore it.
+        seed: of the probes.
+
+    Returns:
+        A mapping from each name in `DESIDERATA` to a `Finding`. Not applicable are D3 where the result does
+        not depend on the scores, D4 and D4' where there is one cell, and D1-G where no mass is promised.
+
+    Raises:
+        ValueError: data that do not fit, an unknown name, a result that is not finite or of another size.
+        TypeError: an argument or a result of the wrong kind.
+
+    >>> report = check_desiderata("bilinear", [[1.0, 3.0], [0.0, 2.0]], size=(8, 8))
+    >>> report["D1"].verdict, report["D3"].verdict
+    ('violated', 'not applicable')
+    >>> print(report["D1"].witness.text)
+    the pixels of cell (0, 1) sum to 42 in place of 48 (the given map, the given scores)
+    """
+    bound = find_upsampler(
+        upsampler,
+        neighbourhoods=neighbourhoods,
+        temperature=temperature,
+        importance_temperature=importance_temperature,
+        potential=potential,
+        mass=mass,
+        negative=negative,
+    )
+    values = check_finite(as_floats(coarse, "coarse").detach(), "coarse")
+    if neighbourhoods is not None:
+        size = tuple(as_labels(neighbourhoods, "neighbourhoods").shape)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed must be an integer, got {type(seed).__name__}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must lie in 0..2**32-1, got {seed!r}")
+    levels = _dense_scores(scores, segments, size, seed)
+    if not isinstance(coarse, Tensor) and levels.dtype == torch.bfloat16:
+        levels = levels.to(torch.float32)  # NumPy has no such type
+    if isinstance(upsampler, str):
+        name, budget = upsampler, UPSAMPLERS[upsampler].budget
+        if upsampler != "usu":
+            negative = "same"  # the others have no other order
+    else:
+        name, budget = getattr(upsampler, "__name__", repr(upsampler)), None
+    subject = Subject(bound, coarse, values, levels, neighbourhoods, mass, seed)
+    with _threads_for(levels.numel()):
+        runs = subject.probe(budget, importance_temperature or temperature)
+        findings = {
+            "D1": completeness(subject, runs, [run.masses for run in runs]),
+            "D2": monotonicity(subject, runs, negative),
+            "D3": conditioning(subject, runs),
+            **locality(subject, runs),
+            "D1-G": generalised_completeness(subject, runs),
+            "global": global_conservation(subject, runs),
+        }
+    absolute, relative = mass_gap(subject, runs[0])
+    return DesiderataReport(
+        upsampler=name,
+        findings=MappingProxyType({name: findings[name] for name in DESIDERATA}),
+        d1_error=absolute,
+        d1_relative=relative,
+        calls=subject.calls,
+    )
+
+
+@contextmanager
+def _threads_for(pixels: int) -> Iterator[None]:
+    """Give torch one thread per million pixels: on small maps threads wait for each other, not for work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(threads, 1 + pixels // 2**20))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _dense_scores(
+    scores: Array | None, segments: Array | None, size: tuple[int, ...] | None, seed: int
+) -> Tensor:
+    """Return the score map (H, W) on the CPU, drawn at random where none is given."""
+    if size is not None:
+        size = _check_size(size)
+    if scores is None:
+        if size is None:
+            raise ValueError("size must be given where scores are None")
+        return torch.rand(size, generator=torch.Generator().manual_seed(seed + 1), device="cpu")
+    levels = check_finite(as_floats(scores, "scores").detach().cpu(), "scores")
+    lowest, highest = (float(bound) for bound in levels.aminmax())
+    if lowest < 0 or highest > 1:
+        raise ValueError(f"scores must lie in [0, 1], got [{lowest:g}, {highest:g}]")
+    if segments is not None:
+        if levels.dim() != 1:
+            raise ValueError(f"scores must be (P,) with segments, got shape {tuple(levels.shape)}")
+        labels = as_labels(segments, "segments").cpu()
+        lattice_size(labels, 2, "segments")
+        levels = gather(levels, labels, 2)
+    if levels.dim() != 2 or size not in (None, tuple(levels.shape)):
+        wanted = "one map (H, W)" if size is None else f"one map over {size} pixels"
+        raise ValueError(f"scores must give {wanted}, got {tuple(levels.shape)}; check one map at a time")
+    return levels
+
+
+def _check_size(size: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        shape = tuple(operator.index(length) for length in size)
+    except TypeError:
+        raise TypeError(f"size must be two integers (H, W), got {size!r}") from None
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f"size must be two positive integers (H, W), got {shape}")
+    return shape

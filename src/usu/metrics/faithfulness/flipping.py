@@ -1,0 +1,106 @@
+"""Metrics that replace an eighth of a channel's worth of features at a time: pixel flipping and monotonicity.
+
+A feature is one channel of one pixel, and a map counts for every channel, as in Quantus: the order among the
+equal features of a pixel, and among tied pixels, is what NumPy's sort makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from usu.metrics.faithfulness.judge import Case, Floats, Integers, Judge, Mask, nan_where_flat
+
+# Steps to a channel: 6272 features each at 224 × 224, hence 24 steps for RGB.
+STEPS_PER_CHANNEL = 8
+# Uniform fills per step of monotonicity.
+SAMPLES = 5
+
+
+def pixel_flipping(judge: Judge, maps: Floats) -> Floats:
+    """Return the area under the target's probability as the highest features turn black (Bach et al., 2015).
+
+    Returns:
+        (M,), the mean height of the curve, which starts after the first step; lower is better; NaN for a
+        constant map.
+    """
+
+    def cases() -> Iterator[Case]:
+        for values in maps:
+            for mask in _masks(judge, np.argsort(-_features(judge, values)), cumulative=True):
+                yield judge.masked(mask, "black")
+
+    heights = judge.answers(cases()).probabilities.astype(np.float64).reshape(len(maps), -1)
+    areas = (heights[:, 1:] + heights[:, :-1]).sum(1) / 2
+    return nan_where_flat(maps, areas / (heights.shape[1] - 1))
+
+
+def monotonicity(judge: Judge, maps: Floats) -> Floats:
+    """Return Spearman's correlation of a step's |a| and what replacing it does (Nguyen and Martínez, 2020).
+
+    The features of a step, in ascending order of |a|, take one uniform value in [0, 1), in the units of the
+    inputs; the effect is the mean squared change of the probability over five such values.
+
+    Returns:
+        (M,), higher is better; NaN for a map whose absolute values are constant, or where no step changes
+        the answer.
+    """
+    from scipy.stats import rankdata
+
+    sizes = np.abs(maps)
+    orders = [np.argsort(_features(judge, size)) for size in sizes]
+
+    def cases() -> Iterator[Case]:
+        for order in orders:
+            for step, mask in enumerate(_masks(judge, order, cumulative=False)):
+                for value in _fills(judge)[step]:
+                    yield judge.masked(mask, float(value))
+
+    whole = judge.whole().probabilities
+    changed = judge.answers(cases()).probabilities.reshape(len(maps), -1, SAMPLES)
+    # In float32, as in Quantus: it decides about ties where the probability is saturated. Quantus divides by
+    # the squared probability of the image, which changes no rank.
+    effects = np.mean((changed - whole) ** 2, axis=2)
+    scores = []
+    for size, order, effect in zip(sizes, orders, effects, strict=True):
+        features = _features(judge, size)
+        masses = [features[part].sum() for part in _parts(order, judge)]
+        scores.append(_correlation(rankdata(masses), rankdata(effect)))
+    return nan_where_flat(sizes, scores)
+
+
+def _correlation(first: Floats, second: Floats) -> float:
+    first, second = first - first.mean(), second - second.mean()
+    spread = np.sqrt((first**2).sum() * (second**2).sum())
+    return float((first * second).sum() / spread) if spread > 0 else np.nan
+
+
+def _features(judge: Judge, values: Floats) -> Floats:
+    """Return the value of each feature (C·H·W,)."""
+    return np.broadcast_to(values, judge.array.shape).reshape(-1)
+
+
+def _parts(order: Integers, judge: Judge) -> list[Integers]:
+    """Return the features of each step; the last has what is left."""
+    step = -(-judge.size[0] * judge.size[1] // STEPS_PER_CHANNEL)
+    return [order[start : start + step] for start in range(0, len(order), step)]
+
+
+def _masks(judge: Judge, order: Integers, *, cumulative: bool) -> Iterator[Mask]:
+    mask = np.zeros(judge.array.shape, dtype=np.bool_)
+    for part in _parts(order, judge):
+        mask = mask.copy() if cumulative else np.zeros_like(mask)
+        mask.reshape(-1)[part] = True
+        yield mask
+
+
+def _fills(judge: Judge) -> Floats:
+    """Return the uniform values (steps, samples), the same for every map, in the order Quantus draws them."""
+    steps = len(_parts(np.arange(judge.array.size), judge))
+
+    def draw() -> Floats:
+        # The legacy generator is the one that Quantus uses.
+        return np.random.RandomState(judge.seed).uniform(size=(steps, SAMPLES))
+
+    return judge.kept("uniform", draw)

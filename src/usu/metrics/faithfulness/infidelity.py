@@ -1,0 +1,140 @@
+"""Infidelity (Yeh et al., 2019): the squared error of a map as a linear model of the answer's change.
+
+With x' a perturbed input, Δ = f(x) - f(x') on the target's logit and s = Σ a (x - x'), the mean of (Δ - s)²
+over the perturbed inputs. These do not depend on the map, so one set of passes serves all maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from usu.metrics.faithfulness.judge import Floats, Integers, Judge, Mask
+
+# Patches in a row and in a column: of 16 pixels at 224.
+PATCHES = 14
+# As many random squares as the raster has patches, each with sides of this share: a cell of a 7 × 7 map.
+SQUARES = PATCHES**2
+SQUARE_SHARE = 1 / 7
+
+
+class Probe(NamedTuple):
+    """Perturbed inputs as the metric needs them.
+
+    Attributes:
+        drops: Δ of each perturbed input (n,).
+        sums: from maps (M, H, W) to s, (M, n).
+    """
+
+    drops: Floats
+    sums: Callable[[Floats], Floats]
+
+
+def infidelity(judge: Judge, maps: Floats, scale: Callable[[Floats], Floats] | None = None) -> Floats:
+    """Return the infidelity on Quantus's raster: patches turn black one after the other and stay so.
+
+    Args:
+        judge: of the image.
+        maps: (M, H, W).
+        scale: what is done to the maps first.
+
+    Returns:
+        (M,); lower is better.
+    """
+    probe = judge.kept("raster", lambda: _raster(judge))
+    return _squared_error(probe, probe.sums(scale(maps) if scale else maps))
+
+
+def minmax(maps: Floats) -> Floats:
+    """Return each map scaled to [0, 1]; a constant map becomes 0."""
+    low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
+    scaled: Floats = (maps - low) / np.where(high > low, high - low, 1)
+    return scaled
+
+
+def unit_sum(maps: Floats) -> Floats:
+    """Return each map over its sum; the zero map stays, any other map without a sum becomes NaN."""
+    sums = maps.sum((1, 2), keepdims=True)
+    empty = ~maps.any((1, 2), keepdims=True)
+    # Below this the sum is what rounding left of values that cancel.
+    lost = np.abs(sums) <= 1e-12 * np.abs(maps).sum((1, 2), keepdims=True)
+    scaled: Floats = maps / np.where(empty, 1, np.where(lost, np.nan, sums))
+    return scaled
+
+
+def scaled_on_raster(judge: Judge, maps: Floats) -> Floats:
+    """Return the infidelity of each map times its best factor β = E[s Δ] / E[s²], on the raster."""
+    return _best_scaled(judge.kept("raster", lambda: _raster(judge)), maps)
+
+
+def scaled_on_squares(judge: Judge, maps: Floats) -> Floats:
+    """Return the infidelity of each map times its best factor, on single black squares at random places."""
+    return _best_scaled(judge.kept("squares", lambda: _squares(judge)), maps)
+
+
+def _best_scaled(probe: Probe, maps: Floats) -> Floats:
+    # Without the unit of the map no square can overflow or vanish; β makes up for it.
+    largest = np.abs(maps).max((1, 2), keepdims=True)
+    sums = probe.sums(maps / np.where(largest > 0, largest, 1))
+    powers = (sums**2).mean(1)
+    factors = (sums * probe.drops).mean(1) / np.where(powers > 0, powers, 1)
+    return _squared_error(probe, factors[:, None] * sums)
+
+
+def _squared_error(probe: Probe, sums: Floats) -> Floats:
+    error: Floats = ((probe.drops - sums) ** 2).mean(1)
+    return error
+
+
+def _raster(judge: Judge) -> Probe:
+    labels = _patches(judge.size)
+    drops = _drops(judge, [labels <= last for last in range(labels.max() + 1)])
+    change = _change(judge)
+
+    def sums(maps: Floats) -> Floats:
+        parts = [np.bincount(labels.ravel(), weights=(each * change).ravel()) for each in maps]
+        return np.cumsum(parts, axis=1)
+
+    return Probe(drops, sums)
+
+
+def _patches(size: tuple[int, int]) -> Integers:
+    """Return the labels of the patches in raster order; there are fewer in a small image."""
+    rows, columns = (np.arange(side) * PATCHES // side for side in size)
+    _, labels = np.unique(rows[:, None] * PATCHES + columns, return_inverse=True)
+    return np.asarray(labels).reshape(size)
+
+
+def _squares(judge: Judge) -> Probe:
+    rng = np.random.default_rng(judge.seed)
+    sides = np.maximum(np.rint(np.array(judge.size) * SQUARE_SHARE).astype(np.int64), 1)
+    top, left = rng.integers(0, np.array(judge.size) - sides + 1, (SQUARES, 2)).T
+    low, right = top + sides[0], left + sides[1]
+    rows, columns = (np.arange(side) for side in judge.size)
+    inside = ((rows >= top[:, None]) & (rows < low[:, None]))[:, :, None]
+    inside = inside & ((columns >= left[:, None]) & (columns < right[:, None]))[:, None, :]
+    drops = _drops(judge, list(inside))
+    change = _change(judge)
+
+    def sums(maps: Floats) -> Floats:
+        # Summed-area tables: four corners give a square's sum.
+        table = np.pad((maps * change).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
+        corners = table[:, low, right] - table[:, top, right] - table[:, low, left] + table[:, top, left]
+        return np.asarray(corners)
+
+    return Probe(drops, sums)
+
+
+def _drops(judge: Judge, masks: list[Mask]) -> Floats:
+    answers = judge.answers(judge.masked(mask, "black") for mask in masks)
+    # In the model's own precision first, as Quantus does.
+    drops: Floats = (judge.whole().logits - answers.logits).astype(np.float64)
+    return drops
+
+
+def _change(judge: Judge) -> Floats:
+    """Return what turning a pixel black takes from it, over all channels, (H, W)."""
+    change: Floats = (judge.array - judge.array.min()).astype(np.float64).sum(0)
+    return change

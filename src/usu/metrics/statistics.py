@@ -1,0 +1,311 @@
+"""Statistics of paired comparisons: one value per image and method, the same images for all methods.
+
+Nothing here knows what was measured. SciPy comes with scikit-image and is imported when it is needed.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from usu.arrays.checks import check_number
+from usu.arrays.convert import Array, as_floats, check_finite
+
+Sample: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+Counts: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+# Differences that are equal but for the rounding of a subtraction must not make an effect of infinite size.
+_ROUNDING = 1e-12
+
+# Counts that are drawn at a time, and up to how many are kept for the next samples of the same size.
+_BLOCK, _KEPT = 2**18, 2**24
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A sample's mean and its bootstrap interval.
+
+    Attributes:
+        mean: of the sample.
+        low: lower end of the BCa interval.
+        high: upper end.
+        n: number of values.
+        level: coverage that is aimed at.
+        resamples: number of bootstrap resamples.
+        seed: of the resampling.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    level: float
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A paired comparison of two methods.
+
+    Attributes:
+        n: number of pairs.
+        difference: mean of values - reference, and its interval.
+        statistic: Wilcoxon's W, the smaller of the two signed rank sums.
+        p_value: two-sided, zeros ranked and dropped after Pratt; 1 if all differences are 0.
+        cohens_d: d_z; infinite if all differences are the same and not 0, 0 if all are 0.
+        rank_biserial: in [-1, 1]; 0 if all differences are 0.
+    """
+
+    n: int
+    difference: Interval
+    statistic: float
+    p_value: float
+    cohens_d: float
+    rank_biserial: float
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A p-value corrected for all tests that were run.
+
+    Attributes:
+        p_value: uncorrected.
+        bonferroni: times the number of tests, at most 1.
+        holm: by Holm's step-down procedure, which is never larger.
+        tests: number of tests.
+    """
+
+    p_value: float
+    bonferroni: float
+    holm: float
+    tests: int
+
+
+def paired_test(
+    values: Array, reference: Array, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> PairedTest:
+    """Compare two methods on the same images.
+
+    Args:
+        values: (n,), one per image.
+        reference: (n,), of the same images in the same order.
+        level: of the interval.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: samples that differ in length or have fewer than two values, values that are not finite.
+        TypeError: arguments of the wrong kind.
+
+    >>> test = paired_test([0.9, 0.8, 0.7], [0.5, 0.6, 0.4])
+    >>> round(test.difference.mean, 6), test.statistic, test.p_value, test.rank_biserial
+    (0.3, 0.0, 0.25, 1.0)
+    """
+    differences = _differences(values, reference)
+    statistic, p_value = wilcoxon(differences)
+    return PairedTest(
+        n=len(differences),
+        difference=bootstrap_interval(differences, level=level, resamples=resamples, seed=seed),
+        statistic=statistic,
+        p_value=p_value,
+        cohens_d=cohens_d(differences),
+        rank_biserial=rank_biserial(differences),
+    )
+
+
+def wilcoxon(differences: Array) -> tuple[float, float]:
+    """Return W and the two-sided p-value of the signed-rank test, zeros after Pratt; (0, 1) if all are 0.
+
+    Raises:
+        ValueError: fewer than two differences, or such as are not finite.
+    """
+    sample = _sample(differences, "differences")
+    if not sample.any():
+        return 0.0, 1.0
+    from scipy import stats
+
+    result = stats.wilcoxon(sample, zero_method="pratt", alternative="two-sided")
+    return float(result.statistic), float(result.pvalue)
+
+
+def cohens_d(differences: Array) -> float:
+    """Return Cohen's d_z: the mean of the differences over their standard deviation (n - 1).
+
+    0 if all differences are 0; infinite, with their sign, if all are the same.
+
+    Raises:
+        ValueError: fewer than two differences, or such as are not finite.
+
+    >>> cohens_d([1.0, 2.0, 3.0])
+    2.0
+    """
+    sample = _sample(differences, "differences")
+    mean = float(sample.mean())
+    if _constant(sample):
+        return 0.0 if mean == 0 else float(np.copysign(np.inf, mean))
+    scaled = _scaled(sample)
+    return float(scaled.mean()) / float(scaled.std(ddof=1))
+
+
+def rank_biserial(differences: Array) -> float:
+    """Return the matched-pairs rank-biserial correlation (W₊ - W₋) / (W₊ + W₋), ranks after Pratt.
+
+    1 if every difference is positive, -1 if every one is negative, 0 if all are 0.
+
+    Raises:
+        ValueError: fewer than two differences, or such as are not finite.
+
+    >>> rank_biserial([3.0, 2.0, -1.0])
+    0.6666666666666666
+    """
+    from scipy.stats import rankdata
+
+    sample = _sample(differences, "differences")
+    ranks = np.where(sample == 0, 0.0, rankdata(np.abs(sample)))
+    total = float(ranks.sum())
+    return float((np.sign(sample) * ranks).sum()) / total if total else 0.0
+
+
+def bootstrap_interval(
+    sample: Array, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Return the BCa bootstrap interval of one sample's mean; see `bootstrap_intervals`.
+
+    >>> bootstrap_interval([2.0, 2.0, 2.0])  # no spread, no width
+    Interval(mean=2.0, low=2.0, high=2.0, n=3, level=0.95, resamples=10000, seed=0)
+    """
+    row = _sample(sample, "sample")[None]
+    return bootstrap_intervals(row, level=level, resamples=resamples, seed=seed)[0]
+
+
+def bootstrap_intervals(
+    samples: Array, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> list[Interval]:
+    """Return the bias-corrected and accelerated bootstrap interval of each row's mean.
+
+    All rows are resampled alike. Drawn as `scipy.stats.bootstrap` draws, and equal to it but for rounding; a
+    mean needs only how often each value was drawn, which makes many rows as cheap as one. A sample without
+    spread has an interval of no width.
+
+    Args:
+        samples: (m, n), m samples of n ≥ 2 values.
+        level: in (0, 1).
+        resamples: at least 1.
+        seed: of NumPy's default generator.
+
+    Raises:
+        ValueError: an argument out of its range, values that are not finite.
+        TypeError: an argument of the wrong kind.
+    """
+    rows = check_finite(as_floats(samples, "samples"), "samples").detach().cpu().double().numpy()
+    if rows.ndim != 2 or rows.shape[1] < 2:
+        raise ValueError(f"samples must be (m, n) with n of at least 2, got shape {rows.shape}")
+    if not 0 < check_number(level, "level") < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}")
+    if operator.index(resamples) < 1:
+        raise ValueError(f"resamples must be at least 1, got {resamples!r}")
+    n = rows.shape[1]
+    draws = _kept_draws if n * resamples <= _KEPT else _draws
+    blocks = [rows @ counts.T.astype(rows.dtype) for counts in draws(n, resamples, seed)]
+    sums = np.concatenate(blocks, axis=1)
+    intervals = []
+    for row, resampled in zip(rows, sums, strict=True):
+        mean = float(row.mean())
+        low, high = (mean, mean) if _constant(row) else _bca(row, resampled, level)
+        intervals.append(Interval(mean, low, high, n, level, resamples, seed))
+    return intervals
+
+
+def _draws(n: int, resamples: int, seed: int) -> Iterator[Counts]:
+    """Give how often each of n values is drawn in each resample, (resamples, n), in blocks of resamples."""
+    generator = np.random.default_rng(seed)
+    at_once = max(1, _BLOCK // n)
+    for first in range(0, resamples, at_once):
+        block = min(at_once, resamples - first)
+        drawn = generator.integers(0, n, (block, n)) + n * np.arange(block)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=n * block).reshape(block, n)
+        yield counts.astype(np.min_scalar_type(n))
+
+
+@lru_cache(maxsize=2)
+def _kept_draws(n: int, resamples: int, seed: int) -> tuple[Counts, ...]:
+    return tuple(_draws(n, resamples, seed))
+
+
+def _bca(row: Sample, sums: Sample, level: float) -> tuple[float, float]:
+    """Return the interval of a row's mean from the sums of its resamples (Efron 1987)."""
+    from scipy.special import ndtr, ndtri
+
+    n, total = len(row), float(row.sum())
+    # Sums that equal the sample's own but for rounding count as ties.
+    slack = _ROUNDING * float(np.abs(row).sum())
+    below, up_to = (sums < total - slack).mean(), (sums <= total + slack).mean()
+    # As if half a resample lay on the other side where all lie on one, which few resamples may.
+    half = 0.5 / len(sums)
+    bias = ndtri(np.clip((below + up_to) / 2, half, 1 - half))
+    influence = _scaled(row - row.mean())
+    acceleration = (influence**3).sum() / (6 * (influence**2).sum() ** 1.5)
+    tails = bias + ndtri([(1 - level) / 2, (1 + level) / 2])
+    portions = ndtr(bias + tails / (1 - acceleration * tails))
+    low, high = np.quantile(sums, portions) / n
+    return float(low), float(high)
+
+
+def correct(p_values: Sequence[float] | Array) -> list[Correction]:
+    """Correct p-values for all the tests that were run, by Bonferroni and by Holm.
+
+    Args:
+        p_values: (tests,), in [0, 1], one per test that was run, null results among them.
+
+    Raises:
+        ValueError: no p-value, or one outside [0, 1].
+
+    >>> [round(one.holm, 6) for one in correct([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0 or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"p_values must be one or more values in [0, 1], got {p_values!r}")
+    tests = len(values)
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * (tests - np.arange(tests))).clip(max=1)
+    holm = np.empty(tests)
+    holm[order] = stepped
+    return [
+        Correction(float(p), min(1.0, tests * float(p)), float(step), tests)
+        for p, step in zip(values, holm, strict=True)
+    ]
+
+
+def _differences(values: Array, reference: Array) -> Sample:
+    first, second = _sample(values, "values"), _sample(reference, "reference")
+    if len(first) != len(second):
+        raise ValueError(
+            f"values and reference must be of the same images, got {len(first)} and {len(second)}"
+        )
+    differences = first - second
+    differences[np.abs(differences) <= _ROUNDING * np.maximum(np.abs(first), np.abs(second))] = 0
+    return differences
+
+
+def _sample(values: Array, name: str) -> Sample:
+    sample: Sample = check_finite(as_floats(values, name), name).detach().cpu().double().numpy()
+    if sample.ndim != 1 or len(sample) < 2:
+        raise ValueError(f"{name} must be one axis of at least 2 values, got shape {sample.shape}")
+    return sample
+
+
+def _constant(sample: Sample) -> bool:
+    return bool(np.ptp(sample) <= _ROUNDING * np.abs(sample).max())
+
+
+def _scaled(sample: Sample) -> Sample:
+    """Return a sample over a power of two, which is exact, so that its own powers are in range."""
+    scaled: Sample = np.ldexp(sample, -np.frexp(np.abs(sample).max())[1])
+    return scaled

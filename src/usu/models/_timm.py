@@ -1,0 +1,116 @@
+"""Networks of timm: built without weights, which come from a file."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+
+from usu.arrays.checks import suggestion
+from usu.models.classifier import Classifier, Preparation, imagenet_categories, read_state
+
+TIMM = "timm:"
+
+
+def _load_timm(name: str, weights: Path | None) -> Classifier:
+    timm = _import("timm")
+    short = name.removeprefix(TIMM)
+    config = _find_config(timm, short)
+    prepare = preparation(name, timm.data.resolve_data_config(pretrained_cfg=config.to_dict()))
+    if weights is None:
+        raise ValueError(
+            f"{name} needs its trained weights and nothing is downloaded here: fetch {_published(config)} "
+            "once and pass the file as --weights FILE (in Python: weights=FILE)"
+        )
+    state = _READERS.get(weights.suffix, read_state)(weights)
+    class_count = _count_classes(state, config.classifier, name, weights)
+    model = timm.create_model(short, pretrained=False, num_classes=class_count)
+    _fill(model, state, name, weights)
+    names = imagenet_categories()
+    return Classifier(name, model.eval(), prepare, names if class_count == len(names) else None)
+
+
+def _find_config(timm: Any, name: str) -> Any:
+    try:
+        config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    except RuntimeError:  # a known network, an unknown tag
+        config = None
+    if config is None:
+        known = timm.list_models() + timm.list_pretrained()
+        raise ValueError(f"there is no timm model {name!r}{suggestion(name, known)}")
+    return config
+
+
+def preparation(name: str, config: Mapping[str, Any]) -> Preparation:
+    """Return timm's evaluation transform as a record.
+
+    Args:
+        name: of the network, for errors.
+        config: as `timm.data.resolve_data_config` returns it.
+
+    Raises:
+        ValueError: anything but RGB, resized by its shorter side and cropped to a square in the centre.
+    """
+    channels, height, width = config["input_size"]
+    known = {mode.value: mode for mode in InterpolationMode}
+    method, crop = config["interpolation"], config["crop_mode"]
+    if channels != 3 or height != width or crop != "center" or method not in known:
+        raise ValueError(
+            f"{name} takes {channels} channels of {height} × {width} pixels, interpolation {method!r} and "
+            f"crop mode {crop!r}; only RGB, resized by its shorter side and cropped to a square in the "
+            "centre, is supported"
+        )
+    size = math.floor(height / config["crop_pct"])
+    return Preparation(size, (height, width), tuple(config["mean"]), tuple(config["std"]), known[method])
+
+
+def _published(config: Any) -> str:
+    """Return where weights of a timm configuration are published, as far as timm knows."""
+    if config.hf_hub_id:
+        return f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors"
+    return config.url or "them from their authors"
+
+
+def _count_classes(state: Mapping[str, Tensor], heads: Any, name: str, weights: Path) -> int:
+    """Return the number of outputs that weights are for; of two heads, as DeiT distilled has, the first."""
+    head = heads if isinstance(heads, str) or not heads else heads[0]
+    weight = state.get(f"{head}.weight")
+    if weight is None:
+        raise ValueError(
+            f"{weights} has no {head}.weight: it does not hold the weights of the classifier {name}"
+        )
+    return int(weight.shape[0])
+
+
+def _fill(model: nn.Module, state: Mapping[str, Tensor], name: str, weights: Path) -> None:
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as problem:
+        details = [line.strip() for line in str(problem).splitlines() if line.strip()]
+        raise ValueError(f"{weights} does not hold the weights of {name}: {details[1][:200]}") from problem
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    reader = _import("safetensors.torch")
+    try:
+        state: dict[str, Tensor] = reader.load_file(path)
+    except OSError:
+        raise
+    except Exception as problem:  # the library's own error derives from Exception alone
+        raise ValueError(f"{path} is not a file of safetensors: {problem}") from problem
+    return state
+
+
+_READERS: Mapping[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": _read_safetensors}
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as missing:
+        raise ImportError(f"networks of timm need {module}: pip install 'usu-xai[bench]'") from missing

@@ -1,0 +1,87 @@
+"""What stands in for a masked segment: the baselines of masked perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from usu.arrays.convert import as_tensor, check_finite
+
+Baselines: TypeAlias = "str | Tensor | Any | Callable[[Tensor], Tensor]"
+
+# Standard deviation of the blur, as a share of the longer side: 14 pixels at 224, which leaves no outline.
+_BLUR = 1 / 16
+
+
+def _blur(inputs: Tensor) -> Tensor:
+    from torchvision.transforms.functional import gaussian_blur
+
+    height, width = inputs.shape[-2:]
+    sigma = max(height, width) * _BLUR
+    # A reflected border may not be wider than the image. Axis by axis, since torchvision's kernel is 2-D.
+    rows, columns = (2 * min(int(3 * sigma + 0.5), side - 1) + 1 for side in (height, width))
+    blurred: Tensor = inputs
+    for kernel in ([1, rows], [columns, 1]):
+        blurred = gaussian_blur(blurred, kernel, [sigma, sigma])
+    return blurred
+
+
+def _mean(inputs: Tensor) -> Tensor:
+    return inputs.mean((-2, -1), keepdim=True).expand_as(inputs)
+
+
+def _noise(inputs: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(inputs.shape[1:], generator=generator, device="cpu").to(inputs)
+    return inputs.mean((-2, -1), keepdim=True) + noise * inputs.std((-2, -1), keepdim=True)
+
+
+_FILLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "blur": _blur,
+    "mean": _mean,
+    "zeros": torch.zeros_like,
+    "noise": _noise,
+}
+FILLS = tuple(_FILLS)
+
+
+def check_baselines(baselines: Baselines) -> None:
+    """Refuse a name that no fill has.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if isinstance(baselines, str) and baselines not in _FILLS:
+        raise ValueError(f"baselines must be one of {FILLS}, a tensor or a callable, got {baselines!r}")
+
+
+def make_fill(inputs: Tensor, baselines: Baselines) -> Tensor:
+    """Return what replaces masked pixels, for each input.
+
+    All fills are made in the network's own input space; blur and mean commute with its normalisation.
+
+    Args:
+        inputs: (B, C, H, W).
+        baselines: "blur" (Gaussian, standard deviation 1/16 of the longer side), "mean" (each image's mean
+            colour), "zeros", "noise" (Gaussian, with each channel's mean and deviation, seeded), a tensor or
+            array that broadcasts to `inputs`, or a callable from `inputs` to such a tensor.
+
+    Returns:
+        (B, C, H, W) in the dtype and on the device of `inputs`.
+
+    Raises:
+        ValueError: an unknown name, a shape that does not broadcast, values that are not finite.
+    """
+    check_baselines(baselines)
+    if isinstance(baselines, str):
+        return _FILLS[baselines](inputs)
+    fill = as_tensor(baselines(inputs) if callable(baselines) else baselines, "baselines").to(inputs)
+    try:
+        return check_finite(fill, "baselines").expand_as(inputs)
+    except RuntimeError:
+        raise ValueError(
+            f"baselines of shape {tuple(fill.shape)} does not broadcast to inputs {tuple(inputs.shape)}"
+        ) from None

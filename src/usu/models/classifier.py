@@ -1,0 +1,105 @@
+"""A classifier, how a photograph is prepared for it, and its weights from a file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+import torchvision.transforms.functional as transforms
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+from usu.models.placement import Placement
+
+State: TypeAlias = "dict[str, Tensor]"
+
+_SLIMMEST = 100  # beyond this ratio of the sides the resized picture would no longer fit in memory
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Preprocessing of one network: shorter side to `resize`, centre crop to `crop`, normalise.
+
+    Called with a Pillow image it returns `(inputs, picture)`, both (3, h, w) float32: what the network takes,
+    and the same crop as RGB in [0, 1]. `resize` and `crop` are in pixels, `crop` is (h, w).
+    """
+
+    resize: int
+    crop: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: InterpolationMode = InterpolationMode.BICUBIC
+
+    def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor]:
+        """Return the inputs and the picture, both (3, h, w).
+
+        Raises:
+            ValueError: one side of the image is more than 100 times the other.
+        """
+        if max(image.size) > _SLIMMEST * min(image.size):
+            raise ValueError(f"an image of {image.width} × {image.height} pixels is too slim to be cropped")
+        picture = transforms.to_tensor(self._geometry()(image.convert("RGB")))
+        return transforms.normalize(picture, self.mean, self.std), picture
+
+    def placement(self, image: Image.Image) -> Placement:
+        """Return where what the network takes lies in the photograph."""
+        return Placement.of(self._geometry(), image)
+
+    def _geometry(self) -> Compose:
+        return Compose([Resize(self.resize, self.interpolation, antialias=True), CenterCrop(self.crop)])
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A trained image classifier, ready to be explained.
+
+    Attributes:
+        name: as it was asked for.
+        model: in eval mode; takes (B, 3, h, w), returns logits (B, classes).
+        prepare: Pillow image to `(inputs, picture)`, both (3, h, w) float32: the network's input, and RGB in
+            [0, 1] of exactly the same crop.
+        categories: class names in the order of the outputs; None where they are not known.
+    """
+
+    name: str
+    model: nn.Module
+    prepare: Preparation
+    categories: tuple[str, ...] | None = None
+
+
+def imagenet_categories() -> tuple[str, ...]:
+    """Return the names of the 1,000 ImageNet classes, from torchvision's own records."""
+    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+
+
+def read_state(path: Path) -> State:
+    """Read a state dict; nothing in the file is executed."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as problem:
+        raise ValueError(
+            f"{path} is not a file of weights: a state dict is expected, as torch.save(model.state_dict(), "
+            "FILE) writes it; whole pickled models are not loaded, they could run any code"
+        ) from problem
+    for wrapper in ("state_dict", "model"):  # as training scripts save it beside the epoch and the optimiser
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content or not all(map(_is_weight, content.items())):
+        raise ValueError(f"{path} holds no state dict, that is, a dictionary from names to tensors")
+    return {_current_key(key): value for key, value in content.items()}
+
+
+def _current_key(key: str) -> str:
+    """Return a key without the prefix of parallel training, in today's spelling of DenseNet's layers."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key.removeprefix("module."))
+
+
+def _is_weight(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)

@@ -1,0 +1,243 @@
+"""What is explained: a class of each image, or any score that can be read off the model's output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from usu.arrays.checks import suggestion
+from usu.arrays.convert import Array, as_floats
+
+Target: TypeAlias = "int | Callable[[Any], Any]"
+Targets: TypeAlias = "Target | str | Sequence[Target | str] | Array"
+Output: TypeAlias = "str | Callable[[Tensor], Tensor]"
+Link: TypeAlias = Callable[[Tensor], Tensor]
+
+
+def check_targets(
+    target: Targets, count: int, batched: bool, classes: Sequence[str] | None = None
+) -> list[Target]:
+    """Return one target per image: a class index, or a callable on the model's output.
+
+    Args:
+        target: an index, a class's name, a callable, or for a batch one of these per image.
+        count: of images.
+        batched: whether the images came as a batch, so that a list is allowed.
+        classes: names in the order of the outputs, for targets given by name.
+
+    Raises:
+        TypeError: anything else.
+        ValueError: a negative index, an unknown name, or not as many targets as images.
+    """
+    if isinstance(target, str) or callable(target):
+        return [_single(target, classes)] * count
+    if isinstance(target, list | tuple) and any(isinstance(one, str) or callable(one) for one in target):
+        _check_count((len(target),), count, batched)
+        return [_single(one, classes) for one in target]
+    array = np.asarray(target.detach().cpu() if isinstance(target, Tensor) else target)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"target must be a class index or one per image, got {target!r}")
+    _check_count(array.shape, count, batched)
+    targets: list[Target] = [int(index) for index in np.broadcast_to(array, count)]
+    for index in targets:
+        _single(index, classes)
+    return targets
+
+
+def _check_count(shape: tuple[int, ...], count: int, batched: bool) -> None:
+    if len(shape) > 1 or (len(shape) == 1 and (shape[0] != count or not batched)):
+        expected = f"one index or {count}, one per image" if batched else "one index for one image"
+        raise ValueError(f"target must be {expected}, got shape {shape}")
+
+
+def _single(target: Target | str, classes: Sequence[str] | None) -> Target:
+    if isinstance(target, str):
+        if classes is None:
+            raise TypeError(f"target must be a class index or a callable, or `classes` given, got {target!r}")
+        return find_class(classes, target)
+    if callable(target):
+        return target
+    if isinstance(target, bool) or not isinstance(target, int | np.integer):
+        raise TypeError(f"target must be a class index, a name or a callable, got {target!r}")
+    if target < 0:
+        raise ValueError(f"target must be a class index from 0 up, got {target}")
+    return int(target)
+
+
+def find_class(classes: Sequence[str] | None, text: str) -> int:
+    """Return the index of the class that `text` names: an exact name, an index, or a unique part of a name.
+
+    The first of these that fits counts, so that a class called "1" is found before the class of index 1.
+    Capitals do not matter, unless they alone tell two classes apart.
+
+    Args:
+        classes: names; None allows indices only.
+        text: what the user wrote.
+
+    Raises:
+        ValueError: no such class, or several, which are then listed.
+
+    >>> find_class(["tabby", "Persian cat", "Siamese cat"], "persian")
+    1
+    """
+    text = text.strip()
+    if re.fullmatch(r"[+-]?\d+", text) and text not in (classes or ()):
+        return _check_index(int(text), classes)
+    if classes is None:
+        raise ValueError(f"the class names of this model are not known: give an index, not {text!r}")
+    lowered = text.casefold()
+    for matches in (
+        [index for index, name in enumerate(classes) if name == text],
+        [index for index, name in enumerate(classes) if name.casefold() == lowered],
+        [index for index, name in enumerate(classes) if lowered and lowered in name.casefold()],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            listed = ", ".join(f"{index} {classes[index]}" for index in matches[:8])
+            more = f" and {len(matches) - 8} more" if len(matches) > 8 else ""
+            raise ValueError(f"{text!r} fits several classes: {listed}{more}; name one in full or by index")
+    raise ValueError(f"no class is named {text!r}{suggestion(text, classes)}")
+
+
+def _check_index(index: int, classes: Sequence[str] | None) -> int:
+    if index < 0 or (classes is not None and index >= len(classes)):
+        highest = "" if classes is None else f" to {len(classes) - 1}"
+        raise ValueError(f"class {index} is out of range: indices go from 0{highest}")
+    return index
+
+
+def _softmax(outputs: Tensor) -> Tensor:
+    if outputs.shape[1] == 1:
+        raise ValueError(
+            "output must not be 'probability' for a model of one output, whose softmax is always 1: pass "
+            "output='logit', or output=torch.sigmoid where the model's one output is a logit"
+        )
+    return outputs.softmax(dim=1)
+
+
+_LINKS: dict[str, Link] = {
+    "probability": _softmax,
+    "logit": lambda outputs: outputs,
+}
+
+
+def find_link(output: Output) -> Link:
+    """Return what f_t is read off the (B, classes) outputs by: a name's function, or a callable as it is.
+
+    Raises:
+        ValueError: neither.
+    """
+    if callable(output):
+        return output
+    if not isinstance(output, str) or output not in _LINKS:
+        raise ValueError(f"output must be one of {tuple(_LINKS)} or a callable, got {output!r}")
+    return _LINKS[output]
+
+
+_UNITS = {"probability": "probability", "logit": "logits"}
+
+
+def unit_of_answer(target: Target, output: Output) -> str:
+    """Return the unit of f_t; a callable, be it target or output, answers in units of its own."""
+    return "units of the answer" if callable(target) or callable(output) else _UNITS[output]
+
+
+def answers(outputs: Any, targets: Sequence[Target], link: Link = _LINKS["logit"]) -> Tensor:
+    """Return f_t of each image, (n,) in float32 or wider, differentiable where the outputs are.
+
+    Args:
+        outputs: of the model, for n images: (n, classes), or anything where every target is a callable.
+        targets: one per image. An index takes its class of what `link` makes of the outputs; a callable is
+            given the outputs as they are and returns one score per image.
+        link: from (n, classes) outputs to as many.
+
+    Raises:
+        TypeError: outputs or scores that are no arrays of real numbers.
+        ValueError: the wrong shape, values that are not finite, a target beyond the classes, the softmax of
+            one output.
+    """
+    count = len(targets)
+    own = {_key(target): target for target in targets if callable(target)}
+    columns = {key: _own_score(target, outputs, count) for key, target in own.items()}
+    indices = [target for target in targets if isinstance(target, int)]
+    if indices:
+        linked = _linked(check_outputs(outputs, count, indices), link)
+        columns.update({index: linked[:, index] for index in indices})
+    return torch.stack([columns[_key(target)][row] for row, target in enumerate(targets)])
+
+
+def _key(target: Target) -> int:
+    """Return what tells targets apart: an index itself; a callable, which may not be hashable, below 0."""
+    return target if isinstance(target, int) else -id(target)
+
+
+def _linked(outputs: Tensor, link: Link) -> Tensor:
+    linked = link(outputs)
+    if not isinstance(linked, Tensor) or linked.shape != outputs.shape:
+        raise ValueError(f"output must keep the shape {tuple(outputs.shape)} of the model's outputs")
+    if linked.is_complex() or not bool(linked.isfinite().all()):
+        raise ValueError("output must make finite real numbers of the model's outputs")
+    return linked
+
+
+def _own_score(target: Callable[[Any], Any], outputs: Any, count: int) -> Tensor:
+    scores = as_floats(target(outputs), "the result of target")
+    if scores.shape != (count,):
+        raise ValueError(
+            f"target, a callable on the model's output, must return one score for each of {count} images, "
+            f"got shape {tuple(scores.shape)}"
+        )
+    if not bool(scores.isfinite().all()):
+        raise ValueError("target returned NaN or infinite scores")
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def check_outputs(outputs: Any, count: int, indices: Sequence[int] = ()) -> Tensor:
+    """Return a model's outputs as a tensor (count, classes) in float32 or wider.
+
+    Raises:
+        TypeError: not an array of numbers.
+        ValueError: the wrong shape, values that are not finite, an index beyond the classes.
+    """
+    try:
+        scores = as_floats(outputs, "the result of forward_func")
+    except (TypeError, ValueError) as problem:
+        raise type(problem)(f"{problem}; give a callable on the output as target") from None
+    if scores.dim() != 2 or len(scores) != count:
+        raise ValueError(
+            f"forward_func must return ({count}, classes) outputs, got {tuple(scores.shape)}; for other "
+            "kinds of output, give a callable on the output as target"
+        )
+    if not bool(scores.isfinite().all()):
+        raise ValueError("forward_func returned NaN or infinite outputs; no score can be made of them")
+    if max(indices, default=0) >= scores.shape[1]:
+        raise ValueError(f"target must be below the model's {scores.shape[1]} classes, got {max(indices)}")
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def probabilities(outputs: Any, targets: Sequence[Target]) -> list[float | None]:
+    """Return the softmax probability of each image's class.
+
+    None where there is none: the target is a callable, or the model has one output.
+    """
+    if all(callable(target) for target in targets):
+        return [None] * len(targets)
+    rows = check_outputs(outputs, len(targets)).detach().softmax(1)
+    if rows.shape[1] == 1:
+        return [None] * len(targets)
+    pairs = zip(rows, targets, strict=True)
+    return [None if callable(target) else float(row[target]) for row, target in pairs]
+
+
+def name_of(target: Target) -> int | str:
+    """Return a target as a record can hold it: an index as it is, a callable by its name."""
+    if isinstance(target, int):
+        return target
+    name: str = getattr(target, "__qualname__", type(target).__name__)
+    return name.replace(".<locals>", "")

@@ -1,0 +1,1 @@
+"""Scores of segments: how much the model's answer depends on each."""

@@ -1,0 +1,178 @@
+"""A model, its inputs and what stands in for masked pixels: the one way in which masked copies are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from usu.arrays.checks import check_count
+from usu.arrays.convert import Array, check_finite, like
+from usu.models.baselines import Baselines, make_fill
+from usu.models.contexts import differentiable
+from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs, run
+from usu.models.targets import Output, Targets, answers, check_targets, find_link, probabilities
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Segments to score: the labels `segments` of the map `labels` (H, W) over image number `image`."""
+
+    image: int
+    labels: Tensor
+    segments: Tensor
+
+
+class Coalition(NamedTuple):
+    """A masked copy of image number `image`: its own pixels where `present` (H, W), the fill elsewhere."""
+
+    image: int
+    present: Tensor
+
+
+class Perturbation:
+    """A model, its inputs and targets, and the one way in which masked copies go through it.
+
+    A context manager, that its progress bar may end with it.
+
+    Attributes:
+        inputs: (B, C, H, W).
+        targets: one per image.
+        fills: (B, C, H, W), what stands in for masked pixels.
+        references: (B,), f_t of each image as it is.
+        probabilities: softmax probability of each image's target; None where there is none, see
+            `usu.models.targets.probabilities`.
+        passes: forward passes of each image so far.
+    """
+
+    def __init__(
+        self,
+        forward_func: ForwardFunc,
+        inputs: Array,
+        target: Targets,
+        *,
+        baselines: Baselines,
+        output: Output,
+        perturbations_per_eval: int,
+        show_progress: bool,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        check_evaluation_mode(forward_func)
+        check_count(perturbations_per_eval, "perturbations_per_eval", 1)
+        self.inputs, self.batched = check_inputs(inputs)
+        self.targets = check_targets(target, len(self.inputs), self.batched, classes)
+        self._link = find_link(output)
+        self._forward_func, self._caller = forward_func, inputs
+        self._chunk = perturbations_per_eval
+        self.fills = make_fill(self.inputs, baselines)
+        self.passes = [0] * len(self.inputs)
+        self._floors: dict[int, Tensor] = {}
+        self._bar = _progress_bar(show_progress)
+        references = []
+        self.probabilities: list[float | None] = []
+        for part in _chunks(list(range(len(self.inputs))), self._chunk):
+            outputs = self._run(self.inputs[part], part)
+            references.append(self._answers(outputs, part))
+            self.probabilities += probabilities(outputs, [self.targets[image] for image in part])
+        self.references = torch.cat(references)
+
+    def __enter__(self) -> Perturbation:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+    def give(self, tensor: Tensor) -> Any:
+        """Return a tensor in the kind and on the device of the caller's inputs."""
+        return like(tensor.to(self.inputs.device), self._caller)
+
+    def without(self, requests: Sequence[Request]) -> list[Tensor]:
+        """Return f_t of each image with one segment replaced, (P,) per request."""
+        return self._one_by_one(requests, keep=False)
+
+    def alone(self, requests: Sequence[Request]) -> list[Tensor]:
+        """Return f_t of each image with all but one segment replaced, (P,) per request."""
+        return self._one_by_one(requests, keep=True)
+
+    def filled(self, images: Sequence[int]) -> list[Tensor]:
+        """Return f_t of the fill alone, a scalar per entry; one pass per image, however often it is asked."""
+        missing = sorted(set(images) - self._floors.keys())
+        for part in _chunks(missing, self._chunk):
+            values = self._answers(self._run(self.fills[part], part), part)
+            self._floors.update(zip(part, values, strict=True))
+        return [self._floors[image] for image in images]
+
+    def first_order(self) -> Tensor:
+        """Return what the fill takes from f_t pixel by pixel, to first order: Σ_c ∂f_t/∂x_c · (x_c - fill_c).
+
+        A forward and a backward pass per image, one image at a time: activations are kept for the second.
+
+        Returns:
+            (B, H, W).
+
+        Raises:
+            ValueError: the answers depend on the inputs by no gradient, or by one that is not finite.
+        """
+        found = [self._first_order(image) for image in range(len(self.inputs))]
+        return torch.cat(found)
+
+    def _first_order(self, image: int) -> Tensor:
+        model, inputs = self._forward_func, self.inputs[[image]].requires_grad_()
+        assert isinstance(model, nn.Module), "of other callables nobody knows the gradients"
+        with differentiable(model):
+            answer = answers(model(inputs.clone()), [self.targets[image]], self._link)
+            self.passes[image] += 1
+            if not answer.requires_grad:
+                raise ValueError(
+                    "the model's outputs depend on its inputs by no gradient: name a source that needs none, "
+                    "such as 'occlusion'"
+                )
+            (gradient,) = torch.autograd.grad(answer.sum(), inputs)
+        return check_finite(gradient * (self.inputs[[image]] - self.fills[[image]]), "the gradient").sum(1)
+
+    def evaluate(self, coalitions: Iterable[Coalition], count: int) -> Tensor:
+        """Return f_t of `count` masked copies, (count,); at most one batch of them exists at a time."""
+        self._bar.total = (self._bar.total or 0) + count
+        remaining, values = iter(coalitions), [self.references.new_empty(0)]
+        while part := list(islice(remaining, self._chunk)):
+            batch = self.inputs.new_empty((len(part), *self.inputs.shape[1:]))
+            for row, (image, present) in zip(batch, part, strict=True):
+                torch.where(present, self.inputs[image], self.fills[image], out=row)
+            images = [coalition.image for coalition in part]
+            values.append(self._answers(self._run(batch, images), images))
+            self._bar.update(len(part))
+        return torch.cat(values)
+
+    def _one_by_one(self, requests: Sequence[Request], keep: bool) -> list[Tensor]:
+        counts = [len(request.segments) for request in requests]
+        coalitions = (
+            Coalition(request.image, (request.labels == segment) == keep)
+            for request in requests
+            for segment in request.segments.tolist()
+        )
+        return list(self.evaluate(coalitions, sum(counts)).split(counts))
+
+    def _run(self, batch: Tensor, images: list[int]) -> Any:
+        given = batch if isinstance(self._forward_func, nn.Module) else self.give(batch)
+        outputs = run(self._forward_func, given)
+        for image in images:
+            self.passes[image] += 1
+        return outputs
+
+    def _answers(self, outputs: Any, images: list[int]) -> Tensor:
+        values = answers(outputs, [self.targets[image] for image in images], self._link)
+        return values.detach().to(self.inputs.device)
+
+
+def _chunks(items: list[Any], length: int) -> list[list[Any]]:
+    return [items[start : start + length] for start in range(0, len(items), length)]
+
+
+def _progress_bar(show: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=0, desc="scoring segments", unit="pass", disable=not show, leave=False)

@@ -1,0 +1,380 @@
+"""Refinement: split segments where scores change, and merge the scores of all depths (supplement C)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from usu.arrays.checks import check_choice, check_number
+from usu.arrays.convert import Array, as_floats, as_labels, check_finite, check_range, like
+from usu.models.baselines import Baselines
+from usu.models.forward import ForwardFunc
+from usu.models.targets import Output, Targets
+from usu.scoring.masking import MASKINGS, normalise
+from usu.scoring.perturbation import Perturbation, Request
+from usu.segmentation.hierarchy import Hierarchy, check_fit
+
+
+def h_map(scores: Array, kernel: str = "diagonal") -> Any:
+    """Return the H-map of a score matrix: its local heterogeneity (eq. 16), with replicated borders.
+
+    Args:
+        scores: (..., H, W), the score matrix Φ.
+        kernel: "diagonal" is the paper's K_DD = [[-1,0,1],[0,0,0],[1,0,-1]], in [-2, 2] for scores in [0, 1].
+            It is a mixed difference: 0 along straight horizontal and vertical edges. "gradient" is the length
+            of the central differences (not halved), in [0, √2]: it sees every edge.
+
+    Returns:
+        (..., H, W) in the caller's kind, device and dtype.
+
+    Raises:
+        ValueError: an unknown kernel, fewer than two dimensions, values that are not finite.
+
+    >>> h_map([[0.0, 0.0], [0.0, 1.0]])
+    array([[-1., -1.],
+           [-1., -1.]])
+    """
+    values = check_finite(as_floats(scores, "scores"), "scores")
+    if values.dim() < 2:
+        raise ValueError(f"scores must be a score matrix (..., H, W), got {tuple(values.shape)}")
+    check_choice(kernel, KERNELS, "kernel")
+    planes = values.reshape(-1, 1, *values.shape[-2:])
+    padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
+    return like(check_range(_KERNELS[kernel](padded).reshape(values.shape), "scores"), scores)
+
+
+def _diagonal(padded: Tensor) -> Tensor:
+    rising = padded[..., :-2, 2:] + padded[..., 2:, :-2]
+    return rising - padded[..., :-2, :-2] - padded[..., 2:, 2:]
+
+
+def _gradient(padded: Tensor) -> Tensor:
+    across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    return torch.hypot(across, down)
+
+
+_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {"diagonal": _diagonal, "gradient": _gradient}
+KERNELS = tuple(_KERNELS)
+
+
+def boundary_segments(h: Tensor, labels: Tensor, threshold: float | None) -> Tensor:
+    """Return which segments have max |H| above the threshold, (P,) (definition 5); None takes all."""
+    strongest = _strongest(h, labels)
+    return torch.ones_like(strongest, dtype=torch.bool) if threshold is None else strongest > threshold
+
+
+def changed(fine: Tensor, coarse: Tensor, tolerance: float) -> bool:
+    """Return the global comparator C: whether two score matrices differ by more than L (Frobenius norm)."""
+    return bool(torch.linalg.norm(fine - coarse) > tolerance)
+
+
+def mixing_coefficient(h: Tensor, centre: float, sharpness: float) -> Tensor:
+    """Return α = sigmoid(-(|H| - μ) / τ) (eq. 17): near 1 keeps the coarse score, near 0 takes the fine."""
+    return torch.sigmoid((centre - h.abs()) / sharpness)
+
+
+def merge(coarse: Tensor, fine: Tensor, alpha: Tensor | float) -> Tensor:
+    """Return α·Φ_coarse + (1-α)·Φ_fine (eq. 18)."""
+    return alpha * coarse + (1 - alpha) * fine
+
+
+def _strongest(h: Tensor, labels: Tensor) -> Tensor:
+    flat = labels.flatten().to(torch.int64)
+    empty = h.new_zeros(int(flat.max()) + 1)
+    return empty.scatter_reduce(0, flat, h.abs().flatten(), reduce="amax", include_self=False)
+
+
+def _by_pixel(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
+    return mixing_coefficient(h, rules.centre, rules.sharpness)
+
+
+def _by_segment(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
+    return mixing_coefficient(_strongest(h, labels), rules.centre, rules.sharpness)[labels]
+
+
+def _by_depth(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
+    return torch.full_like(h, depth / (depth + 1))
+
+
+_MIXINGS: dict[str, Callable[[Tensor, Tensor, int, Rules], Tensor]] = {
+    "pixel": _by_pixel,
+    "segment": _by_segment,
+    "mean": _by_depth,
+}
+MIXINGS = tuple(_MIXINGS)
+
+
+def _positive(value: Any, name: str, allowed: str = "positive") -> float:
+    number = check_number(value, name)
+    if number <= 0:
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return number
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a segment is split, when to stop, and how depths are merged.
+
+    Attributes:
+        passes: at least 2; forward passes per image of methods that choose what to evaluate ("owen",
+            "random"), the image itself and its fill among them. Masking takes one per segment in any case.
+        kernel: of the H-map.
+        threshold: θ > 0; segments with max |H| above it are split (definition 5). None splits all.
+        tolerance: L > 0, the comparator's; refinement ends when the score matrix changes by less.
+        mixing: α from |H| at the "pixel" (eq. 17 as it stands), from max |H| over the pixel's "segment", or
+            "mean": all depths count alike.
+        centre: μ of eq. 17.
+        sharpness: τ > 0 of eq. 17.
+
+    Raises:
+        ValueError: one of them is out of its range.
+        TypeError: one of them is of the wrong kind.
+    """
+
+    passes: int = 156
+    kernel: str = "diagonal"
+    threshold: float | None = None
+    tolerance: float = 1e-6
+    mixing: str = "mean"
+    centre: float = 0.1
+    sharpness: float = 0.02
+
+    def __post_init__(self) -> None:
+        if isinstance(self.passes, bool) or not isinstance(self.passes, int):
+            raise TypeError(f"passes must be a whole number, got {self.passes!r}")
+        if self.passes < 2:
+            raise ValueError(f"passes must be at least 2, the image and its fill, got {self.passes}")
+        check_choice(self.kernel, KERNELS, "kernel")
+        check_choice(self.mixing, MIXINGS, "mixing")
+        if self.threshold is not None:
+            object.__setattr__(self, "threshold", _positive(self.threshold, "threshold", "positive or None"))
+        object.__setattr__(self, "tolerance", _positive(self.tolerance, "tolerance"))
+        object.__setattr__(self, "centre", check_number(self.centre, "centre"))
+        object.__setattr__(self, "sharpness", _positive(self.sharpness, "sharpness"))
+
+    def pairs(self, tasks: Sequence[tuple[int, Hierarchy]]) -> list[int]:
+        """Return how many pairs of masked copies each task gets: its image's tasks share `passes` evenly."""
+        images = [image for image, _ in tasks]
+        return [(self.passes - 2) // images.count(image) // 2 for image in images]
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """The depths of one hierarchy over one image (definition 6), coarsest first.
+
+    Attributes:
+        partitions: label maps (H, W), as refined: segments that were not split stay whole.
+        raw_scores: (P,) per partition, in the unit of the output.
+        scores: (P,) per partition, in [0, 1].
+        h_maps: (H, W) between depths: what decided which segments were split.
+        mixings: α (H, W) between depths.
+        score_map: (H, W) in [0, 1], the merged score matrix.
+        forward_passes: of this image, all its hierarchies together.
+        players: (H, W), labels of the parts that Owen values were computed for; None for other methods.
+    """
+
+    partitions: tuple[Array, ...]
+    raw_scores: tuple[Array, ...]
+    scores: tuple[Array, ...]
+    h_maps: tuple[Array, ...]
+    mixings: tuple[Array, ...]
+    score_map: Array
+    forward_passes: int
+    players: Array | None = None
+
+
+def refine(
+    forward_func: ForwardFunc,
+    inputs: Array,
+    hierarchy: Hierarchy | Sequence[Hierarchy],
+    target: Targets,
+    *,
+    method: str = "mask",
+    baselines: Baselines = "blur",
+    output: Output = "probability",
+    perturbations_per_eval: int = 16,
+    show_progress: bool = False,
+    **rules: Any,
+) -> Any:
+    """Score a hierarchy from its coarsest level down, splitting segments where scores change.
+
+    Only segments that are new at a depth go through the model: the cost is P_0 plus the children of the
+    segments that were split.
+
+    Args:
+        forward_func: as for `score_segments`.
+        inputs: (C, H, W), or a batch (B, C, H, W).
+        hierarchy: of one image, or one for each image of a batch.
+        target: as for `score_segments`.
+        method: "mask", "keep" or "both", as for `score_segments`.
+        baselines: as for `score_segments`.
+        output: as for `score_segments`.
+        perturbations_per_eval: as for `score_segments`.
+        show_progress: as for `score_segments`.
+        **rules: the fields of `Rules` but passes: kernel, threshold, tolerance, mixing, centre, sharpness.
+
+    Returns:
+        `Refinement`, or a list of them for a batch.
+
+    Raises:
+        ValueError: as `score_segments`; another method; a rule out of its range; a hierarchy of another size.
+        TypeError: an unknown rule.
+    """
+    names = [item.name for item in fields(Rules) if item.name != "passes"]  # which masking does not count
+    unknown = sorted(rules.keys() - names)
+    if unknown:
+        raise TypeError(f"unknown rule {unknown[0]!r}; rules are {', '.join(names)}")
+    settled = Rules(**rules)
+    given = [hierarchy] if isinstance(hierarchy, Hierarchy) else hierarchy
+    if not isinstance(given, Sequence) or not all(isinstance(one, Hierarchy) for one in given):
+        raise TypeError("hierarchy must be a usu.Hierarchy, or a list of them for a batch")
+    perturbed = Perturbation(
+        forward_func,
+        inputs,
+        target,
+        baselines=baselines,
+        output=output,
+        perturbations_per_eval=perturbations_per_eval,
+        show_progress=show_progress,
+    )
+    if len(given) != len(perturbed.inputs):
+        raise ValueError(f"hierarchy must be one per input: {len(given)} for {len(perturbed.inputs)}")
+    with perturbed:
+        results = refine_all(perturbed, list(enumerate(given)), settled, masking=method)
+    return results if perturbed.batched else results[0]
+
+
+def refine_all(
+    perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules, *, masking: str
+) -> list[Refinement]:
+    """Refine many hierarchies, depth by depth together, so that batches are filled across images.
+
+    Args:
+        perturbed: the model and its inputs.
+        tasks: image number and hierarchy; an image may have several.
+        rules: of refinement.
+        masking: "mask", "keep" or "both".
+
+    Returns:
+        One `Refinement` per task, in order.
+
+    Raises:
+        ValueError: a hierarchy of another size than the inputs, an unknown method.
+    """
+    check_choice(masking, tuple(MASKINGS), "method")
+    score = MASKINGS[masking]
+    recursions = [_Recursion(image, hierarchy, perturbed.inputs, rules) for image, hierarchy in tasks]
+    active = recursions
+    while active:
+        raw = score(perturbed, [recursion.request() for recursion in active])
+        for recursion, values in zip(active, raw, strict=True):
+            recursion.absorb(values)
+        active = [recursion for recursion in active if recursion.descend()]
+    return [recursion.result(perturbed) for recursion in recursions]
+
+
+@dataclass(eq=False)
+class _Recursion:
+    """The state of one hierarchy's refinement: the triple of definition 6, and its past."""
+
+    image: int
+    hierarchy: Hierarchy
+    inputs: Tensor
+    rules: Rules
+    depth: int = 0
+    partitions: list[Tensor] = field(default_factory=list)
+    raw_scores: list[Tensor] = field(default_factory=list)
+    matrices: list[Tensor] = field(default_factory=list)
+    h_maps: list[Tensor] = field(default_factory=list)
+    mixings: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        device, levels = self.inputs.device, check_fit(self.hierarchy, self.inputs).levels
+        self.levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in levels]
+        self.partitions.append(self.levels[0])
+        self.raw_scores.append(torch.full((int(self.levels[0].max()) + 1,), torch.nan, device=device))
+
+    def request(self) -> Request:
+        """Ask for the segments that have no score yet."""
+        return Request(self.image, self.partitions[-1], self.raw_scores[-1].isnan().nonzero().flatten())
+
+    def absorb(self, values: Tensor) -> None:
+        """Take the requested raw scores and merge the new score matrix with the one before."""
+        raw = self.raw_scores[-1].to(values)
+        raw[raw.isnan()] = values
+        self.raw_scores[-1] = raw
+        matrix = normalise(raw)[self.partitions[-1]]
+        if self.matrices:
+            labels = self.partitions[-2]
+            alpha = _MIXINGS[self.rules.mixing](self.h_maps[-1], labels, len(self.matrices), self.rules)
+            self.mixings.append(alpha)
+            matrix = merge(self.matrices[-1], matrix, alpha)
+        self.matrices.append(matrix)
+
+    def descend(self) -> bool:
+        """Split the boundary segments at the next depth that has new ones; say whether there are any."""
+        if self.depth + 1 == len(self.levels) or self._converged():
+            return False
+        h = h_map(self.matrices[-1], self.rules.kernel)
+        splits = boundary_segments(h, self.partitions[-1], self.rules.threshold)
+        while self.depth + 1 < len(self.levels):
+            self.depth += 1
+            labels, raw = split(self.partitions[-1], self.raw_scores[-1], splits, self.levels[self.depth])
+            if bool(raw.isnan().any()):
+                self.partitions.append(labels)
+                self.raw_scores.append(raw)
+                self.h_maps.append(h)
+                return True
+        return False
+
+    def _converged(self) -> bool:
+        if len(self.matrices) == 1:
+            return False
+        return not changed(self.matrices[-1], self.matrices[-2], self.rules.tolerance)
+
+    def result(self, perturbed: Perturbation) -> Refinement:
+        """Return the finished record, in the caller's kind."""
+
+        def give(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+            return tuple(perturbed.give(tensor) for tensor in tensors)
+
+        return Refinement(
+            partitions=give(self.partitions),
+            raw_scores=give(self.raw_scores),
+            scores=give([normalise(raw) for raw in self.raw_scores]),
+            h_maps=give(self.h_maps),
+            mixings=give(self.mixings),
+            score_map=perturbed.give(self.matrices[-1]),
+            forward_passes=perturbed.passes[self.image],
+        )
+
+
+def split(labels: Tensor, raw_scores: Tensor, splits: Tensor, finer: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace some segments of a partition by their children on a finer level.
+
+    Args:
+        labels: (H, W), the partition.
+        raw_scores: (P,) of its segments.
+        splits: (P,), which segments are replaced.
+        finer: (H, W), a label map nested in `labels`.
+
+    Returns:
+        The new label map, and its raw scores (NaN for segments that are new; an only child keeps its
+        parent's score).
+    """
+    old, new = len(raw_scores), int(finer.max()) + 1
+    combined = torch.where(splits[labels], finer + old, labels)
+    areas = torch.bincount(combined.flatten(), minlength=old + new)
+    present = areas > 0
+    renumbered = (present.cumsum(0) - 1)[combined]
+    parents = torch.arange(old + new, device=labels.device)
+    parents.scatter_(0, combined.flatten(), labels.flatten())
+    whole = areas == torch.bincount(labels.flatten(), minlength=old)[parents.clamp(max=old - 1)]
+    inherited = torch.where(whole, raw_scores[parents.clamp(max=old - 1)], torch.nan)
+    return renumbered, inherited[present]

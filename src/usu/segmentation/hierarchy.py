@@ -1,0 +1,84 @@
+"""Nested segments: label maps from coarse to fine, checked where a user brings their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from usu.arrays.convert import Array, as_labels, check_labels
+
+Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+
+
+@dataclass(frozen=True, eq=False)
+class Hierarchy:
+    """Nested label maps of one image; also the way to bring label maps of one's own (masks of SAM, say).
+
+    Attributes:
+        levels: (H, W) integer labels 0..P-1 each, coarsest first; every segment lies inside one segment of
+            the level before.
+        method: where the maps come from.
+
+    Raises:
+        ValueError: labels with gaps or below 0, sizes that differ, or maps that are not nested.
+        TypeError: `levels` is no sequence of maps of integers.
+
+    >>> Hierarchy([[[0, 0, 1, 1]], [[0, 1, 2, 2]]]).counts
+    (2, 3)
+    """
+
+    levels: tuple[Array, ...]
+    method: str = "own"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.levels, Sequence | np.ndarray | Tensor) or isinstance(self.levels, str):
+            raise TypeError(f"levels must be a list of label maps, got {type(self.levels).__name__}")
+        if len(self.levels) == 0:
+            raise ValueError("levels must hold at least one label map")
+        maps = [as_labels(level, f"levels[{depth}]") for depth, level in enumerate(self.levels)]
+        given = [np.asarray(level) if isinstance(level, list | tuple) else level for level in self.levels]
+        for depth, labels in enumerate(maps):
+            if labels.dim() != 2 or labels.shape != maps[0].shape:
+                raise ValueError(
+                    f"levels[{depth}] must be a label map (H, W) of one size for all levels, got "
+                    f"{tuple(labels.shape)} after {tuple(maps[0].shape)}"
+                )
+            check_labels(labels, f"levels[{depth}]")
+        for depth in range(1, len(maps)):
+            _check_nested(maps[depth - 1], maps[depth], depth)
+        object.__setattr__(self, "levels", tuple(given))
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of segments at each level."""
+        return tuple(int(level.max()) + 1 for level in self.levels)
+
+
+def check_fit(hierarchy: Hierarchy, inputs: Tensor) -> Hierarchy:
+    """Return a hierarchy if its label maps have the size of the inputs (B, C, H, W).
+
+    Raises:
+        ValueError: they have another.
+    """
+    found, size = tuple(hierarchy.levels[0].shape), tuple(inputs.shape[-2:])
+    if found != size:
+        raise ValueError(f"hierarchy has label maps {found}, but inputs are {size}")
+    return hierarchy
+
+
+def _check_nested(coarse: Tensor, fine: Tensor, depth: int) -> None:
+    """Refuse a finer map with a segment that spans two segments of the coarser map."""
+    parents = torch.zeros(int(fine.max()) + 1, dtype=torch.int64, device=fine.device)
+    parents.scatter_(0, fine.flatten().to(torch.int64), coarse.flatten().to(torch.int64))
+    crossing = parents[fine.to(torch.int64)] != coarse
+    if bool(crossing.any()):
+        label = int(fine[crossing][0])
+        raise ValueError(
+            f"levels[{depth}] is not nested in levels[{depth - 1}]: its segment {label} lies in several "
+            "segments of the coarser level; intersect the maps, or give them as separate hierarchies"
+        )

@@ -1,0 +1,105 @@
+"""Coarse maps of a batch, as an attribution source gives them, and their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from usu.arrays.checks import check_choice
+from usu.arrays.convert import Array, as_floats, check_finite
+from usu.models.targets import Output, Target
+from usu.operators.redistribution import Mass, neighbourhoods_of
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseMap:
+    """A coarse map for each image of a batch, as its method computed it.
+
+    Attributes:
+        values: (B, gh, gw), or (B, K) with `neighbourhoods`, or one (K,) per image; signed and unscaled.
+        mass: "density", or "total" where a cell's value already is its mass.
+        source: name of the method.
+        layer: whose activations it describes, where there is one.
+        neighbourhoods: (H, W) labels 0..K-1, where the cells are not a grid; or one label map per image.
+        further: maps (B, h, w) on grids of other sizes that are to be redistributed and added, as FullGrad's.
+        forward_passes: spent on each image; none where they are not known.
+        output: "logit", "probability" or a callable, where the values are in the unit of what it reads off.
+    """
+
+    values: Array | Sequence[Array]
+    mass: Mass = "density"
+    source: str = "given"
+    layer: str | None = None
+    neighbourhoods: Array | Sequence[Array] | None = None
+    further: tuple[Array, ...] = ()
+    forward_passes: tuple[int, ...] = ()
+    output: Output | None = None
+
+    def neighbourhoods_of(self, image: int) -> Array | None:
+        """Return the label map (H, W) of one image; None for a grid."""
+        given: Any = self.neighbourhoods
+        shared = given is None or (not isinstance(given, list | tuple) and given.ndim == 2)
+        found: Array | None = given if shared else given[image]
+        return found
+
+    def further_of(self, image: int) -> tuple[Array, ...]:
+        """Return the further maps (h, w) of one image."""
+        return tuple(grid[image] for grid in self.further)
+
+
+Source: TypeAlias = Callable[[nn.Module, Tensor, "Sequence[Target]", "str | nn.Module | None"], CoarseMap]
+
+
+def check_coarse_map(found: Any, count: int, origin: str = "source's values") -> CoarseMap:
+    """Return what a source gave, if it is a coarse map for each of `count` images; its passes become `int`.
+
+    Errors speak of its values as `origin`.
+
+    Raises:
+        ValueError: values that are not finite or not one map per image, an unknown mass.
+        TypeError: anything but a `CoarseMap` of arrays, or passes that are no integers.
+    """
+    if not isinstance(found, CoarseMap):
+        raise TypeError(f"source must return a usu.CoarseMap, got {type(found).__name__}")
+    rank = 2 if found.neighbourhoods is None else 1
+    for name, maps, axes in (
+        (origin, found.values, rank),
+        *((f"{origin}, further[{number}],", grid, 2) for number, grid in enumerate(found.further)),
+    ):
+        each = maps if isinstance(maps, list | tuple) else as_floats(maps, name)
+        if len(each) != count:
+            raise ValueError(f"{name} must be one map per image, {count}, got {len(each)}")
+        for values in each:
+            if check_finite(as_floats(values, name), name).dim() != axes:
+                raise ValueError(f"{name} must have {axes} axes per image, got {tuple(values.shape)}")
+    labels: Any = found.neighbourhoods
+    several = isinstance(labels, list | tuple) or (labels is not None and labels.ndim == 3)
+    if several and len(labels) != count:
+        raise ValueError(
+            f"neighbourhoods of {origin} must be one label map for all or one per image, {count}, got "
+            f"{len(labels)}"
+        )
+    check_choice(found.mass, ("density", "total"), f"mass of {origin}")
+    passes = found.forward_passes
+    if not isinstance(passes, tuple) or len(passes) not in (0, count):
+        raise ValueError(f"source must count forward_passes for {count} images or none, got {passes!r}")
+    if not all(isinstance(spent, Integral) for spent in passes):
+        raise TypeError(f"source must count forward_passes in integers, got {passes!r}")
+    return replace(found, forward_passes=tuple(map(int, passes)))
+
+
+def check_cells(found: CoarseMap, size: tuple[int, ...]) -> None:
+    """Refuse coarse maps whose cells do not fit images of `size` pixels, before passes are spent on them.
+
+    Raises:
+        ValueError: labels of another size, or not one for each value; a grid finer than the pixels.
+        TypeError: labels that are no integers.
+    """
+    for image, values in enumerate(found.values):
+        neighbourhoods_of(as_floats(values, "coarse"), size, found.neighbourhoods_of(image))
+        for grid in found.further_of(image):
+            neighbourhoods_of(as_floats(grid, "coarse"), size, None)

@@ -1,0 +1,170 @@
+"""FullGrad as a source: the input's and every bias's share of the answer, raw and signed.
+
+A network of ReLUs, pooling and linear maps is linear in its input and its biases around each image, so that
+f(x) = Σ x·∂f/∂x + Σ_layers Σ b·∂f/∂b (Srinivas and Fleuret, 2019, proposition 1). The biases are those of
+`nn.Conv2d`, kinds of one included, and of `nn.BatchNorm2d`, b - mean·w/√(var + eps), in which w is 1 and b is
+0 if it has none. pytorch-grad-cam takes neither kinds of a convolution nor batch norms without w and b. All
+other biases are left out: those of `nn.Linear`, which belong to no pixel, of other convolutions and norms,
+and of batch norms with a forward of their own, which may do more (timm's end in an activation). The terms sum
+to the answer less their share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from usu.models.contexts import differentiable
+from usu.models.forward import check_evaluation_mode
+from usu.models.targets import Target, answers, check_targets
+from usu.sources.coarse_map import CoarseMap
+
+Score: TypeAlias = Callable[[Any], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """What one bias, or the input, contributes to the answer.
+
+    Attributes:
+        layer: name of the layer with the bias; None for the input.
+        values: (B, C, h, w), one map per channel, in float32 or wider.
+    """
+
+    layer: str | None
+    values: Tensor
+
+
+def terms(model: nn.Module, inputs: Tensor, score: Score) -> list[Term]:
+    """Return the terms of FullGrad, the layers in the order in which they ran, the input last.
+
+    Args:
+        model: in evaluation mode; left as it was found.
+        inputs: (B, C, H, W).
+        score: from the model's output to one score per image, (B,).
+
+    Raises:
+        ValueError: the scores do not depend on the inputs; a batch norm without running statistics.
+    """
+    ran: list[tuple[str, nn.Module, list[Tensor]]] = []
+    with _recorded(model, ran), differentiable(model):
+        leaf = inputs.detach().requires_grad_()
+        scores = score(model(leaf.clone()))
+        (slope,) = (
+            torch.autograd.grad(scores.sum(), leaf, allow_unused=True) if scores.requires_grad else [None]
+        )
+    if slope is None:
+        raise ValueError("fullgrad needs a model whose answer can be differentiated by its inputs")
+    found = [
+        Term(name, _wide(_bias(name, layer)[:, None, None]) * _wide(gradients[0]))
+        for name, layer, gradients in ran
+        if gradients  # none where the answer does not depend on the layer
+    ]
+    return [*found, Term(None, _wide(inputs.detach()) * _wide(slope))]
+
+
+def fullgrad(
+    model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
+) -> CoarseMap:
+    """Return the terms of each image summed over channels and layers: one map per grid size.
+
+    Args:
+        model: in evaluation mode; left as it was found. In a vision transformer, only the convolution that
+            makes the patches has a bias that is taken.
+        inputs: (B, C, H, W).
+        targets: one per image.
+        layer: None; FullGrad describes all of them.
+
+    Returns:
+        `values` on the coarsest grid of more than one cell, the others as `further`, coarse to fine: last
+        comes the one of single pixels, with the input's own term.
+
+    Raises:
+        ValueError: a layer; what `terms` refuses; a layer with more cells than the inputs have pixels.
+    """
+    check_evaluation_mode(model, "model")
+    chosen = check_targets(targets, len(inputs), batched=True)
+    if layer is not None:
+        raise ValueError("fullgrad describes every layer with a bias at once; leave layer at None")
+    main, *further = grids(model, inputs, lambda outputs: answers(outputs, chosen))
+    return CoarseMap(
+        values=main.to(inputs.dtype),
+        mass="total",
+        source="fullgrad",
+        further=tuple(grid.to(inputs.dtype) for grid in further),
+        forward_passes=(1,) * len(inputs),
+        output="logit",
+    )
+
+
+def grids(model: nn.Module, inputs: Tensor, score: Score) -> list[Tensor]:
+    """Return the terms summed over channels and over the layers of one grid size, (B, h, w) for each size.
+
+    The coarsest grid of more than one cell comes first, then the others, coarse to fine.
+
+    Raises:
+        ValueError: what `terms` refuses; a layer with more cells than the inputs have pixels.
+    """
+    height, width = inputs.shape[-2:]
+    sums: dict[tuple[int, int], Tensor] = {}
+    for term in terms(model, inputs, score):
+        rows, columns = term.values.shape[-2:]
+        if rows > height or columns > width:
+            raise ValueError(
+                f"layer {term.layer!r} has {rows} × {columns} cells, more than the {height} × {width} pixels"
+            )
+        maps = term.values.sum(1)
+        sums[rows, columns] = sums[rows, columns] + maps if (rows, columns) in sums else maps
+    # A squeeze-and-excitation block has one cell: its term is added, but it says nothing about places.
+    main = min(sums, key=lambda grid: (grid == (1, 1), grid[0] * grid[1]))
+    return [sums[main], *(sums[grid] for grid in sorted(sums) if grid != main)]
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _bias(name: str, layer: nn.Module) -> Tensor:
+    """Return what a layer of a bias adds to a linear map of its input, (C,)."""
+    bias: Any = layer.bias
+    if isinstance(layer, nn.BatchNorm2d):
+        if layer.running_mean is None or layer.running_var is None:
+            raise ValueError(f"fullgrad needs the running statistics of batch norm {name!r}, which has none")
+        shift = -layer.running_mean / torch.sqrt(layer.running_var + layer.eps)
+        bias = bias + layer.weight * shift if layer.affine else shift
+    return bias.detach()  # type: ignore[no-any-return]
+
+
+def _has_bias(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.BatchNorm2d):
+        return type(layer).forward is nn.BatchNorm2d.forward
+    return isinstance(layer, nn.Conv2d) and layer.bias is not None
+
+
+@contextmanager
+def _recorded(model: nn.Module, ran: list[tuple[str, nn.Module, list[Tensor]]]) -> Iterator[None]:
+    """Note each run of a layer with a bias, and the gradient of its output once that is known."""
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, _: Any, output: Tensor) -> None:
+            if output.requires_grad:
+                gradients: list[Tensor] = []
+                ran.append((name, layer, gradients))
+                # A tensor's hook sees the layer's own output, also where a ReLU works in place on it.
+                output.register_hook(gradients.append)
+
+        return hook
+
+    handles = [
+        layer.register_forward_hook(note(name)) for name, layer in model.named_modules() if _has_bias(layer)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,267 @@
+"""Raw maps of pytorch-grad-cam's methods, before its ReLU, min-max scaling and resizing.
+
+A value of such a map belongs to a cell and is shared by the cell's pixels, hence `mass="total"` for all of
+them. For Grad-CAM, HiResCAM and XGrad-CAM it is more than a convention: at the last layer of a network that
+ends in global average pooling and one linear layer, the cells sum to the logit less its bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import FunctionType, SimpleNamespace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from usu.models.contexts import differentiable, kept_apart
+from usu.models.forward import check_evaluation_mode
+from usu.models.layers import SpatialLayer, find_layer
+from usu.models.targets import Output, Target, answers, check_outputs, check_targets
+from usu.sources._cam_hooks import curved_map, put_back, twice_differentiable
+from usu.sources.coarse_map import CoarseMap
+
+try:
+    import pytorch_grad_cam as library
+    from pytorch_grad_cam.ablation_layer import AblationLayer
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
+except ImportError as missing:
+    raise ImportError("CAM methods need pytorch-grad-cam: pip install 'usu-xai[cam]'") from missing
+
+
+Score: TypeAlias = Callable[[Any, Sequence[Target]], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One call: the library's object with its hooks in place, and what it is to explain.
+
+    `seen` notes the images of each forward pass.
+    """
+
+    cam: Any
+    found: SpatialLayer
+    inputs: Tensor
+    targets: list[Target]
+    score: Score
+    seen: list[int]
+
+
+def _finer(outputs: Any, targets: Sequence[Target]) -> Tensor:
+    """Return how far each target's logit is above those of the classes nearest to it, (B,)."""
+    classes = [target for target in targets if isinstance(target, int)]
+    if len(classes) < len(targets):
+        raise ValueError("finercam compares classes: its targets must be class indices, not callables")
+    logits = check_outputs(outputs, len(targets), classes)
+    if logits.shape[1] < 2:
+        raise ValueError("finercam compares classes: the model has one output; name another source")
+    return torch.stack([_lead(*each) for each in zip(logits, classes, strict=True)])
+
+
+def _lead(logits: Tensor, target: int, most: int = 3) -> Tensor:
+    distances = (logits - logits[target]).detach().abs()
+    distances[target] = -1  # itself comes first, also where another class has the same logit
+    nearest = distances.argsort()[1 : most + 1].tolist()
+    compared: Tensor = FinerWeightedTarget(target, nearest, 1)(logits)
+    return compared
+
+
+def _by_gradients(job: _Job) -> Any:
+    """Return maps made of the layer's activations and the gradients of the scores."""
+    with differentiable(job.cam.model):
+        _total(job).backward()
+    activations, gradients = (tensor.numpy() for tensor in _recorded(job))
+    return job.cam.get_cam_image(job.inputs, job.found.module, job.targets, activations, gradients, False)
+
+
+def _by_curvature(job: _Job) -> Any:
+    """Return maps whose weights also take second derivatives, from the layer's output as it is."""
+    with differentiable(job.cam.model), twice_differentiable():
+        torch.autograd.grad(_total(job), job.inputs, create_graph=True, allow_unused=True)
+        return curved_map(job.cam, job.inputs, job.found.module, job.targets, *_recorded(job))
+
+
+def _total(job: _Job) -> Tensor:
+    """Run the model on the inputs; return the sum of the images' scores."""
+    outputs = job.cam.activations_and_grads(job.inputs.requires_grad_())
+    return job.score(outputs, job.targets).sum()
+
+
+def _recorded(job: _Job) -> tuple[Tensor, Tensor]:
+    recorded = job.cam.activations_and_grads
+    if not recorded.gradients:
+        raise ValueError(f"the answer does not depend on layer {job.found.name!r}; name an earlier one")
+    # A module that runs several times, such as a shared activation, counts by its last run.
+    return recorded.activations[-1], recorded.gradients[-1]
+
+
+def _by_activations(job: _Job) -> Any:
+    """Return maps made of the layer's activations and, for some methods, of more forward passes."""
+    recorded = job.cam.activations_and_grads
+    with torch.no_grad():
+        answers(recorded(job.inputs), job.targets)
+        if not recorded.activations:
+            raise ValueError(f"the model does not run layer {job.found.name!r}; name another one")
+        activations = recorded.activations[-1].numpy()
+        _release(job.cam)  # or the activations of every later pass would be kept too
+        values = []
+        # One image at a time bounds the memory: these methods make a copy of it per channel.
+        for image, target in enumerate(job.targets):
+            one, wanted = slice(image, image + 1), [_of_one_image(target)]
+            values.append(
+                job.cam.get_cam_image(
+                    job.inputs[one], job.found.module, wanted, activations[one], None, False
+                )
+            )
+    return np.concatenate(values)
+
+
+def _of_one_image(target: Target) -> Callable[[Tensor], Tensor]:
+    """Return a target as the library takes it: a callable on one image's outputs."""
+    if isinstance(target, int):
+        found: Callable[[Tensor], Tensor] = ClassifierOutputTarget(target)
+        return found
+
+    def score(output: Any) -> Tensor:
+        if isinstance(output, str):
+            raise TypeError(
+                "this method reads the images' outputs one by one, which a dictionary does not allow: wrap "
+                "the model so that it returns a tensor"
+            )
+        return answers(output[None] if isinstance(output, Tensor) else [output], [target])[0]
+
+    return score
+
+
+@dataclass(frozen=True)
+class CamSource:
+    """An attribution source made of one of pytorch-grad-cam's methods.
+
+    Attributes:
+        name: of the source.
+        method: the library's class.
+        strategy: what the method is made of, as a function to the maps of a job.
+        score: what is differentiated, from the model's outputs and the targets to (B,); gradient-free
+            methods take the targets' logits.
+        tokens: whether the method works on the tokens of a vision transformer, whose channels come last.
+        output: "logit" where its values are shares of one.
+    """
+
+    name: str
+    method: Callable[..., Any]
+    strategy: Callable[[_Job], Any] = _by_gradients
+    score: Score = answers
+    tokens: bool = True
+    output: Output | None = None
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
+    ) -> CoarseMap:
+        """Return the method's signed map of each image.
+
+        Args:
+            model: in evaluation mode; left as it was found.
+            inputs: (B, C, H, W).
+            targets: one per image, class indices or callables on the model's output.
+            layer: name, module, or None for the last layer with cells.
+
+        Returns:
+            The maps (B, gh, gw), the layer's name and the forward passes spent on each image.
+
+        Raises:
+            ValueError: no such layer, or one without cells; too few targets or one out of range; a model in
+                training mode or without parameters; tokens, for a method that needs channels; one output, for
+                a method that compares classes.
+        """
+        check_evaluation_mode(model, "model")
+        if next(model.parameters(), None) is None:
+            raise ValueError(
+                f"{self.name} needs a model with parameters, by which pytorch-grad-cam finds its device; "
+                "name another source, such as 'occlusion'"
+            )
+        chosen = check_targets(targets, len(inputs), batched=True)
+        first = chosen[:1]
+        found, search = find_layer(model, inputs[:1], layer, lambda outputs: self.score(outputs, first))
+
+        def grid(output: Tensor) -> Tensor:
+            cells = found.grid_of(output, inputs.shape[-2:])
+            if not self.tokens and cells is not output:  # axes were moved: tokens, or channels that come last
+                raise ValueError(
+                    f"{self.name} needs a layer of shape (B, C, h, w), {found.name!r} gives tokens of shape "
+                    f"{tuple(output.shape)}: it replaces whole channels, on the axis after the batch's"
+                )
+            return cells.to(torch.promote_types(cells.dtype, torch.float32))  # half has no NumPy routines
+
+        with ExitStack() as undo:
+            seen = undo.enter_context(_counted(model, inputs.dtype))
+            undo.enter_context(put_back(model, found.module))
+            cam = self.method(model, [found.module], grid)
+            undo.callback(_release, cam)
+            undo.enter_context(kept_apart([found.module]))
+            values = self.strategy(_Job(cam, found, inputs.detach(), chosen, self.score, seen))
+        return CoarseMap(
+            values=torch.from_numpy(np.ascontiguousarray(values)).to(inputs),
+            mass="total",
+            source=self.name,
+            layer=found.name,
+            forward_passes=tuple(
+                sum(seen) // len(inputs) + search * (image == 0) for image in range(len(inputs))
+            ),
+            output=self.output,
+        )
+
+
+def _release(cam: Any) -> None:
+    """Remove the library's hooks and what they kept, which it cannot where the output is a view."""
+    recorded = cam.activations_and_grads
+    recorded.activations, recorded.gradients = [], []
+    recorded.release()
+
+
+@contextmanager
+def _counted(model: nn.Module, dtype: torch.dtype) -> Iterator[list[int]]:
+    """Note how many images each forward pass takes, and give the model copies in its own kind of floats."""
+    seen: list[int] = []
+
+    def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        seen.append(len(arguments[0]))
+        return (arguments[0].to(dtype, copy=True), *arguments[1:])
+
+    handle = model.register_forward_pre_hook(note)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _without_bar(method: Any) -> Any:
+    """Return a subclass of `method` that shows no progress bar; the library itself stays as it is."""
+    loud = method.get_cam_weights
+    silent = SimpleNamespace(tqdm=lambda steps: steps)
+    quiet = FunctionType(
+        loud.__code__, {**loud.__globals__, "tqdm": silent}, loud.__name__, loud.__defaults__
+    )
+    return type(method.__name__, (method,), {"get_cam_weights": quiet})
+
+
+def _ablation(model: nn.Module, layers: list[nn.Module], grid: Callable[[Tensor], Tensor]) -> Any:
+    """Return an Ablation-CAM with a layer of its own: the library's default one outlives the call."""
+    return _AblationCAM(model, layers, grid, ablation_layer=AblationLayer())
+
+
+# They run 16 and 32 images at a time, the library's defaults.
+_ScoreCAM, _AblationCAM = _without_bar(library.ScoreCAM), _without_bar(library.AblationCAM)
+
+gradcam = CamSource("gradcam", library.GradCAM, output="logit")
+hirescam = CamSource("hirescam", library.HiResCAM, output="logit")
+gradcam_plus_plus = CamSource("gradcam++", library.GradCAMPlusPlus)
+xgradcam = CamSource("xgradcam", library.XGradCAM, output="logit")
+layercam = CamSource("layercam", library.LayerCAM)
+shapleycam = CamSource("shapleycam", library.ShapleyCAM, _by_curvature)
+finercam = CamSource("finercam", library.GradCAM, score=_finer)
+eigencam = CamSource("eigencam", library.EigenCAM, _by_activations)
+scorecam = CamSource("scorecam", _ScoreCAM, _by_activations)
+ablationcam = CamSource("ablationcam", _ablation, _by_activations, tokens=False)

@@ -1,0 +1,177 @@
+"""Every kind of picture becomes upright RGB; everything else is one line that names the file."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from usu.models.images import read_image
+
+RAMP = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
+COLOURS = np.stack([RAMP, RAMP[::-1], 255 - RAMP], -1)
+
+
+def saved(folder: Path, image: Image.Image, name: str = "picture.png", **options: object) -> Path:
+    path = folder / name
+    image.save(path, **options)
+    return path
+
+
+def pixels(path: Path) -> np.ndarray:
+    image = read_image(path)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+def test_rgb_comes_back_as_it_is(tmp_path):
+    path = saved(tmp_path, Image.fromarray(COLOURS))
+    assert (pixels(path) == COLOURS).all()
+    assert (pixels(str(path)) == COLOURS).all()
+
+
+def test_alpha_is_laid_over_white(tmp_path):
+    alpha = np.zeros((12, 20, 1), np.uint8)
+    alpha[:, 10:] = 255
+    path = saved(tmp_path, Image.fromarray(np.concatenate([COLOURS, alpha], -1)))
+    read = pixels(path)
+    assert (read[:, :10] == 255).all()
+    assert (read[:, 10:] == COLOURS[:, 10:]).all()
+
+
+def test_half_transparent_black_is_mid_grey(tmp_path):
+    path = saved(tmp_path, Image.new("RGBA", (3, 2), (0, 0, 0, 128)))
+    assert (np.abs(pixels(path).astype(int) - 127) <= 1).all()
+
+
+def test_grey_with_alpha(tmp_path):
+    image = Image.merge("LA", [Image.fromarray(RAMP), Image.new("L", (20, 12), 0)])
+    assert (pixels(saved(tmp_path, image)) == 255).all()
+
+
+def test_grey(tmp_path):
+    assert (pixels(saved(tmp_path, Image.fromarray(RAMP))) == RAMP[..., None]).all()
+
+
+def test_bilevel(tmp_path):
+    image = Image.fromarray(RAMP).point(lambda value: 255 * (value > 99), mode="1")
+    assert set(np.unique(pixels(saved(tmp_path, image)))) == {0, 255}
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+def test_16_bit_grey_keeps_its_brightness(tmp_path, name):
+    deep = RAMP.astype(np.uint16) * 257
+    assert (pixels(saved(tmp_path, Image.fromarray(deep), name)) == RAMP[..., None]).all()
+
+
+def test_float_grey_in_the_unit_interval(tmp_path):
+    image = Image.fromarray(RAMP.astype(np.float32) / 255)
+    assert (pixels(saved(tmp_path, image, "unit.tif")) == RAMP[..., None]).all()
+
+
+def test_float_grey_of_unknown_scale_is_refused(tmp_path):
+    path = saved(tmp_path, Image.fromarray(RAMP.astype(np.float32)), "wild.tif")
+    with pytest.raises(ValueError, match="grey values lie outside"):
+        read_image(path)
+
+
+def test_palette(tmp_path):
+    image = Image.fromarray(COLOURS).quantize(256)
+    assert (pixels(saved(tmp_path, image)) == np.asarray(image.convert("RGB"))).all()
+
+
+def test_palette_with_a_transparent_colour(tmp_path):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    image.putpixel((0, 0), 0)
+    read = pixels(saved(tmp_path, image, transparency=0))
+    assert read[0, 0].tolist() == [255, 255, 255]
+    assert read[1, 1].tolist() == [255, 0, 0]
+
+
+def test_cmyk(tmp_path):
+    path = saved(tmp_path, Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "print.jpg", quality=95)
+    red, green, blue = pixels(path)[4, 4].astype(int)
+    assert red > 240
+    assert green < 15
+    assert blue < 15
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees clockwise
+    wide = np.zeros((16, 32, 3), np.uint8)
+    wide[:, :16] = 255
+    read = pixels(saved(tmp_path, Image.fromarray(wide), "phone.jpg", exif=exif, quality=95))
+    assert read.shape == (32, 16, 3)
+    assert read[4, 8].min() > 240
+    assert read[28, 8].max() < 15
+
+
+def test_first_frame_of_an_animation(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    path = saved(tmp_path, frames[0], "loop.gif", save_all=True, append_images=frames[1:])
+    assert pixels(path)[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.gif", "cut.webp", "cut.tif"])
+def test_truncated_file(tmp_path, name):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    whole = saved(tmp_path, Image.fromarray(noise), name).read_bytes()
+    path = tmp_path / name
+    for share in (0.05, 0.5):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(ValueError, match=f"{name} is (damaged or incomplete|not an image)") as caught:
+            read_image(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_file_that_is_no_image(tmp_path):
+    path = tmp_path / "notes.jpg"
+    path.write_text("not a picture at all")
+    with pytest.raises(ValueError, match=r"notes\.jpg is not an image"):
+        read_image(path)
+
+
+def test_empty_file(tmp_path):
+    path = tmp_path / "empty.jpg"
+    path.touch()
+    with pytest.raises(ValueError, match=r"empty\.jpg is empty"):
+        read_image(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent\.jpg"):
+        read_image(tmp_path / "absent.jpg")
+
+
+def test_folder(tmp_path):
+    with pytest.raises(OSError, match="directory"):
+        read_image(tmp_path)
+
+
+def test_decompression_bomb(tmp_path):
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    path = tmp_path / "bomb.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+    )
+    with pytest.raises(ValueError, match=r"bomb\.png is too large to open safely"):
+        read_image(path)
+
+
+def test_pillow_is_left_as_it_was(tmp_path):
+    from PIL import ImageFile
+
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    read_image(saved(tmp_path, Image.fromarray(COLOURS)))
+    assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)

@@ -1,0 +1,457 @@
+"""The report in a real Chromium, opened from disk: maps, figures, mouse, keyboard; and nothing leaves it.
+
+Screenshots go to the folder that USU_SCREENSHOTS names, or to a temporary one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import usu
+from tests.helpers import reports
+from tests.helpers.networks import small_cnn
+from usu.cli._output import mass_table
+from usu.report import Entry, frame, write
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install '.[browser]'")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+BAD = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
+EXACT = 1e-5
+SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("reports")
+
+
+@pytest.fixture
+def opened(browser, folder):
+    """Give a function that opens a report of entries; at the end nothing must have gone wrong in it."""
+    contexts, troubles, requests = [], [], []
+
+    def open_report(*entries: Entry, **settings):
+        path = folder / f"report-{len(list(folder.iterdir()))}.html"
+        write(entries, path)
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: troubles.append(message.text))
+        page.on("pageerror", lambda problem: troubles.append(str(problem)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        page.evaluate("usu.ready")
+        return page
+
+    yield open_report
+    for context in contexts:
+        context.close()
+    assert troubles == []
+    assert [url for url in requests if not url.startswith(("file://", "data:"))] == []
+    assert len([url for url in requests if url.startswith("file://")]) == len(contexts)
+
+
+def slide(page, name: str, value: float) -> float:
+    """Move a slider as its user does; return the value that it took."""
+    script = "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }"
+    page.locator(f"#{name}").evaluate(script, value)
+    page.evaluate(SETTLED)
+    return float(page.locator(f"#{name}").input_value())
+
+
+def choose(page, name: str, value: str) -> None:
+    page.select_option(f"#{name}", value)
+    page.evaluate(SETTLED)
+
+
+def map_of(page, size: tuple[int, int], side: str = "method") -> np.ndarray:
+    return np.array(page.evaluate("(side) => Array.from(usu.map(side))", side)).reshape(size)
+
+
+def python_map(record: usu.Explanation, method: str, **settings) -> np.ndarray:
+    return np.asarray(replace(record, settings={**record.settings, **settings}).by(method))
+
+
+def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
+    assert np.abs(found - expected).max() <= EXACT * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", ["signed", "positive", "several_grids", "superpixels"])
+def test_maps_equal_pythons(opened, name):
+    record = getattr(reports, name)()
+    page = opened(Entry(record, verdicts=False))
+    size = tuple(record.score_map.shape)
+    assert_same(map_of(page, size), np.asarray(record.attribution))
+    for method in ("usu", "iwmr", "hybrid"):
+        choose(page, "method", method)
+        for position in (-2, -0.7, 0.5):
+            epsilon = round(10 ** slide(page, "temperature", position), 6)
+            assert page.evaluate("usu.state().temperature") == pytest.approx(epsilon, rel=1e-5)
+            found = page.evaluate("usu.state().temperature")
+            assert_same(map_of(page, size), python_map(record, method, temperature=found))
+    page.uncheck("#tied")
+    slide(page, "importance", -1)
+    state = page.evaluate("usu.state()")
+    assert state["importanceTemperature"] == pytest.approx(0.1)
+    both = {"temperature": state["temperature"], "importance_temperature": state["importanceTemperature"]}
+    assert_same(map_of(page, size), python_map(record, "hybrid", **both))
+
+
+@pytest.mark.parametrize("name", ["signed", "several_grids"])
+def test_baselines_and_figures_equal_pythons(opened, name):
+    record = getattr(reports, name)()
+    page = opened(Entry(record, verdicts=False))
+    size = tuple(record.score_map.shape)
+    for method in ("nearest", "bilinear", "bicubic", "lanczos"):
+        choose(page, "other", method)
+        expected = python_map(record, method)
+        assert_same(map_of(page, size, "other"), expected)
+        figures = page.evaluate("usu.figures('other')")
+        error, relative, total = map(float, mass_table(record, {method: expected})[1].split()[1:])
+        if method != "nearest":  # whose error is rounding alone
+            assert figures["error"] == pytest.approx(error, rel=0.06)
+            assert figures["relative"] == pytest.approx(relative, rel=0.06)
+        assert figures["total"] == pytest.approx(total, rel=1e-4)
+        assert f"{figures['total']:.4g}".replace("-", "−") in page.inner_text("#figures")
+
+
+def test_fewer_depths_share_by_fewer_partitions(opened):
+    record = reports.positive()
+    page = opened(Entry(record, verdicts=False))
+    assert slide(page, "depth", 1) == 1
+    coarsest = [
+        part for part, scores in zip(record.partitions, record.scores, strict=True) if len(scores) <= 8
+    ]
+    maps = [
+        torch.as_tensor(scores)[torch.as_tensor(labels)]
+        for labels, scores in zip(record.partitions, record.scores, strict=True)
+        if any(labels is part for part in coarsest)
+    ]
+    assert 0 < len(maps) < len(record.partitions)
+    expected = replace(record, score_map=torch.stack(maps).mean(0)).by("hybrid")
+    assert_same(map_of(page, (48, 64)), np.asarray(expected))
+
+
+def test_depths_mixed_otherwise_are_shown_as_recorded(opened):
+    page = opened(Entry(reports.superpixels(), verdicts=False))
+    assert page.is_disabled("#depth")
+    assert 'mixing="segment"' in page.inner_text("#sharing-note")
+    assert "bilinear" not in page.locator("#method option").evaluate_all("all => all.map((one) => one.value)")
+    choose(page, "partition", "0")
+    assert "θ = 0.3" in page.inner_text("#partition-note")
+    choose(page, "shown", "alpha")
+    assert page.input_value("#shown") == "alpha"
+
+
+def test_potential_of_ones_own_is_shown_as_recorded(opened):
+    settings = {**reports.signed().settings, "potential": "mine"}
+    record = replace(reports.signed(), settings=settings)
+    page = opened(Entry(record))
+    assert_same(map_of(page, (48, 64)), np.asarray(record.attribution))
+    assert page.is_disabled("#temperature")
+    assert "mine" in page.inner_text("#sharing-note")
+
+
+def colours_at(page, row: int, column: int) -> list[int]:
+    """Return what the canvas shows at a pixel of a map of 48 × 64."""
+    script = """([row, column]) => {
+        const canvas = document.getElementById("canvas");
+        const [x, y] = [(column + 0.5) * canvas.width / 64, (row + 0.5) * canvas.height / 48];
+        const probe = new OffscreenCanvas(1, 1).getContext("2d");
+        probe.drawImage(canvas, x, y, 1, 1, 0, 0, 1, 1);
+        return Array.from(probe.getImageData(0, 0, 1, 1).data);
+    }"""
+    return page.evaluate(script, [row, column])
+
+
+def test_split_by_mouse_and_by_keyboard(opened):
+    page = opened(Entry(reports.signed(), verdicts=False))
+    difference = np.abs(map_of(page, (48, 64)) - map_of(page, (48, 64), "other"))[:, 36:44]
+    row, column = np.unravel_index(difference.argmax(), difference.shape)
+    place = int(row), int(column) + 36
+    page.locator("#frame").press("Shift+ArrowUp")
+    right = colours_at(page, *place)
+    box = page.locator("#canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 20, steps=3)
+    page.mouse.up()
+    page.evaluate(SETTLED)
+    assert page.evaluate("usu.state().split") == pytest.approx(80, abs=1)
+    left = colours_at(page, *place)
+    assert left != right
+    page.locator("#split").focus()
+    page.keyboard.press("Home")
+    page.evaluate(SETTLED)
+    assert page.evaluate("usu.state().split") == 0
+    assert colours_at(page, *place) == right
+    page.locator("#frame").focus()
+    for _ in range(3):
+        page.keyboard.press("]")
+    page.evaluate(SETTLED)
+    assert page.evaluate("usu.state().split") == 6
+    choose(page, "other", "none")
+    assert page.is_disabled("#split")
+    assert not page.is_visible("#tag-other")
+
+
+def test_pixel_panel_by_mouse_and_by_keyboard(opened):
+    record = reports.signed()
+    page = opened(Entry(record, verdicts=False))
+    box = page.locator("#canvas").bounding_box()
+    row, column = 10, 52
+    page.mouse.move(
+        box["x"] + (column + 0.5) / 64 * box["width"], box["y"] + (row + 0.5) / 48 * box["height"]
+    )
+    page.evaluate(SETTLED)
+    for moves in ((), ("ArrowDown", "ArrowDown", "ArrowLeft"), ("Shift+ArrowDown",)):
+        for move in moves:
+            page.locator("#frame").press(move)
+            down, right = {"ArrowDown": (1, 0), "ArrowLeft": (0, -1), "Shift+ArrowDown": (10, 0)}[move]
+            row, column = row + down, column + right
+        page.evaluate(SETTLED)
+        text = page.inner_text("#pixel").replace("−", "-")
+        assert f"row {row}, column {column}" in text
+        cell = row // 4, column // 4  # 12 × 16 cells over 48 × 64 pixels
+        mass = float(record.coarse[cell])  # Grad-CAM's map holds totals
+        shown_cell, shown_mass = re.search(r"(cell \(.*\)), mass (\S+);", text).groups()
+        assert shown_cell == f"cell ({cell[0]}, {cell[1]})"
+        assert float(shown_mass) == pytest.approx(mass, rel=6e-3)
+        value = float(record.attribution[row, column])
+        (weight,) = re.findall(r"its weight\s+(\S+) % of the cell", text)
+        assert float(weight) == pytest.approx(100 * value / mass, rel=6e-3)
+        assert f"segment {int(record.partitions[0][row, column])} of " in text
+    assert f"row {row}, column {column}" in page.inner_text("#spoken")
+    shares = page.inner_text("#shares")
+    finest = np.asarray(record.partitions[1])
+    inside = np.zeros_like(finest, dtype=bool)
+    inside[4 * cell[0] : 4 * cell[0] + 4, 4 * cell[1] : 4 * cell[1] + 4] = True
+    segment = finest[row, column]
+    share = float(np.asarray(record.attribution)[inside & (finest == segment)].sum()) / mass
+    (told,) = re.findall(rf"segment {segment}, score \S+ (\S+) % of the mass", shares)
+    assert float(told) == pytest.approx(100 * share, rel=6e-3)
+
+
+def test_zoom_keeps_the_cursor_in_sight(opened):
+    page = opened(Entry(reports.signed(), verdicts=False))
+    page.locator("#frame").focus()
+    for key in ("+", "+", "+"):
+        page.keyboard.press(key)
+    assert page.evaluate("usu.state().zoom") == pytest.approx(1.5**3)
+    box = page.locator("#canvas").bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + 3)
+    page.evaluate(SETTLED)
+    before = page.evaluate("usu.state().pixel")
+    page.keyboard.press("Shift+ArrowLeft")
+    page.keyboard.press("0")
+    page.evaluate(SETTLED)
+    assert page.evaluate("usu.state().zoom") == 1
+    assert page.evaluate("usu.state().pixel") == max(before % 64 - 10, 0) + before // 64 * 64
+
+
+def test_every_layer_and_the_call_follow_the_controls(opened):
+    page = opened(Entry(reports.positive(), verdicts=False))
+    seen = set()
+    for shown in ("map", "difference", "score", "h"):
+        choose(page, "shown", shown)
+        seen.add(page.locator("#canvas").evaluate("canvas => canvas.toDataURL()"))
+    for line in ("cells", "segments", "split"):
+        page.check(f"#lines-{line}")
+        choose(page, "partition", "0")
+        seen.add(page.locator("#canvas").evaluate("canvas => canvas.toDataURL()"))
+    assert len(seen) == 7
+    choose(page, "method", "iwmr")
+    slide(page, "temperature", 0)
+    assert "mode='iwmr', temperature=1)" in page.inner_text("#call")
+    page.click("#reset")
+    page.evaluate(SETTLED)
+    assert "mode='hybrid', temperature=0.2)" in page.inner_text("#call")
+
+
+@pytest.mark.parametrize(("mode", "method"), [("complete", "usu"), ("complete", "iwmr"), ("usu", "bilinear")])
+def test_call_makes_what_is_shown(opened, mode, method):
+    model, inputs = small_cnn(), reports.picture()
+    record = usu.explain(model, inputs, 1, mode=mode, segmentation={"quadtree": (16,)})
+    page = opened(Entry(record, verdicts=False))
+    choose(page, "method", method)
+    found = eval(page.inner_text("#call"), {"usu": usu, "model": model, "inputs": inputs, "images": None})
+    assert_same(map_of(page, (48, 64)), np.asarray(getattr(found, "attribution", found)))
+
+
+@pytest.mark.parametrize(
+    "own",
+    [None, lambda tree: tree, lambda tree: replace(tree, method="own"), lambda tree: [tree]],
+    ids=["counts", "segmented", "own", "several"],
+)
+def test_call_of_the_first_depths_makes_what_is_shown(opened, own):
+    model, inputs = small_cnn(), reports.picture()
+    counts = (4, 16, 64)
+    segmentation = own(usu.segment(inputs, counts, "quadtree")) if own else {"quadtree": counts}
+    record = usu.explain(model, inputs, 1, segmentation=segmentation, threshold=None)
+    page = opened(Entry(record, verdicts=False))
+    slide(page, "depth", 2)
+    names = {"usu": usu, "model": model, "inputs": inputs, "images": None, "segmentation": segmentation}
+    again = eval(page.inner_text("#call"), names)
+    assert len(again.partitions) == 2 < len(record.partitions)
+    assert_same(map_of(page, (48, 64)), again.attribution.numpy())
+
+
+def test_the_picture_is_called_what_it_shows(opened):
+    page = opened(Entry(reports.positive(), category="cat", verdicts=False))
+    for other, shown, words in (
+        ("none", "map", "Hybrid map"),
+        ("bilinear", "map", "Hybrid map beside Bilinear"),
+        ("bilinear", "difference", "map less compared map"),
+        ("bilinear", "score", "score map Φ"),
+    ):
+        choose(page, "other", other)
+        choose(page, "shown", shown)
+        label = page.get_attribute("#frame", "aria-label")
+        assert label.startswith(f"cat: {words} over the photograph. row ")
+
+
+def test_brackets_that_need_alt_gr_move_the_split_and_shortcuts_do_not(opened):
+    page = opened(Entry(reports.positive(), verdicts=False))
+    before = page.evaluate("usu.state().split")
+    for alt_graph, expected in (("true", before + 2), ("false", before + 2)):
+        page.evaluate(
+            f"""() => document.getElementById("frame").dispatchEvent(new KeyboardEvent("keydown",
+            {{ key: "]", ctrlKey: true, altKey: true, modifierAltGraph: {alt_graph} }}))"""
+        )
+        page.evaluate(SETTLED)
+        assert page.evaluate("usu.state().split") == expected
+
+
+def test_verdicts_of_what_is_shown_stand_out(opened):
+    page = opened(Entry(reports.signed()))
+    shown = page.locator("#verdicts tr.shown th").all_inner_texts()
+    assert set(shown) == {"USU", "Bilinear"}
+    row = page.locator("#verdicts tr", has_text="USU").first
+    assert row.locator("td.satisfied").count() == 4
+    assert "Bilinear, D1: the pixels of cell" in page.inner_text("#witnesses")
+
+
+def test_markup_in_names_does_nothing(opened):
+    page = opened(
+        Entry(reports.signed(), name=BAD, category=BAD, model=BAD, verdicts=False),
+        Entry(replace(reports.signed(), target=BAD, layer=BAD), name=BAD, verdicts=False),
+    )
+    for card in page.locator("#cards button").all():
+        card.click()
+        page.evaluate(SETTLED)
+        assert page.inner_text("#title") == BAD
+        assert BAD in page.inner_text("#facts")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("script").count() == 2
+    assert page.locator("img").count() == 0
+
+
+def test_gallery_is_searched_and_sorted(opened):
+    entries = [
+        Entry(reports.signed(), name="b", category="tabby", verdicts=False),
+        Entry(replace(reports.positive(), probability=0.9), name="a", category="lynx", verdicts=False),
+        Entry(replace(reports.superpixels(), probability=None), name="c", model="ResNet", verdicts=False),
+    ]
+    page = opened(*entries)
+    names = page.locator("#cards strong + span")
+    assert names.all_inner_texts() == ["a", "b", "c"]
+    page.select_option("#sort", "probability")
+    assert names.all_inner_texts() == ["a", "b", "c"]
+    page.select_option("#sort", "cells")
+    assert names.all_inner_texts()[-1] == "c"
+    page.fill("#search", "resnet")
+    assert names.all_inner_texts() == ["c"]
+    assert page.inner_text("#found") == "1 of 3"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.evaluate(SETTLED)
+    assert page.locator("#cards button").get_attribute("aria-current") == "true"
+    assert_same(map_of(page, (48, 64)), np.asarray(reports.superpixels().attribution))
+
+
+def test_notebook_frame_shows_itself(browser, folder):
+    outer = folder / "notebook.html"
+    outer.write_text(frame(Entry(reports.signed(), category="tabby", verdicts=False)), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(outer.as_uri())
+    title = page.frame_locator("iframe").locator("#title")
+    title.filter(has_text="tabby").wait_for()  # the script fills it in, and may be late
+    assert title.inner_text() == "tabby"
+    page.close()
+
+
+CONTRAST = """(pairs) => {
+    const channel = (value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+    const luminance = (name) => {
+        const probe = document.createElement("i");
+        probe.style.color = `var(--${name})`;
+        document.body.append(probe);
+        const parts = getComputedStyle(probe).color.match(/[\\d.]+/g);
+        const [r, g, b] = parts.map((value) => channel(value / 255));
+        probe.remove();
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    return pairs.map(([one, two]) => {
+        const [low, high] = [luminance(one), luminance(two)].sort((a, b) => a - b);
+        return (high + 0.05) / (low + 0.05);
+    });
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_readable_at_every_width_and_in_both_schemes(opened, scheme, width, tmp_path):
+    entries = [
+        Entry(reports.positive(), name="hybrid", category="tabby"),
+        Entry(reports.superpixels(), "cells"),
+    ]
+    page = opened(*entries, color_scheme=scheme, viewport={"width": width, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    names = ("text", "soft", "good", "bad", "accent")
+    pairs = [[name, ground] for name in names for ground in ("page", "panel", "shown")]
+    assert min(page.evaluate(CONTRAST, pairs)) >= 4.5
+    unnamed = (
+        "all => all.filter((one) => !one.labels?.length && !one.ariaLabel && !one.textContent.trim()).length"
+    )
+    assert page.locator("input, select, button").evaluate_all(unnamed) == 0
+    target = Path(os.environ.get("USU_SCREENSHOTS") or tmp_path)
+    target.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=target / f"report-{width}-{scheme}.png", full_page=True)
+
+
+def test_paper_shows_the_picture_and_leaves_the_controls_out(opened):
+    page = opened(Entry(reports.positive(), category="tabby"), color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.is_visible("#canvas")
+    assert page.is_visible("#verdicts")
+    assert not page.is_visible("#temperature")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.pdf().startswith(b"%PDF")
