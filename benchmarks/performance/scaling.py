@@ -155,8 +155,8 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if arguments.table:
-        chosen = f"--images {arguments.images} --model {arguments.model}"
-        command = f"python -m benchmarks.performance.scaling DATA {chosen}"
+        asked = f"--images {arguments.images} --model {arguments.model}"
+        command = f"python -m benchmarks.performance.scaling DATA {asked}"
         arguments.table.write_text(f"# What a benchmark costs\n\nMade by `{command}`.\n\n{text}\n")
 
 

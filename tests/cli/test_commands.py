@@ -16,7 +16,7 @@ from skimage.data import chelsea
 
 import usu
 from usu import cli, pipeline
-from usu.cli import _output
+from usu.cli import _output, _parser
 from usu.models.classifier import imagenet_categories
 from usu.models.loading import DEMO_MODEL
 from usu.plot import TITLES

@@ -84,8 +84,8 @@ def score_segments(
         target: class index, or one per image; or a callable from what `forward_func` returns, of any kind,
             to one score per image (B,).
         method: "mask": f_t(x) - f_t(x without the segment); "keep": f_t(the segment alone) - f_t(fill);
-            "both": the mean of the two; "owen": Owen values, which sum to f_t(x) - f_t(fill) (`usu.scoring.owen`);
-            "random": coefficients of a ridge regression on random coalitions (`usu.scoring.regression`).
+            "both": the mean of the two; "owen": Owen values, which sum to f_t(x) - f_t(fill);
+            "random": coefficients of a ridge regression on random coalitions.
         passes: forward passes per image for "owen" and "random", at least 2.
         baselines: what replaces masked pixels; see `usu.models.baselines.make_fill`.
         output: f_t is the target's softmax "probability", its "logit" (the output as it is), or its entry of
