@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import usu
 from tests.helpers.networks import small_cnn
 from usu.plot import overlay_figure
 
+DATA = Path(__file__).parent / "data"
+
 
 @pytest.fixture(scope="module")
 def explanation():
@@ -19,21 +22,67 @@ def explanation():
     return usu.explain(small_cnn(), inputs, 2, segmentation={"quadtree": (4, 16)}, mode="hybrid")
 
 
+def same(before, after):
+    """Say whether a value came back from a file as it was, with arrays for tensors."""
+    if isinstance(before, torch.Tensor):
+        kept = isinstance(after, np.ndarray) and after.dtype == before.numpy().dtype
+        return kept and np.array_equal(after, before.numpy())
+    if isinstance(before, tuple):
+        return isinstance(after, tuple) and all(same(*pair) for pair in zip(before, after, strict=True))
+    if isinstance(before, usu.Refinement):
+        return isinstance(after, usu.Refinement) and all(
+            same(value, getattr(after, name)) for name, value in vars(before).items()
+        )
+    return type(after) is type(before) and after == before
+
+
 def test_round_trip_is_exact(explanation, tmp_path):
     path = tmp_path / "explanation.npz"
     explanation.save(path)
     loaded = usu.Explanation.load(path)
     for item in dataclasses.fields(explanation):
-        before, after = getattr(explanation, item.name), getattr(loaded, item.name)
-        if isinstance(before, torch.Tensor):
-            assert isinstance(after, np.ndarray), item.name
-            assert np.array_equal(after, before.numpy()), item.name
-            assert after.dtype == before.numpy().dtype, item.name
-        elif isinstance(before, tuple):
-            assert len(before) == len(after)
-            assert all(np.array_equal(a, b.numpy()) for a, b in zip(after, before, strict=True)), item.name
-        else:
-            assert after == before, item.name
+        assert same(getattr(explanation, item.name), getattr(loaded, item.name)), item.name
+
+
+@pytest.mark.parametrize("name", ["mixed", "random", "complete"])
+def test_files_of_format_1_still_load(name, tmp_path):
+    """Saved by the version before refinements were kept; the attribution is the one that they make again."""
+    found = usu.Explanation.load(DATA / f"format-1-{name}.npz")
+    expected = {"mixed": "mask", "random": "regression", "complete": "owen"}
+    assert found.settings["scoring"] == expected[name]
+    assert found.settings["potential"] == "exponential"
+    assert "method" not in found.settings
+    np.testing.assert_allclose(found.upsampled_by("usu"), found.attribution, rtol=1e-5, atol=1e-7)
+    assert found.to_html()
+    found.save(tmp_path / "again.npz")
+    assert np.array_equal(usu.Explanation.load(tmp_path / "again.npz").score_map, found.score_map)
+
+
+def test_refinements_of_format_1_are_merged_again():
+    inputs = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(3))
+    settings = {"segmentation": {"quadtree": (4, 16), "slic": (6,)}, "mixing": "segment"}
+    fresh = usu.explain(small_cnn(), inputs, 2, **settings)
+    found = usu.Explanation.load(DATA / "format-1-mixed.npz")
+    assert [len(one.partitions) for one in found.refinements] == [2, 1]
+    for old, new in zip(found.refinements, fresh.refinements, strict=True):
+        np.testing.assert_allclose(old.score_map, new.score_map, atol=1e-5)
+        for name in ("h_maps", "mixings", "scores"):
+            for one, other in zip(getattr(old, name), getattr(new, name), strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (lambda found: found.by("bilinear"), lambda found: found.upsampled_by("bilinear")),
+        (lambda found: found.at_photograph(), lambda found: found.to_original_size()),
+    ],
+)
+def test_old_names_are_told_of(explanation, old, new):
+    placed = dataclasses.replace(explanation, placement=usu.Placement.whole((12, 20)).resize((16, 16)))
+    with pytest.warns(DeprecationWarning, match="is now Explanation"):
+        found = old(placed)
+    assert torch.equal(found, new(placed))
 
 
 def test_repr_is_one_line_of_facts(explanation):
@@ -78,7 +127,7 @@ def test_other_suffix_and_missing_folder_are_refused(explanation, tmp_path):
 def test_damaged_files_are_refused(tmp_path, content):
     path = tmp_path / "damaged.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"cannot be read as an explanation: it is no \.npz file"):
+    with pytest.raises(ValueError, match=r"cannot be read as an explanation: it is not a \.npz file"):
         usu.Explanation.load(path)
 
 
@@ -97,9 +146,9 @@ def test_truncated_and_foreign_files_are_refused(explanation, tmp_path):
 
 def test_a_newer_format_is_told(explanation, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("usu.record._FORMAT", 2)
+        patch.setattr("usu.record._FORMAT", 3)
         explanation.save(tmp_path / "new.npz")
-    with pytest.raises(ValueError, match=r"saved by a newer usu, in format 2; this one reads 1"):
+    with pytest.raises(ValueError, match=r"saved by a newer usu, in format 3; this one reads 2"):
         usu.Explanation.load(tmp_path / "new.npz")
 
 
@@ -125,9 +174,11 @@ def test_a_potential_of_ones_own_is_never_taken_for_a_built_in_one():
     found = usu.upsample(coarse, inputs, small_cnn(), 2, segmentation={"quadtree": (4, 16)}, potential=power)
     assert found.settings["potential"] == "power()"
     with pytest.raises(ValueError, match=r"potential must be one of .* got 'power\(\)'"):
-        found.by("usu")
-    assert torch.equal(found.by("bilinear"), usu.interpolate(coarse, (16, 16), "bilinear"))
-    assert torch.equal(found.by(lambda cells, scores: scores + cells.sum()), found.score_map + coarse.sum())
+        found.upsampled_by("usu")
+    assert torch.equal(found.upsampled_by("bilinear"), usu.interpolate(coarse, (16, 16), "bilinear"))
+    assert torch.equal(
+        found.upsampled_by(lambda cells, scores: scores + cells.sum()), found.score_map + coarse.sum()
+    )
 
 
 @pytest.mark.parametrize("temperature", [np.float32(0.25), np.float64(0.25), Fraction(1, 4)])
@@ -144,7 +195,7 @@ def test_real_numbers_of_every_kind_are_kept_as_floats(temperature):
     assert found.settings["temperature"] == found.settings["threshold"] == 0.25
     assert type(found.settings["temperature"]) is float
     assert found.settings["segmentation"] == {"quadtree": [4, 16]}
-    assert torch.equal(found.by("usu"), found.attribution)
+    assert torch.equal(found.upsampled_by("usu"), found.attribution)
     assert "0.25" in found._repr_html_()
 
 

@@ -56,8 +56,8 @@ def explanations(photograph: str, target: str | None) -> tuple[list[Explanation]
             replace(
                 first,
                 source=name,
-                coarse=coarse.values[0],
-                further=coarse.further_of(0),
+                coarse=coarse[0].values,
+                further=coarse[0].further,
                 mass=coarse.mass,
             )
         )
@@ -92,7 +92,7 @@ def _draw_stages(explanation: Explanation, panels: Sequence[Any], category: str)
 
 
 def _draw_method(explanation: Explanation, panels: Sequence[Any]) -> None:
-    maps = [explanation.by(name) for name in UPSAMPLERS]
+    maps = [explanation.upsampled_by(name) for name in UPSAMPLERS]
     norm = plot.colour_limits(maps)
     # One of several grids is a small part of the whole map, and would be blank on its scale.
     plot.coarse_cells(explanation, panels[0], norm=None if explanation.further else norm)

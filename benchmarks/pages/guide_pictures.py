@@ -48,7 +48,7 @@ def draw_modes(rows: Sequence[tuple[Explanation, Explanation, str]]) -> Figure:
     """Return a row per photograph and a column per mode; a row's maps share a scale, but for the last."""
     figure, grid = _grid(len(rows), 3 + len(MODES), below=0.42)
     for (strict, complete, category), panels in zip(rows, grid, strict=True):
-        maps = [strict.by(name) for name in MODES]
+        maps = [strict.upsampled_by(name) for name in MODES]
         norm = plot.colour_limits(maps)
         plot.photograph(strict, panels[0])
         panels[0].set_xlabel(f"“{category}”, {100 * strict.probability:.0f} %", fontsize=_SMALL)
@@ -66,7 +66,7 @@ def draw_temperatures(explanation: Explanation) -> Figure:
     """Return strict USU and the hybrid, by ε; all maps of a row share a scale."""
     figure, grid = _grid(2, 1 + len(TEMPERATURES))
     for mode, panels in zip(("usu", "hybrid"), grid, strict=True):
-        maps = [_at(explanation, temperature).by(mode) for temperature in TEMPERATURES]
+        maps = [_at(explanation, temperature).upsampled_by(mode) for temperature in TEMPERATURES]
         norm = plot.colour_limits(maps)
         plot.coarse_cells(explanation, panels[0], norm=norm)
         panels[0].set_ylabel(mode, fontsize=_LARGE)
@@ -120,7 +120,7 @@ def draw_known_truth(seed: int = 0) -> Figure:
         images=scene.picture,
         mass="total",
     )
-    maps = {name: found.by(name) for name in ("nearest", "bilinear", "usu", "hybrid")}
+    maps = {name: found.upsampled_by(name) for name in ("nearest", "bilinear", "usu", "hybrid")}
     figure, ((first, truth, cells, *panels),) = _grid(1, 3 + len(maps), below=0.42)
     norm = plot.colour_limits([scene.truth, *maps.values()])
     plot.photograph(found, first)

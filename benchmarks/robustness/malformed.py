@@ -189,7 +189,7 @@ PIPELINE: dict[str, Bad] = {
     "importance_temperature": NUMBER,
     "negative": NAMES,
     "segmentation": given(SEGMENTATION),
-    "method": NAMES,
+    "scoring": NAMES,
     "rules": one_of(3, "rules", {}, [], {"kernel": "gradient"}),
     "temprature": one_of(0.1),
 }
@@ -247,12 +247,12 @@ SUBJECTS = {
     "score_segments": Subject(
         usu.score_segments,
         {"forward_func": MODEL, "inputs": torch.from_numpy(INPUTS), "segments": SEGMENTS, "target": 1},
-        {**SCORING, "segments": MAPS, "method": NAMES},
+        {**SCORING, "segments": MAPS, "scoring": NAMES},
     ),
     "refine": Subject(
         usu.refine,
         {"forward_func": MODEL, "inputs": INPUTS, "hierarchy": usu.Hierarchy(LEVEL_MAPS), "target": 1},
-        {**SCORING, **RULES, "hierarchy": HIERARCHY, "method": NAMES, "sharpnes": one_of(0.1)},
+        {**SCORING, **RULES, "hierarchy": HIERARCHY, "scoring": NAMES, "sharpnes": one_of(0.1)},
     ),
     "upsample": Subject(
         usu.upsample,

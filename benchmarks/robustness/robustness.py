@@ -24,8 +24,8 @@ from torch import Tensor
 import usu
 from benchmarks.robustness.malformed import SUBJECTS, malformed_calls
 from usu.desiderata.probe import TOLERANCES
-from usu.operators.coarse import cell_masses
-from usu.operators.redistribution import Mass
+from usu.operators.coarse import Coarse
+from usu.operators.lattice import Mass
 
 DTYPES = tuple(TOLERANCES)
 TEMPERATURES = tuple(10.0**power for power in range(-6, 7))
@@ -46,7 +46,8 @@ def residuals(
     coarse: Tensor, pixels: Tensor, neighbourhoods: Tensor | None = None, mass: Mass = "density"
 ) -> tuple[float, float]:
     """Return the D1 residual, relative to the mean |M_k|, and the worst cell's, relative to its own |M_k|."""
-    cells, masses = cell_masses(coarse, (), tuple(pixels.shape), neighbourhoods, mass)
+    given, size = Coarse(coarse, mass, neighbourhoods), tuple(pixels.shape)
+    cells, masses = given.cells(size), given.masses(size)
     gaps = (cells.sum(pixels.to(torch.float64)) - masses).abs()
     return float(gaps.mean() / masses.abs().mean()), float((gaps / masses.abs()).max())
 

@@ -22,7 +22,7 @@ from usu.settings import Settings
 # The defaults of version 0.1.0, written out: they stay what they were when the library's change.
 MASKING: dict[str, Any] = {
     "segmentation": {"watershed": (16, 32), "slic": (16, 32), "quadtree": (16, 32)},
-    "method": "mask",
+    "scoring": "mask",
     "temperature": 0.2,
 }
 
@@ -63,7 +63,7 @@ def valued(task: Task, tree: str, method: str = "owen", passes: int = 158) -> di
         mass=coarse.mass,
         images=photograph.picture,
         segmentation=segmentation(task, tree),
-        method=method,
+        scoring=method,
         passes=passes,
     )
     return {f"scores {method} {tree}": found.score_map}
@@ -84,7 +84,7 @@ def owen(task: Task, passes: int = 160) -> dict[str, Pixels]:
     shuffled = found.score_map.flatten()[torch.randperm(found.score_map.numel(), generator=random)]
     maps: dict[str, Pixels] = {
         f"complete {passes}": found.attribution,
-        f"complete, even, {passes}": found.by("nearest"),
+        f"complete, even, {passes}": found.upsampled_by("nearest"),
         f"complete by Grad-CAM {passes}": _shared(found, pixel_scores(cam)),
         f"complete by shuffled gradients {passes}": _shared(found, shuffled.view_as(cam)),
         f"complete, ε = 1.5, {passes}": _shared(found, found.score_map, temperature=1.5),
@@ -144,7 +144,7 @@ def _complete(task: Task, passes: int) -> usu.Explanation:
         mode="complete",
         images=photograph.picture,
         segmentation={"slic": FINE},
-        method="owen",
+        scoring="owen",
         temperature=TEMPERATURE,
         passes=passes - 2,
     )
@@ -173,7 +173,7 @@ def complete(task: Task, tree: str, power: float = 0.0) -> dict[str, Pixels]:
     """Other trees and turns: the complete map, spread evenly, and smoothed along the photograph's edges."""
     with patch.object(usu.scoring.owen, "_AREA_POWER", power):
         found = even_map(task, segmentation(task, tree), passes=160)
-    even = torch.as_tensor(found.by("nearest"))
+    even = torch.as_tensor(found.upsampled_by("nearest"))
     smooth = _along_edges(even, task.picture)
     name = f"{tree}, power {power}"
     return {f"even, {name}": even, f"guided, {name}": smooth}
@@ -213,6 +213,8 @@ CANDIDATES: dict[str, Method] = {
     **{f"finished {tree}": partial(finished, tree=tree) for tree in FINISHED},
     **{f"owen {tree}": partial(valued, tree=tree) for tree in TREES},
     "one context": partial(one_context, tree="halved slic"),
-    **{f"random {tree}": partial(valued, tree=tree, method="random") for tree in ("slic", "halved slic")},
+    **{
+        f"random {tree}": partial(valued, tree=tree, scoring="regression") for tree in ("slic", "halved slic")
+    },
     **SHIFTED,
 }

@@ -145,7 +145,7 @@ def even_map(task: Task, wanted: Segmentation, passes: int) -> usu.Explanation:
         mode="complete",
         images=task.picture,
         segmentation=wanted,
-        method="owen",
+        scoring="owen",
         passes=passes,
     )
     return found

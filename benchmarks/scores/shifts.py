@@ -24,8 +24,7 @@ from torch import Tensor
 import usu
 from benchmarks.scores.score_tables import HALVES, means, paired, read_results, ties
 from benchmarks.scores.tasks import Costed, Method, Pixels, Task
-from usu.operators.lattice import Grid
-from usu.operators.redistribution import Mass
+from usu.operators.lattice import Grid, Mass
 from usu.operators.upsamplers import find_upsampler
 from usu.sources.registry import find_source
 

@@ -77,7 +77,7 @@ def _scorings() -> list[Configuration]:
         "both, three segmenters 24": (halves, "both"),
     }
     return [
-        Configuration(question, name, {"segmentation": layout, "method": method}, ("scores",))
+        Configuration(question, name, {"segmentation": layout, "scoring": method}, ("scores",))
         for name, (layout, method) in layouts.items()
     ]
 
@@ -112,7 +112,7 @@ def _refined_segmenters() -> list[Configuration]:
         "16+48, gradient, threshold 0.6": {"counts": (16, 48), "kernel": "gradient", "threshold": 0.6},
         "16+64, diagonal, threshold 0.8": {"counts": (16, 64), "kernel": "diagonal", "threshold": 0.8},
         "16+64, gradient, threshold 0.8": {"counts": (16, 64), "kernel": "gradient", "threshold": 0.8},
-        "8+16, all split, both": {"counts": (8, 16), "method": "both"},
+        "8+16, all split, both": {"counts": (8, 16), "scoring": "both"},
     }
     return [
         Configuration(

@@ -41,10 +41,10 @@ from usu.metrics.statistics import correct, paired_test
 from usu.models.classifier import Classifier
 from usu.models.images import read_image
 from usu.models.loading import load_classifier
+from usu.operators.coarse import Coarse
 from usu.operators.lattice import grid as cells_of
 from usu.operators.upsamplers import find_upsampler
 from usu.runtime.files import written_whole
-from usu.sources.coarse_map import CoarseMap
 from usu.worlds.aggregation import TruthMap, aggregate, truth_maps
 from usu.worlds.handset import ColourCounter, colour_scene
 from usu.worlds.mosaics import mosaics, straddling
@@ -140,7 +140,7 @@ def _colours(data: Path, count: int) -> list[Task]:
     def judged(seed: int, names: Sequence[str]) -> Judged:
         scene = colour_scene(seed)
         subject = Subject(model, scene.inputs, scene.picture, scene.target)
-        subject.share(("coarse", "exact"), lambda: CoarseMap(aggregate(scene.truth, GRID)[None], "total"))
+        subject.share(("coarse", "exact"), lambda: Coarse(aggregate(scene.truth, GRID), "total"))
         return {
             name: {"misplaced": _misplaced(pixels, scene.truth)}
             for name, pixels in _drawn(names, subject, "exact")

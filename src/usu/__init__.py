@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from usu.operators.redistribution import iwmr, redistribute
     from usu.operators.upsamplers import UPSAMPLERS, find_upsampler
     from usu.pipeline import explain, upsample
-    from usu.scoring.refinement import Refinement, Rules, h_map, refine
-    from usu.scoring.registry import SegmentScores, score_segments
+    from usu.scoring.h_map import h_map
+    from usu.scoring.owen import Owen
+    from usu.scoring.refinement import Masking, Refinement, Rules, refine
+    from usu.scoring.registry import SCORINGS, SegmentScores, score_segments
+    from usu.scoring.regression import Regression
     from usu.segmentation.hierarchy import Hierarchy
     from usu.segmentation.methods import segment
     from usu.settings import Settings
@@ -36,8 +39,11 @@ _ROOMS = {
     "operators.redistribution": ("iwmr", "redistribute"),
     "operators.upsamplers": ("UPSAMPLERS", "find_upsampler"),
     "pipeline": ("explain", "upsample"),
-    "scoring.refinement": ("Refinement", "Rules", "h_map", "refine"),
-    "scoring.registry": ("SegmentScores", "score_segments"),
+    "scoring.h_map": ("h_map",),
+    "scoring.owen": ("Owen",),
+    "scoring.refinement": ("Masking", "Refinement", "Rules", "refine"),
+    "scoring.registry": ("SCORINGS", "SegmentScores", "score_segments"),
+    "scoring.regression": ("Regression",),
     "segmentation.hierarchy": ("Hierarchy",),
     "segmentation.methods": ("segment",),
     "settings": ("Settings",),
@@ -46,6 +52,7 @@ _ROOMS = {
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "SCORINGS",
     "UPSAMPLERS",
     "CoarseMap",
     "DesiderataReport",
@@ -53,9 +60,12 @@ __all__ = [
     "Explanation",
     "Finding",
     "Hierarchy",
+    "Masking",
     "MassErrors",
+    "Owen",
     "Placement",
     "Refinement",
+    "Regression",
     "Rules",
     "SegmentScores",
     "Settings",

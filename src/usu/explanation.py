@@ -6,39 +6,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from usu.models.placement import Padding
-from usu.operators.upsamplers import UPSAMPLERS, Upsampler, upsample_all
+from usu.operators.upsamplers import UPSAMPLERS, Upsampler
 from usu.record import Record
+from usu.runtime.renames import tell
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation(Record):
     """A pixel map with every stage that led to it; see `Record` for its attributes."""
 
-    def by(self, method: str | Upsampler) -> Any:
+    def upsampled_by(self, upsampler: str | Upsampler) -> Any:
         """Return the pixel map (H, W) that another upsampler makes of the same coarse map and scores.
 
         Args:
-            method: a name of `usu.UPSAMPLERS`, or a callable (see `usu.find_upsampler`).
+            upsampler: a name of `usu.UPSAMPLERS`, or a callable (see `usu.find_upsampler`).
 
         Raises:
             ValueError: an unknown name; interpolation, where the cells are not a grid; "usu", "iwmr" or
                 "hybrid", where the potential was a callable, which a record does not hold.
         """
         names = ("temperature", "importance_temperature", "potential", "negative")
-        built_in = UPSAMPLERS.get(method) if isinstance(method, str) else None
+        built_in = UPSAMPLERS.get(upsampler) if isinstance(upsampler, str) else None
         shares = built_in is not None and built_in.budget is not None
         setting = {name: self.settings[name] for name in names} if shares else {}
-        return upsample_all(
-            method,
-            self.coarse,
-            self.further,
-            self.score_map,
-            self.neighbourhoods,
-            mass=self.mass,
-            **setting,
-        )
+        return self.coarse_map.upsample(upsampler, self.score_map, **setting)
 
-    def at_photograph(self, padding: Padding = "raise") -> Any:
+    def by(self, method: str | Upsampler) -> Any:
+        """Return `upsampled_by(method)`; the old name."""
+        tell("Explanation.by", "Explanation.upsampled_by")
+        return self.upsampled_by(method)
+
+    def to_original_size(self, padding: Padding = "raise") -> Any:
         """Return the map at the size of the photograph that the image was cut from; 0 outside the cut.
 
         Args:
@@ -50,6 +48,11 @@ class Explanation(Record):
         if self.placement is None:
             raise ValueError("where the image lies in a photograph is not known: give explain a `placement`")
         return self.placement.to_photograph(self.attribution, padding=padding)
+
+    def at_photograph(self, padding: Padding = "raise") -> Any:
+        """Return `to_original_size(padding)`; the old name."""
+        tell("Explanation.at_photograph", "Explanation.to_original_size")
+        return self.to_original_size(padding)
 
     def to_html(self, *, category: str | None = None, model: str | None = None) -> str:
         """Return the interactive report of this explanation, one self-contained HTML document.

@@ -17,12 +17,13 @@ from usu.explanation import Explanation
 from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs, run
 from usu.models.placement import Placement
 from usu.models.targets import Targets, check_outputs, name_of, unit_of_answer
-from usu.operators.redistribution import Mass
-from usu.operators.upsamplers import upsample_all
+from usu.operators.coarse import Coarse
+from usu.operators.lattice import Mass
+from usu.runtime.renames import renamed
+from usu.scoring.h_map import h_map
 from usu.scoring.owen import owen_map, pixel_scores
 from usu.scoring.perturbation import Perturbation
-from usu.scoring.refinement import Refinement, h_map
-from usu.scoring.registry import find_method
+from usu.scoring.refinement import Refinement
 from usu.segmentation.hierarchy import Hierarchy, check_fit
 from usu.segmentation.methods import check_image, segment
 from usu.settings import Settings, as_plain
@@ -31,10 +32,12 @@ from usu.sources.registry import find_source
 
 MODES = ("usu", "iwmr", "hybrid", "complete")
 # Where a mode's defaults differ from those of `usu.Settings`; docs/scores.md has the reasons.
-_COMPLETE = {"method": "owen", "negative": "opposite"}
-_DEFAULTS: dict[str, dict[str, Any]] = {"complete": {**_COMPLETE, "temperature": 1.0}}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "complete": {"scoring": "owen", "negative": "opposite", "temperature": 1.0},
+}
 
 
+@renamed(classes="class_names", method="scoring")
 def explain(
     model: nn.Module,
     inputs: Array,
@@ -44,7 +47,7 @@ def explain(
     layer: str | nn.Module | None = None,
     mode: str = "usu",
     images: Array | None = None,
-    classes: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     placement: Placement | Sequence[Placement] | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
@@ -55,7 +58,7 @@ def explain(
     Args:
         model: a classifier in evaluation mode, from (B, C, H, W) to (B, classes); left as it was found.
         inputs: (C, H, W), or a batch (B, C, H, W); what the network takes.
-        target: class index, name of `classes`, or a callable from the model's output, of any kind, to one
+        target: class index, name of `class_names`, or a callable from the model's output, of any kind, to one
             score per image (B,); for a batch also one of these per image; the predicted class if None.
         source: name of an attribution source (see `usu.sources.SOURCES`), or a callable that returns a
             `CoarseMap`. By default "gradcam"; in mode "complete", which makes a coarse map of its own, the
@@ -66,9 +69,9 @@ def explain(
             Owen values as the coarse map, on cells of their own, and what the source says of each pixel as
             their scores: all pixels together sum to f(x) - f(fill).
         images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
-        classes: names in the order of the outputs, for targets given by name.
-        placement: where the inputs lie in the photograph, for `Explanation.at_photograph`; for a batch, one
-            per image.
+        class_names: names in the order of the outputs, for targets given by name.
+        placement: where the inputs lie in the photograph, for `Explanation.to_original_size`; for a
+            batch, one per image.
         perturbations_per_eval: masked images per forward call.
         show_progress: show a bar on standard error.
         **settings: the fields of `usu.Settings`, such as temperature=0.1.
@@ -93,7 +96,15 @@ def explain(
     if target is None:
         target = check_outputs(run(model, batch.clone()), len(batch)).argmax(1).tolist()
         target, predicted = (target if batched else target[0]), 1
-    perturbed = _perturbation(model, inputs, target, options, perturbations_per_eval, show_progress, classes)
+    perturbed = _perturbation(
+        options,
+        model,
+        inputs,
+        target,
+        class_names=class_names,
+        perturbations_per_eval=perturbations_per_eval,
+        show_progress=show_progress,
+    )
     views = _views(perturbed, images, placement, options)
     if find is None:
         found = CoarseMap(perturbed.first_order(), mass="total", source="gradient")
@@ -104,6 +115,7 @@ def explain(
     return _run(replace(coarse, forward_passes=passes), perturbed, views, mode, options, source)
 
 
+@renamed(classes="class_names", method="scoring")
 def upsample(
     coarse: Array | Sequence[Array],
     inputs: Array,
@@ -114,7 +126,7 @@ def upsample(
     mass: Mass = "density",
     neighbourhoods: Array | Sequence[Array] | None = None,
     images: Array | None = None,
-    classes: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     placement: Placement | Sequence[Placement] | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
@@ -133,7 +145,7 @@ def upsample(
         neighbourhoods: (H, W) labels 0..K-1 of the coarse values, or one label map per image; the grid of the
             map by default.
         images: as for `explain`.
-        classes: as for `explain`.
+        class_names: as for `explain`.
         placement: as for `explain`.
         perturbations_per_eval: as for `explain`.
         show_progress: as for `explain`.
@@ -148,7 +160,13 @@ def upsample(
     """
     options = settings_of(mode, settings)
     perturbed = _perturbation(
-        forward_func, inputs, target, options, perturbations_per_eval, show_progress, classes
+        options,
+        forward_func,
+        inputs,
+        target,
+        class_names=class_names,
+        perturbations_per_eval=perturbations_per_eval,
+        show_progress=show_progress,
     )
     given = _given(coarse, mass, neighbourhoods, perturbed)
     return _run(given, perturbed, _views(perturbed, images, placement, options), mode, options)
@@ -229,32 +247,28 @@ def _run(
     check_cells(coarse, tuple(perturbed.inputs.shape[-2:]))
     tasks = [(image, hierarchy) for image, several in enumerate(views.hierarchies) for hierarchy in several]
     with perturbed:
-        refinements = iter(find_method(settings.method)(perturbed, tasks, settings.rules))
+        refinements = iter(settings.way.score(perturbed, tasks, settings.rules))
     explanations = []
     for image, several in enumerate(views.hierarchies):
-        own = list(islice(refinements, len(several)))
+        own = tuple(islice(refinements, len(several)))
+        shared = _given_back(coarse[image], perturbed)
         score_map = _mean_score_map(own, settings)
-        record = _record(image, coarse, perturbed, settings, own)
-        if callable(source):
-            record["settings"]["source"] = as_plain(source)
-        if mode == "complete":
-            score_map = _pixel_scores(record, score_map)
-            record |= _owen(perturbed, own)
+        record = _told(image, coarse, perturbed, settings, source)
+        if mode == "complete":  # Owen values are the cells, and what the source says of a pixel is its score
+            score_map, shared = _pixel_scores(shared, score_map), _owen(own, perturbed)
             record["unit"] = unit_of_answer(perturbed.targets[image], settings.output)
+        upsampler = "usu" if mode == "complete" else mode
         explanations.append(
             Explanation(
-                attribution=upsample_all(
-                    "usu" if mode == "complete" else mode,
-                    record["coarse"],
-                    record["further"],
-                    score_map,
-                    record["neighbourhoods"],
-                    mass=record["mass"],
-                    **settings.redistribution,
-                ),
+                attribution=shared.upsample(upsampler, score_map, **settings.redistribution),
+                coarse=shared.values,
+                mass=shared.mass,
+                neighbourhoods=shared.neighbourhoods,
+                further=shared.further,
                 image=perturbed.give(views.pictures[image].expand(3, -1, -1).contiguous()),
-                h_map=h_map(score_map, settings.rules.kernel),
+                refinements=own,
                 score_map=score_map,
+                h_map=h_map(score_map, settings.rules.kernel),
                 mode=mode,
                 placement=views.placements[image],
                 **record,
@@ -263,68 +277,51 @@ def _run(
     return explanations if perturbed.batched else explanations[0]
 
 
-def _record(
-    image: int, coarse: CoarseMap, perturbed: Perturbation, settings: Settings, refinements: list[Refinement]
+def _told(
+    image: int, coarse: CoarseMap, perturbed: Perturbation, settings: Settings, source: str | Source | None
 ) -> dict[str, Any]:
     """Return the fields of an image's `Explanation` that say how it was got."""
+    told = settings.plain()
+    if callable(source):
+        told["source"] = as_plain(source)
     spent_before = coarse.forward_passes[image] if coarse.forward_passes else 0
-    labels = coarse.neighbourhoods_of(image)
     return {
-        "partitions": tuple(labels for refined in refinements for labels in refined.partitions),
-        "raw_scores": tuple(raw for refined in refinements for raw in refined.raw_scores),
-        "scores": tuple(scores for refined in refinements for scores in refined.scores),
-        "coarse": perturbed.give(as_tensor(coarse.values[image], "coarse")),
-        "further": tuple(perturbed.give(as_tensor(grid, "further")) for grid in coarse.further_of(image)),
         "target": name_of(perturbed.targets[image]),
         "probability": perturbed.probabilities[image],
-        "mass": coarse.mass,
-        "settings": settings.plain(),
+        "settings": told,
         "forward_passes": spent_before + perturbed.passes[image],
         "source": coarse.source,
         "layer": coarse.layer,
         "unit": coarse.output and unit_of_answer(perturbed.targets[image], coarse.output),
-        "neighbourhoods": None if labels is None else perturbed.give(as_labels(labels, "neighbourhoods")),
     }
 
 
-def _pixel_scores(record: Mapping[str, Any], score_map: Array) -> Any:
-    """Return what the coarse map says of each pixel as scores (H, W): it tells those of one player apart."""
-    method = "bilinear" if record["neighbourhoods"] is None else "nearest"
-    found = upsample_all(
-        method, record["coarse"], record["further"], score_map, record["neighbourhoods"], mass=record["mass"]
+def _given_back(coarse: Coarse, perturbed: Perturbation) -> Coarse:
+    """Return a coarse map in the kind and on the device of the caller's inputs."""
+    labels = coarse.neighbourhoods
+    return replace(
+        coarse.map(lambda cells: perturbed.give(as_tensor(cells, "coarse"))),
+        neighbourhoods=None if labels is None else perturbed.give(as_labels(labels, "neighbourhoods")),
     )
+
+
+def _pixel_scores(coarse: Coarse, score_map: Array) -> Any:
+    """Return what a coarse map says of each pixel as scores (H, W): it tells those of one player apart."""
+    found = coarse.upsample("bilinear" if coarse.neighbourhoods is None else "nearest", score_map)
     return like(pixel_scores(as_tensor(found, "coarse")), found)
 
 
-def _owen(perturbed: Perturbation, refinements: list[Refinement]) -> dict[str, Any]:
-    """Return the fields of a record whose coarse map is made of Owen values."""
+def _owen(refinements: Sequence[Refinement], perturbed: Perturbation) -> Coarse:
+    """Return the coarse map that is made of Owen values."""
     masses, cells = owen_map(refinements)
-    return {
-        "coarse": perturbed.give(masses.to(perturbed.references)),
-        "neighbourhoods": perturbed.give(cells),
-        "further": (),
-        "mass": "total",
-    }
+    return Coarse(perturbed.give(masses.to(perturbed.references)), "total", perturbed.give(cells))
 
 
 def _perturbation(
-    forward_func: ForwardFunc,
-    inputs: Array,
-    target: Targets,
-    settings: Settings,
-    perturbations_per_eval: int,
-    show_progress: bool,
-    classes: Sequence[str] | None,
+    settings: Settings, forward_func: ForwardFunc, inputs: Array, target: Targets, **asking: Any
 ) -> Perturbation:
     return Perturbation(
-        forward_func,
-        inputs,
-        target,
-        baselines=settings.baselines,
-        output=settings.output,
-        perturbations_per_eval=perturbations_per_eval,
-        show_progress=show_progress,
-        classes=classes,
+        forward_func, inputs, target, baselines=settings.baselines, output=settings.output, **asking
     )
 
 
@@ -389,7 +386,7 @@ def _segment(picture: Tensor, name: str, counts: Sequence[int]) -> Hierarchy:
     return hierarchy
 
 
-def _mean_score_map(refinements: list[Refinement], settings: Settings) -> Array:
+def _mean_score_map(refinements: Sequence[Refinement], settings: Settings) -> Array:
     """Average the score maps of an image's hierarchies; with mixing="mean" all depths count alike."""
     alike = settings.rules.mixing != "mean"
     weights = [1 if alike else len(refined.partitions) for refined in refinements]
@@ -407,10 +404,14 @@ def settings_of(mode: str, settings: Mapping[str, Any]) -> Settings:
     """
     check_choice(mode, MODES, "mode")
     options = Settings.of(**{**_DEFAULTS.get(mode, {}), **settings})
-    for name, needed in _COMPLETE.items() if mode == "complete" else ():
-        if (found := getattr(options, name)) != needed:
-            raise ValueError(
-                f"mode='complete' is made of Owen values of both signs: it needs {name}={needed!r}, not "
-                f"{found!r}"
-            )
+    if mode == "complete":
+        for name, found, needed in (
+            ("scoring", options.way.name, "owen"),
+            ("negative", options.negative, "opposite"),
+        ):
+            if found != needed:
+                raise ValueError(
+                    f"mode='complete' is made of Owen values of both signs: it needs {name}={needed!r}, not "
+                    f"{found!r}"
+                )
     return options

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,12 +19,16 @@ from typing_extensions import Self
 
 from usu.arrays.convert import Array, as_numpy
 from usu.models.placement import Placement
-from usu.operators.redistribution import Mass
+from usu.operators.coarse import Coarse
+from usu.operators.lattice import Mass
 from usu.runtime.files import written_whole
+from usu.scoring.refinement import Refinement
+from usu.scoring.regrouping import regrouped
 from usu.sources.registry import SOURCE_NAMES
 
 _LIBRARIES = ("usu-xai", "torch", "numpy", "higra", "scikit-image", "grad-cam")
-_FORMAT = 1
+_FORMAT = 2
+_ARRAY = "array"  # the key under which a file's facts name one of its arrays
 
 
 @cache
@@ -51,9 +56,7 @@ class Record:
         coarse: (gh, gw), or (K,) with `neighbourhoods`; signed and unscaled.
         further: maps (h, w) on other grids that were redistributed too and added (FullGrad has several).
         image: (3, H, W), RGB in [0, 1], as segmented; a grey one thrice.
-        partitions: label maps (H, W) in the order they were scored: for each hierarchy, depth by depth.
-        raw_scores: for each partition (P,), in the unit of the output that was scored.
-        scores: for each partition (P,), in [0, 1].
+        refinements: of each hierarchy, its partitions and scores depth by depth (see `usu.Refinement`).
         h_map: (H, W), the H-map of `score_map`.
         score_map: (H, W) in [0, 1], the merged score matrix Φ that mass was shared by.
         target: class index, or the name of the callable that was explained.
@@ -75,9 +78,7 @@ class Record:
     attribution: Array
     coarse: Array
     image: Array
-    partitions: tuple[Array, ...]
-    raw_scores: tuple[Array, ...]
-    scores: tuple[Array, ...]
+    refinements: tuple[Refinement, ...]
     h_map: Array
     score_map: Array
     target: int | str
@@ -93,6 +94,26 @@ class Record:
     placement: Placement | None = None
     unit: str | None = None
     versions: dict[str, str] = field(default_factory=library_versions)
+
+    @property
+    def partitions(self) -> tuple[Array, ...]:
+        """Label maps (H, W) in the order they were scored: for each hierarchy, depth by depth."""
+        return tuple(labels for refined in self.refinements for labels in refined.partitions)
+
+    @property
+    def raw_scores(self) -> tuple[Array, ...]:
+        """For each partition (P,), in the unit of the output that was scored."""
+        return tuple(raw for refined in self.refinements for raw in refined.raw_scores)
+
+    @property
+    def scores(self) -> tuple[Array, ...]:
+        """For each partition (P,), in [0, 1]."""
+        return tuple(scores for refined in self.refinements for scores in refined.scores)
+
+    @property
+    def coarse_map(self) -> Coarse:
+        """The coarse map with its cells, its convention of mass and its further grids."""
+        return Coarse(self.coarse, self.mass, self.neighbourhoods, self.further)
 
     def __repr__(self) -> str:
         cells, pixels = ("×".join(map(str, part.shape)) for part in (self.coarse, self.attribution))
@@ -114,18 +135,8 @@ class Record:
         if target.suffix != ".npz":
             raise ValueError(f"path must end in .npz, got {str(path)!r}")
         arrays: dict[str, np.ndarray[Any, Any]] = {}
-        facts: dict[str, Any] = {"format": _FORMAT}
-        for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, Placement):
-                facts[item.name] = dataclasses.asdict(value)
-            elif isinstance(value, tuple):
-                facts[item.name] = len(value)
-                arrays.update({f"{item.name}.{index}": as_numpy(part) for index, part in enumerate(value)})
-            elif isinstance(value, Tensor | np.ndarray):
-                arrays[item.name] = as_numpy(value)
-            else:
-                facts[item.name] = value
+        fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        facts = {"format": _FORMAT, **{name: _taken_apart(name, fields[name], arrays) for name in fields}}
         arrays["facts"] = np.array(json.dumps(facts))
         with written_whole(target) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -141,29 +152,77 @@ class Record:
         try:
             with open(path, "rb") as stream:
                 if not zipfile.is_zipfile(stream):
-                    raise ValueError("it is no .npz file, or only a part of one")
+                    raise ValueError("it is not a .npz file, or only a part of one")
                 stream.seek(0)
                 with np.load(stream, allow_pickle=False) as file:
                     arrays = dict(file)
             facts = json.loads(str(arrays.pop("facts")))
             found = facts.pop("format")
-            if found != _FORMAT:
+            if found > _FORMAT:
                 raise ValueError(f"it was saved by a newer usu, in format {found}; this one reads {_FORMAT}")
-            values: dict[str, Any] = {}
-            for item in dataclasses.fields(cls):
-                if item.name in arrays:
-                    values[item.name] = arrays[item.name]
-                elif str(item.type).startswith("tuple") and item.name in facts:
-                    count = facts[item.name]
-                    values[item.name] = tuple(arrays[f"{item.name}.{index}"] for index in range(count))
-                elif item.name in facts or item.default is dataclasses.MISSING:  # older files lack some
-                    values[item.name] = facts[item.name]
-            placement = values.get("placement")
-            return cls(**{**values, "placement": placement and Placement(**placement)})
+            values = _of_format_1(facts, arrays) if found == 1 else _put_together(facts, arrays)
+            return cls(**{**values, **_typed(values)})
         except OSError:
             raise
         except Exception as problem:
             raise ValueError(f"{os.fspath(path)!r} cannot be read as an explanation: {problem}") from problem
+
+
+def _taken_apart(name: str, value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+    """Return a value as JSON can hold it; the arrays in it go to `arrays`, and their names stand for them."""
+    if isinstance(value, Tensor | np.ndarray):
+        arrays[name] = as_numpy(value)
+        return {_ARRAY: name}
+    if isinstance(value, tuple):
+        return [_taken_apart(f"{name}.{index}", part, arrays) for index, part in enumerate(value)]
+    if dataclasses.is_dataclass(value):
+        return {key: _taken_apart(f"{name}.{key}", part, arrays) for key, part in vars(value).items()}
+    return value
+
+
+def _put_together(facts: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+    """Return what `_taken_apart` took apart, with lists for tuples and mappings for dataclasses."""
+    if isinstance(facts, list):
+        return [_put_together(part, arrays) for part in facts]
+    if isinstance(facts, dict):
+        if facts.keys() == {_ARRAY}:
+            return arrays[facts[_ARRAY]]
+        return {key: _put_together(part, arrays) for key, part in facts.items()}
+    return facts
+
+
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that JSON holds as lists and mappings in their own types."""
+
+    def as_tuple(part: Any) -> Any:
+        return tuple(part) if isinstance(part, list) else part
+
+    placement = values["placement"]
+    return {
+        "further": tuple(values["further"]),
+        "placement": placement and Placement(**placement),
+        "refinements": tuple(
+            one if isinstance(one, Refinement) else Refinement(**{name: as_tuple(one[name]) for name in one})
+            for one in values["refinements"]
+        ),
+    }
+
+
+def _of_format_1(facts: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """Return the fields of a record as usu 0.1 before its release saved it: partitions in one row."""
+    rows = {
+        name: [arrays.pop(f"{name}.{index}") for index in range(facts.pop(name, 0))]
+        for name in ("further", "partitions", "raw_scores", "scores")
+    }
+    settings = facts["settings"]
+    scoring = settings.pop("method", "mask")
+    settings["scoring"] = "regression" if scoring == "random" else scoring
+    if settings.get("potential", "tensor") == "tensor":
+        settings["potential"] = "exponential"
+    refinements = regrouped(
+        rows["partitions"], rows["raw_scores"], rows["scores"], settings, facts["forward_passes"]
+    )
+    return {"placement": None, **facts, **arrays, "further": rows["further"], "refinements": refinements}
 
 
 def coarse_title(record: Record) -> str:

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 from usu.arrays.checks import check_choice
 from usu.models.baselines import Baselines, check_baselines
 from usu.models.targets import Output, find_link, name_of
+from usu.operators.arguments import check_temperature
 from usu.operators.potentials import Potential, check_potential
-from usu.operators.redistribution import Negative, check_temperature
-from usu.scoring.masking import MASKINGS
+from usu.operators.redistribution import Negative
+from usu.runtime.renames import renamed
 from usu.scoring.refinement import Rules
-from usu.scoring.registry import find_method
+from usu.scoring.registry import Scoring, find_scoring, options_of
 from usu.segmentation.hierarchy import Hierarchy
 from usu.segmentation.methods import SEGMENTERS
 
 _RULES = tuple(item.name for item in fields(Rules))
-_SCALES = {"watershed": (16, 32), "slic": (16, 32), "quadtree": (16, 32)}
-_FINE = {"slic": (256,)}
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,10 @@ class Settings:
         negative: "same" or "opposite", for cells of negative mass (mode "usu").
         segmentation: numbers of segments by method, {"watershed": (16, 64)}: one hierarchy for each; the
             score maps of several are averaged. Or a `Hierarchy` of one's own, or a list of them (for a batch:
-            one such entry per image). None is what serves the method best: many scales for masking, one fine
-            level, halved where values are large, for Owen values and random coalitions.
-        method: how segments are scored: "mask", "keep", "both", "owen" or "random".
+            one such entry per image). None is what serves the scoring best: many scales for masking, one
+            fine level, halved where values are large, for Owen values and random coalitions.
+        scoring: how segments are scored: "mask", "keep", "both", "owen" or "regression", or a scoring with
+            its own settings, such as `usu.Owen(passes=300)`.
         baselines: what replaces masked pixels.
         output: what is scored: "probability", "logit" or a callable.
         rules: of refinement.
@@ -48,22 +48,23 @@ class Settings:
 
     temperature: float = 0.2
     importance_temperature: float | None = None
-    potential: Potential = "tensor"
+    potential: Potential = "exponential"
     negative: Negative = "same"
     segmentation: Mapping[str, Sequence[int]] | Hierarchy | Sequence[Any] | None = None
-    method: str = "mask"
+    scoring: str | Scoring = "mask"
     baselines: Baselines = "blur"
     output: Output = "probability"
     rules: Rules = field(default_factory=Rules)
 
     @classmethod
+    @renamed(method="scoring")
     def of(cls, **options: Any) -> Settings:
-        """Make settings from keyword arguments, the fields of `Rules` among them.
+        """Make settings from keyword arguments, the fields of `Rules` and of the scoring among them.
 
         >>> Settings.of(temperature=0.2, mixing="segment").rules.mixing
         'segment'
         """
-        known = {item.name for item in fields(cls)} | set(_RULES)
+        known = {item.name for item in fields(cls)} | {*_RULES, "passes"}
         unknown = sorted(options.keys() - known)
         if unknown:
             raise TypeError(f"unknown setting {unknown[0]!r}; settings are {', '.join(sorted(known))}")
@@ -72,6 +73,8 @@ class Settings:
             raise TypeError(f"rules and {next(iter(rules))} exclude each other: give one or the other")
         if rules:
             options["rules"] = Rules(**rules)
+        if "passes" in options:
+            options["scoring"] = find_scoring(options.get("scoring", "mask"), passes=options.pop("passes"))
         return cls(**options)
 
     def __post_init__(self) -> None:
@@ -79,15 +82,15 @@ class Settings:
             given = getattr(self, name)
             if given is not None or name == "temperature":
                 object.__setattr__(self, name, check_temperature(given, name))
-        check_potential(self.potential)
+        object.__setattr__(self, "potential", check_potential(self.potential))
         check_choice(self.negative, ("same", "opposite"), "negative")
-        find_method(self.method)
+        object.__setattr__(self, "scoring", find_scoring(self.scoring))
         check_baselines(self.baselines)
         find_link(self.output)
         if not isinstance(self.rules, Rules):
             raise TypeError(f"rules must be usu.Rules, got {type(self.rules).__name__}")
         if self.segmentation is None:
-            object.__setattr__(self, "segmentation", _SCALES if self.method in MASKINGS else _FINE)
+            object.__setattr__(self, "segmentation", self.way.segmentation)
         if isinstance(self.segmentation, Mapping):
             if not self.segmentation:
                 raise ValueError("segmentation must name at least one method")
@@ -99,6 +102,11 @@ class Settings:
             raise TypeError(f"segmentation must be a mapping, a Hierarchy or a list of them, got {kind}")
 
     @property
+    def way(self) -> Scoring:
+        """The scoring, found by its name."""
+        return cast(Scoring, self.scoring)
+
+    @property
     def redistribution(self) -> dict[str, Any]:
         """Return what the upsampler is told, as keyword arguments of `usu.find_upsampler`."""
         names = ("temperature", "importance_temperature", "potential", "negative")
@@ -107,6 +115,7 @@ class Settings:
     def plain(self) -> dict[str, Any]:
         """Return the settings as values that JSON can hold, see `as_plain`."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "rules"}
+        values.update(scoring=self.way.name, **options_of(self.way))
         values.update({name: getattr(self.rules, name) for name in _RULES})
         return {name: as_plain(value) for name, value in values.items()}
 

@@ -84,7 +84,7 @@ def test_a_target_is_given_as_to_any_adapter(model, image):
     explanation, classes = explanation_of(model, image), [*"abcde"]
     expected = lime.upsample(explanation, image, model, 3, **OPTIONS).attribution
     (listed,) = lime.upsample(explanation, image[None], model, [3], **OPTIONS)
-    named = lime.upsample(explanation, image, model, "d", classes=classes, **OPTIONS)
+    named = lime.upsample(explanation, image, model, "d", class_names=classes, **OPTIONS)
     assert torch.equal(listed.attribution, expected)
     assert torch.equal(named.attribution, expected)
 

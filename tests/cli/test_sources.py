@@ -97,7 +97,7 @@ def test_size(explain, figures, tmp_path, size):
     assert (code, errors) == (0, "")
     found = usu.Explanation.load(tmp_path / "cat" / "explanation.npz")
     assert found.attribution.shape == (16, 16)
-    whole = found.at_photograph()
+    whole = found.to_original_size()
     assert whole.shape == (75, 113)
     assert whole.sum() == pytest.approx(found.attribution.sum(), rel=1e-5)
     # Of 24 × 36 pixels the middle 16 × 16 are seen: a border of 12 and of 31 pixels of the photograph is not.

@@ -16,7 +16,7 @@ from usu import iwmr, redistribute
 FLOATS = [np.float32, np.float64]
 TOLERANCE = {np.float32: 1e-6, np.float64: 1e-12}
 TEMPERATURES = [10.0**power for power in range(-4, 5)]
-NAMED = ["tensor", "power", "log-odds"]
+NAMED = ["exponential", "power", "log-odds"]
 TRIPLE = 1 / math.log(3)  # the temperature at which a score of 1 weighs three times a score of 0
 
 

@@ -32,7 +32,7 @@ def pixel_scores(scores, segments):
 
 def log_potential(score, temperature, potential):
     """Give log φ(s) as a pair (u, ε) with φ = exp(u / ε); a score for which φ = 0 is taken as 1e-300."""
-    if potential == "tensor":
+    if potential == "exponential":
         return score - 0.5, temperature
     if potential == "power":
         return math.log(max(score, 1e-300)), temperature
@@ -72,7 +72,7 @@ def share(masses, scores, labels, temperature, potential, flipped=()):
 
 
 def redistribute(
-    coarse, scores, labels, *, temperature=0.1, potential="tensor", mass="density", negative="same"
+    coarse, scores, labels, *, temperature=0.1, potential="exponential", mass="density", negative="same"
 ):
     """USU, equations 8 to 11."""
     masses = cell_masses(coarse, labels, mass)
@@ -108,7 +108,7 @@ def iwmr(
     temperature=0.1,
     importance_temperature=None,
     prior="area",
-    potential="tensor",
+    potential="exponential",
     mass="density",
 ):
     """Soft IWMR, equations 13 and 14."""

@@ -49,7 +49,7 @@ def several_grids() -> usu.Explanation:
         negative="opposite",
     )
     whole = replace(found, further=(further,))
-    return replace(whole, attribution=whole.by("usu"))
+    return replace(whole, attribution=whole.upsampled_by("usu"))
 
 
 @cache

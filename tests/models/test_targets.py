@@ -23,8 +23,8 @@ def first(outputs):
 def test_one_target_for_all_or_one_per_image():
     assert check_targets(2, 3, batched=True) == [2, 2, 2]
     assert check_targets(np.array([0, 1]), 2, batched=True) == [0, 1]
-    assert check_targets("persian", 2, batched=True, classes=CLASSES) == [1, 1]
-    assert check_targets(["tabby", 2, first], 3, batched=True, classes=CLASSES) == [0, 2, first]
+    assert check_targets("persian", 2, batched=True, class_names=CLASSES) == [1, 1]
+    assert check_targets(["tabby", 2, first], 3, batched=True, class_names=CLASSES) == [0, 2, first]
     assert check_targets(first, 2, batched=True) == [first, first]
 
 
@@ -49,7 +49,7 @@ def test_bad_targets(target, error, words):
 @pytest.mark.parametrize(("target", "words"), [("cat", "fits several"), ("dog", "no class is named")])
 def test_bad_names(target, words):
     with pytest.raises(ValueError, match=words):
-        check_targets(target, 1, batched=False, classes=CLASSES)
+        check_targets(target, 1, batched=False, class_names=CLASSES)
 
 
 def test_an_exact_name_comes_before_an_index():
@@ -152,7 +152,7 @@ def test_a_callable_is_explained_from_source_to_map():
 def test_names_and_callables_in_one_batch():
     model, inputs = small_cnn(), torch.rand(3, 3, 16, 16)
     classes = ["ant", "bee", "cat", "dog", "emu"]
-    found = usu.explain(model, inputs, ["bee", 4, first], classes=classes, **OPTIONS)
+    found = usu.explain(model, inputs, ["bee", 4, first], class_names=classes, **OPTIONS)
     assert [one.target for one in found] == [1, 4, "first"]
     for image, target in enumerate((1, 4, first)):
         one = usu.explain(model, inputs[image], target, **OPTIONS)

@@ -263,7 +263,7 @@ def test_a_message_tells_what_was_wrong_and_what_to_do():
         usu.redistribute(flat, DENSE, neighbourhoods=np.where(REGIONS == 2, 3, REGIONS))
     with pytest.raises(ValueError, match=r"coarse \(2,\), scores \(3,\)"):
         usu.redistribute(np.ones((2, 2, 3)), np.ones((3, 8, 9)))
-    with pytest.raises(ValueError, match=r"'tensor', 'power', 'log-odds'.*'softmax'"):
+    with pytest.raises(ValueError, match=r"'exponential', 'power', 'log-odds'.*'softmax'"):
         usu.redistribute(COARSE, DENSE, potential="softmax")
 
 

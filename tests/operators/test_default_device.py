@@ -6,7 +6,7 @@ import torch
 
 import usu
 from tests.helpers.networks import small_cnn
-from usu.operators.coarse import cell_masses
+from usu.operators.coarse import Coarse
 from usu.operators.interpolation import _lanczos_weights
 from usu.scoring.controls import shuffled
 
@@ -28,8 +28,8 @@ def lanczos():
 
 CALLS = {
     "mask": lambda: upsampled().attribution,
-    "owen": lambda: upsampled(method="owen", passes=20).attribution,
-    "random": lambda: upsampled(method="random", passes=20).attribution,
+    "owen": lambda: upsampled(scoring="owen", passes=20).attribution,
+    "regression": lambda: upsampled(scoring="regression", passes=20).attribution,
     "noise": lambda: upsampled(baselines="noise").attribution,
     "complete": lambda: upsampled(mode="complete", passes=20).attribution,
     "explain": lambda: usu.explain(MODEL, INPUTS, segmentation={"slic": (9,)}).attribution,
@@ -39,9 +39,9 @@ CALLS = {
         device="cpu",
     ),
     "lanczos": lanczos,
-    "photograph": lambda: upsampled(placement=PLACEMENT).at_photograph(),
+    "photograph": lambda: upsampled(placement=PLACEMENT).to_original_size(),
     "shuffled": lambda: shuffled(upsampled(), np.random.default_rng(0)),
-    "masses": lambda: cell_masses(COARSE.numpy(), (), (16, 16), None, "density")[1],
+    "masses": lambda: Coarse(COARSE.numpy()).masses((16, 16)),
 }
 
 

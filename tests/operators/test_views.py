@@ -21,11 +21,11 @@ def test_by_another_upsampler(explanation, name):
     expected = usu.find_upsampler(name, temperature=0.3, mass="total")(
         explanation.coarse, explanation.score_map
     )
-    assert torch.equal(explanation.by(name), expected)
+    assert torch.equal(explanation.upsampled_by(name), expected)
 
 
 def test_by_its_own_mode_is_itself(explanation):
-    assert torch.equal(explanation.by("usu"), explanation.attribution)
+    assert torch.equal(explanation.upsampled_by("usu"), explanation.attribution)
 
 
 def further_source(model, inputs, targets, layer):
@@ -61,7 +61,7 @@ def test_cells_may_differ_from_image_to_image():
     assert columns[0].reshape(2, 8).sum(1).tolist() == pytest.approx([1, 3])
     assert columns[1].reshape(4, 4).sum(1).tolist() == pytest.approx([1, 2, 3, 4])
     with pytest.raises(ValueError, match="neighbourhoods"):
-        found[0].by("bilinear")
+        found[0].upsampled_by("bilinear")
 
 
 def test_the_same_by_upsample():
@@ -93,15 +93,15 @@ def test_bad_coarse_maps(fields, words):
 def test_at_the_photographs_size(explanation, tmp_path):
     placement = usu.Placement.whole((40, 30)).resize((20, 16)).center_crop(16)
     found = usu.explain(small_cnn(), torch.rand(3, 16, 16), 1, placement=placement, **OPTIONS)
-    whole = found.at_photograph()
+    whole = found.to_original_size()
     assert whole.shape == (40, 30)
     assert float(whole.sum()) == pytest.approx(float(found.attribution.sum()), rel=1e-6)
     assert not whole[:4].any()
     assert not whole[36:].any()
     found.save(tmp_path / "placed.npz")
-    assert np.array_equal(usu.Explanation.load(tmp_path / "placed.npz").at_photograph(), whole.numpy())
+    assert np.array_equal(usu.Explanation.load(tmp_path / "placed.npz").to_original_size(), whole.numpy())
     with pytest.raises(ValueError, match="give explain a `placement`"):
-        explanation.at_photograph()
+        explanation.to_original_size()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tests.helpers.records import refinement
 from usu import plot
 from usu.explanation import Explanation
 
@@ -30,9 +31,7 @@ def make(coarse: object = ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))) -> Explanation:
         attribution=coarse.ravel()[labels(2, 3)] / 64,
         coarse=coarse,
         image=generator.random((3, *SIZE)),
-        partitions=(labels(1, 2), labels(2, 2)),
-        raw_scores=(np.zeros(2), np.zeros(4)),
-        scores=(np.zeros(2), np.zeros(4)),
+        refinements=(refinement((labels(1, 2), labels(2, 2))),),
         h_map=np.zeros(SIZE),
         score_map=generator.random(SIZE),
         target=7,
@@ -215,8 +214,8 @@ def test_tensors_are_drawn_as_arrays_are(explanation, maps, tmp_path):
         name: torch.from_numpy(getattr(explanation, name))
         for name in ("attribution", "coarse", "image", "score_map")
     }
-    partitions = tuple(map(torch.from_numpy, explanation.partitions))
-    as_tensors = replace(explanation, partitions=partitions, **tensors)
+    refinements = (refinement([torch.from_numpy(labels) for labels in explanation.partitions]),)
+    as_tensors = replace(explanation, refinements=refinements, **tensors)
     one = plot.comparison(explanation, maps)
     other = plot.comparison(as_tensors, {name: torch.from_numpy(values) for name, values in maps.items()})
     assert np.array_equal(drawn(one, tmp_path / "one.png"), drawn(other, tmp_path / "other.png"))

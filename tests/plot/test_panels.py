@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import usu
+from tests.helpers.records import refinement as made_by_hand
 from tests.plot.test_figures import SIZE, labels, make
 from usu import plot
 from usu.metrics.error_maps import ErrorMaps, error_maps
 from usu.metrics.statistics import bootstrap_interval
 from usu.plot import stages
 from usu.plot.stages import merged_scores
-from usu.scoring.registry import METHODS
+from usu.scoring.registry import SCORINGS
 
 RAW = (np.array([0.2, -0.1]), np.array([0.3, 0.0, -0.4, 0.1]))
 
@@ -33,7 +34,8 @@ def axis():
 @pytest.fixture
 def explanation():
     given = make()
-    return replace(given, raw_scores=RAW, h_map=usu.h_map(given.score_map))
+    own = made_by_hand(given.partitions, raw_scores=RAW)
+    return replace(given, refinements=(own,), h_map=usu.h_map(given.score_map))
 
 
 @pytest.fixture
@@ -240,23 +242,23 @@ def bar_of(figure: Figure, start: str):
 
 
 @pytest.mark.parametrize(
-    ("method", "output", "target", "words"),
+    ("scoring", "output", "target", "words"),
     [
         ("mask", "probability", 3, "drop of the probability when masked"),
         ("keep", "logit", 3, "rise of the logit when kept"),
         ("both", "bowl()", 3, "mean change of the answer"),
         ("owen", "probability", "bowl", "Owen value of the answer"),
-        ("random", "probability", 3, "coefficient of the probability"),
+        ("regression", "probability", 3, "coefficient of the probability"),
     ],
 )
-def test_figure_5_says_what_was_scored(explanation, method, output, target, words):
-    settings = {**explanation.settings, "method": method, "output": output}
+def test_figure_5_says_what_was_scored(explanation, scoring, output, target, words):
+    settings = {**explanation.settings, "scoring": scoring, "output": output}
     figure = plot.figure5(replace(explanation, settings=settings, target=target))
     assert bar_of(figure, words).get_xlabel() == words
 
 
 def test_every_method_has_its_words():
-    assert set(stages._RAW) == set(METHODS)
+    assert set(stages._RAW) == set(SCORINGS)
 
 
 @pytest.mark.parametrize(
@@ -330,10 +332,11 @@ def test_titles_and_the_legend_of_figure_5_leave_the_pictures_free(explanation):
 
 
 def test_figures_refuse_what_does_not_fit(explanation, refinement):
-    many = replace(explanation, partitions=explanation.partitions * 2)
+    many = replace(explanation, refinements=explanation.refinements * 2)
     with pytest.raises(ValueError, match="explanation has 4 partitions, at most 3 fit"):
         plot.figure5(many)
-    crossing = replace(explanation, partitions=(labels(1, 2), labels(2, 3)), raw_scores=(RAW[0], np.ones(6)))
+    crossed = made_by_hand((labels(1, 2), labels(2, 3)), raw_scores=(RAW[0], np.ones(6)))
+    crossing = replace(explanation, refinements=(crossed,))
     with pytest.raises(ValueError, match="partition 1 is not nested"):
         plot.figure5(crossing)
     with pytest.raises(ValueError, match="image must be"):

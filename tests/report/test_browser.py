@@ -96,7 +96,7 @@ def map_of(page, size: tuple[int, int], side: str = "method") -> np.ndarray:
 
 
 def python_map(record: usu.Explanation, method: str, **settings) -> np.ndarray:
-    return np.asarray(replace(record, settings={**record.settings, **settings}).by(method))
+    return np.asarray(replace(record, settings={**record.settings, **settings}).upsampled_by(method))
 
 
 def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
@@ -155,7 +155,7 @@ def test_fewer_depths_share_by_fewer_partitions(opened):
         if any(labels is part for part in coarsest)
     ]
     assert 0 < len(maps) < len(record.partitions)
-    expected = replace(record, score_map=torch.stack(maps).mean(0)).by("hybrid")
+    expected = replace(record, score_map=torch.stack(maps).mean(0)).upsampled_by("hybrid")
     assert_same(map_of(page, (48, 64)), np.asarray(expected))
 
 

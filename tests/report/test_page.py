@@ -20,7 +20,7 @@ from tests.helpers.networks import small_cnn
 from usu import cli
 from usu.cli.report import names_of
 from usu.report import Entry, frame, html, write
-from usu.report.merging import rebuild, transitions, trees
+from usu.report.merging import merged, partitions
 from usu.report.packing import pack
 from usu.sources.rise import Rise
 
@@ -171,17 +171,15 @@ def test_merging_is_done_again(mixing):
     record = usu.explain(
         small_cnn(), reports.picture(), segmentation=reports.HIERARCHIES, mixing=mixing, threshold=0.2
     )
-    labels, scores = arrays_of(record)
-    found = trees(labels, record.settings["segmentation"])
-    assert [tree.name for tree in found] == ["slic", "quadtree"]
-    merged = rebuild(found, labels, scores, record.settings)
-    assert np.abs(merged - np.asarray(record.score_map)).max() < 1e-6
+    found = [(each["tree"], each["number"], each["depth"]) for each in partitions(record)]
+    assert found == [("slic", 0, 0), ("slic", 0, 1), ("quadtree", 1, 0), ("quadtree", 1, 1)]
+    assert np.abs(merged(record) - np.asarray(record.score_map)).max() < 1e-6
 
 
 def test_steps_say_what_was_split_and_why():
     record = reports.superpixels()
     labels, scores = arrays_of(record)
-    told = transitions(trees(labels, record.settings["segmentation"]), labels, scores, record.settings)
+    told = {index: each for index, each in enumerate(partitions(record)) if "parts" in each}
     assert told
     for index, step in told.items():
         coarse, fine = labels[index], labels[index + 1]
@@ -345,7 +343,7 @@ def test_command_refuses_bad_input(tmp_path, capsys):
     assert usu.Explanation.load(one).target == usu.Explanation.load(page).target == reports.signed().target
     assert "there is no folder" in lines[0]
     assert "has 0 lines" in lines[1]
-    assert "cannot be read as an explanation: it is no .npz file" in lines[2]
+    assert "cannot be read as an explanation: it is not a .npz file" in lines[2]
     assert not (tmp_path / "a.html").exists()
 
 

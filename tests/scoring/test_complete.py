@@ -217,12 +217,12 @@ def test_it_is_saved_and_loaded(tmp_path):
     loaded = usu.Explanation.load(tmp_path / "complete.npz")
     assert loaded.mode == "complete"
     assert np.array_equal(loaded.attribution, found.attribution.numpy())
-    assert np.allclose(loaded.by("usu"), loaded.attribution, atol=1e-7)
+    assert np.allclose(loaded.upsampled_by("usu"), loaded.attribution, atol=1e-7)
 
 
 def test_it_needs_owen_values():
-    with pytest.raises(ValueError, match="needs method='owen', not 'mask'"):
-        usu.explain(small_cnn(), torch.rand(3, 16, 16), mode="complete", method="mask")
+    with pytest.raises(ValueError, match="needs scoring='owen', not 'mask'"):
+        usu.explain(small_cnn(), torch.rand(3, 16, 16), mode="complete", scoring="mask")
 
 
 def test_it_needs_the_opposite_of_negative_cells():

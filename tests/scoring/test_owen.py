@@ -13,7 +13,7 @@ from tests.helpers.networks import fingerprint, small_cnn
 from usu.segmentation.tree import Tree
 
 FIVE = np.array([[0, 0, 1, 2], [0, 0, 1, 2], [3, 3, 4, 4]])
-OPTIONS = {"baselines": "zeros", "output": "logit", "method": "owen"}
+OPTIONS = {"baselines": "zeros", "output": "logit", "scoring": "owen"}
 
 
 def interacting(batch):
@@ -123,7 +123,7 @@ def model():
 def test_a_batch_equals_one_by_one(model):
     inputs, before = torch.rand(3, 3, 16, 16), fingerprint(model)
     hierarchies = [usu.segment(image, (4, 16), "slic") for image in inputs]
-    settings = {"segmentation": hierarchies, "method": "owen", "passes": 30}
+    settings = {"segmentation": hierarchies, "scoring": "owen", "passes": 30}
     together = usu.upsample(torch.rand(3, 4, 4), inputs, model, [0, 1, 2], **settings)
     for image, found in enumerate(together):
         one = usu.upsample(
@@ -144,7 +144,7 @@ def test_a_batch_equals_one_by_one(model):
 def test_trees_share_the_budget(model):
     inputs = torch.rand(3, 16, 16)
     trees = {"slic": (4, 16), "quadtree": (64,), "watershed": (8,)}
-    found = usu.upsample(torch.rand(4, 4), inputs, model, 1, segmentation=trees, method="owen", passes=50)
+    found = usu.upsample(torch.rand(4, 4), inputs, model, 1, segmentation=trees, scoring="owen", passes=50)
     assert found.forward_passes <= 50
     assert len(found.raw_scores) == 3
     sums = [float(raw.sum()) for raw in found.raw_scores]
@@ -161,7 +161,7 @@ def test_at_most_one_batch_exists_at_a_time(model):
 
     labels = torch.arange(256).reshape(16, 16)
     usu.score_segments(
-        watched, torch.rand(3, 16, 16), labels, 0, method="owen", passes=200, perturbations_per_eval=5
+        watched, torch.rand(3, 16, 16), labels, 0, scoring="owen", passes=200, perturbations_per_eval=5
     )
     assert largest == 5
 
@@ -175,8 +175,8 @@ def test_bad_budgets(passes, error, words):
         usu.score_segments(interacting, torch.ones(1, 3, 4), FIVE, 0, passes=passes, **OPTIONS)
 
 
-@pytest.mark.parametrize("method", ["owen", "random"])
-def test_a_hierarchy_of_another_size_is_refused(model, method):
+@pytest.mark.parametrize("scoring", ["owen", "regression"])
+def test_a_hierarchy_of_another_size_is_refused(model, scoring):
     with pytest.raises(ValueError, match="hierarchy has label maps"):
         usu.upsample(
             torch.rand(4, 4),
@@ -184,5 +184,5 @@ def test_a_hierarchy_of_another_size_is_refused(model, method):
             model,
             0,
             segmentation=usu.Hierarchy([FIVE]),
-            method=method,
+            scoring=scoring,
         )

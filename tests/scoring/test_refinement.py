@@ -115,8 +115,8 @@ def test_depths_by_hand_and_only_new_segments_are_scored():
 
 
 def test_the_fill_goes_through_the_model_once_however_many_depths():
-    assert run(method="keep").forward_passes == 1 + 1 + 2 + 4 + 4
-    assert run(method="both").forward_passes == 1 + 1 + 2 * (2 + 4 + 4)
+    assert run(scoring="keep").forward_passes == 1 + 1 + 2 + 4 + 4
+    assert run(scoring="both").forward_passes == 1 + 1 + 2 * (2 + 4 + 4)
 
 
 def test_homogeneous_segments_are_not_split():
@@ -203,10 +203,10 @@ def test_wrong_hierarchies_are_refused():
         run(hierarchy=[LEVELS, LEVELS])
 
 
-@pytest.mark.parametrize("method", ["owen", "random", "shap"])
-def test_only_masking_goes_from_depth_to_depth(method):
-    with pytest.raises(ValueError, match=r"method must be one of \('mask', 'keep', 'both'\)"):
-        run(method=method)
+@pytest.mark.parametrize("scoring", ["owen", "random", "shap"])
+def test_only_masking_goes_from_depth_to_depth(scoring):
+    with pytest.raises(ValueError, match=r"scoring must be one of \('mask', 'keep', 'both'\)"):
+        run(scoring=scoring)
 
 
 def test_rules_that_masking_does_not_know_are_refused():

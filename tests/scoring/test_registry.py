@@ -38,7 +38,7 @@ def test_masking_by_hand():
 
 def test_keeping_by_hand():
     # The fill is 1 everywhere: f(fill) = 3, and keeping a segment of twos adds its weight once more.
-    result = score(2 * torch.ones(1, 2, 3), method="keep", baselines=torch.ones(1, 1, 1))
+    result = score(2 * torch.ones(1, 2, 3), scoring="keep", baselines=torch.ones(1, 1, 1))
     assert result.raw_scores.tolist() == [2.0, 3.0, -2.0]
     assert result.forward_passes == 1 + 3 + 1
 
@@ -47,7 +47,7 @@ def test_both_is_the_mean_of_the_two():
     def squared(batch):
         return linear(batch) ** 2
 
-    masked, kept, both = (score(forward_func=squared, method=name) for name in ("mask", "keep", "both"))
+    masked, kept, both = (score(forward_func=squared, scoring=name) for name in ("mask", "keep", "both"))
     assert masked.raw_scores.tolist() == [9 - 1, 9 - 0, 9 - 25]
     assert kept.raw_scores.tolist() == [4, 9, 4]
     assert both.raw_scores.tolist() == [6, 9, -6]
@@ -106,7 +106,7 @@ def test_batch_equals_one_by_one_and_is_filled_across_images():
 def test_each_image_has_its_own_target_also_beyond_the_first_chunk():
     model, inputs = small_cnn(), torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(16).view(4, 4).repeat_interleave(4, 0).repeat_interleave(4, 1)
-    options = {"method": "both", "perturbations_per_eval": 2}
+    options = {"scoring": "both", "perturbations_per_eval": 2}
     explained = {**options, "segmentation": {"quadtree": (16,)}}
     together = score_segments(model, inputs, labels, [0, 1, 2, 3, 4], **options)
     records = upsample(torch.ones(5, 4, 4), inputs, model, [0, 1, 2, 3, 4], **explained)
@@ -195,7 +195,7 @@ def test_blur_is_a_gaussian():
         ({"target": 2}, "target must be below the model's 2 classes, got 2"),
         ({"target": -1}, "target must be a class index from 0 up"),
         ({"target": [1, 1]}, "target must be one index for one image"),
-        ({"method": "guess"}, "method must be one of"),
+        ({"scoring": "guess"}, "scoring must be one of"),
         ({"output": "odds"}, "output must be one of"),
         ({"output": lambda outputs: outputs[:, 0]}, "output must keep the shape"),
         ({"baselines": "black"}, "baselines must be one of"),

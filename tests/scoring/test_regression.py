@@ -7,7 +7,7 @@ import torch
 import usu
 from usu.scoring.perturbation import Perturbation
 from usu.scoring.refinement import Rules
-from usu.scoring.regression import _draws, _ridge, fit_random
+from usu.scoring.regression import Regression, _draws, _ridge
 
 LABELS = torch.tensor([[0, 0, 1], [2, 2, 1]])
 WEIGHTS = torch.tensor([[1.0, 1.0, 0.0], [0.0, -2.0, 3.0]])
@@ -24,7 +24,7 @@ def test_a_linear_model_is_found(device):
         torch.ones(1, 2, 3, dtype=torch.float64, device=device),
         LABELS,
         1,
-        method="random",
+        scoring="regression",
         passes=4000,
         baselines="zeros",
         output="logit",
@@ -40,7 +40,7 @@ def test_scores_are_coefficients_per_pixel():
         torch.ones(1, 2, 3, dtype=torch.float64),
         torch.tensor([[0, 0, 0], [0, 1, 2]]),
         1,
-        method="random",
+        scoring="regression",
         passes=4000,
         baselines="zeros",
         output="logit",
@@ -74,13 +74,20 @@ def test_coalitions_come_with_their_complements_from_every_level():
 def test_the_global_random_state_is_left_alone():
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
-    usu.score_segments(linear, torch.ones(1, 2, 3), LABELS, 1, method="random", passes=20)
+    usu.score_segments(linear, torch.ones(1, 2, 3), LABELS, 1, scoring="regression", passes=20)
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_two_passes_tell_the_ends_only():
     found = usu.score_segments(
-        linear, torch.ones(1, 2, 3), LABELS, 1, method="random", passes=2, baselines="zeros", output="logit"
+        linear,
+        torch.ones(1, 2, 3),
+        LABELS,
+        1,
+        scoring="regression",
+        passes=2,
+        baselines="zeros",
+        output="logit",
     )
     assert found.forward_passes == 2
     assert found.raw_scores.tolist() == pytest.approx([float(found.raw_scores[0])] * 3)
@@ -97,5 +104,5 @@ def test_hierarchies_of_one_image_report_its_passes_together():
         perturbations_per_eval=16,
         show_progress=False,
     )
-    found = fit_random(perturbed, [(0, one) for one in hierarchies], Rules(passes=50))
+    found = Regression(passes=50).score(perturbed, [(0, one) for one in hierarchies], Rules())
     assert [one.forward_passes for one in found] == [50, 50] == 2 * perturbed.passes

@@ -19,7 +19,7 @@ from usu.arrays.convert import Array, as_floats, as_labels, check_finite
 from usu.models.forward import ForwardFunc, check_inputs
 from usu.models.layers import grid_of, is_no_grid
 from usu.models.targets import Targets
-from usu.operators.redistribution import Mass
+from usu.operators.lattice import Mass
 from usu.sources.coarse_map import CoarseMap
 
 

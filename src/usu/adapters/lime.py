@@ -13,8 +13,10 @@ from usu import pipeline
 from usu.arrays.convert import Array, as_labels, check_labels
 from usu.models.forward import ForwardFunc, check_inputs
 from usu.models.targets import Targets, check_targets
+from usu.runtime.renames import renamed
 
 
+@renamed(classes="class_names")
 def upsample(
     explanation: Any, inputs: Array, forward_func: ForwardFunc, target: Targets, **settings: Any
 ) -> Any:
@@ -25,7 +27,7 @@ def upsample(
             gives no weight, beyond its `num_features`, get no mass.
         inputs: (C, H, W), or (1, C, H, W); what the network takes.
         forward_func: any callable from a batch to (B, classes) outputs.
-        target: class index, or name of `classes`; one that LIME explained.
+        target: class index, or name of `class_names`; one that LIME explained.
         **settings: what `usu.upsample` takes, such as images, mode and temperature.
 
     Returns:
@@ -43,7 +45,7 @@ def upsample(
         raise ValueError(
             f"explanation is of one image of {tuple(segments.shape)} pixels, inputs are {tuple(batch.shape)}"
         )
-    (chosen,) = check_targets(target, 1, batched, settings.get("classes"))
+    (chosen,) = check_targets(target, 1, batched, settings.get("class_names"))
     if chosen not in explanation.local_exp:
         raise ValueError(
             f"target must be one of the classes that LIME explained, {sorted(explanation.local_exp)}, got "

@@ -99,6 +99,19 @@ def as_labels(value: Any, name: str) -> Tensor:
     return tensor.to(torch.int64)
 
 
+def beside(tensor: Tensor, coarse: Tensor, given: Any, name: str) -> Tensor:
+    """Return `tensor` on the device of `coarse`; only plain arrays are moved there unasked.
+
+    Raises:
+        ValueError: a tensor on another device.
+    """
+    if tensor.device == coarse.device:
+        return tensor
+    if isinstance(given, Tensor):
+        raise ValueError(f"{name} is on {tensor.device}, but coarse is on {coarse.device}; move one of them")
+    return tensor.to(coarse.device)
+
+
 def working_dtype(*tensors: Tensor) -> torch.dtype:
     """Return the dtype to compute in: the widest given, and float32 in place of the 16-bit ones."""
     dtype = tensors[0].dtype

@@ -52,22 +52,16 @@ def mass_table(explanation: Explanation, maps: Mapping[str, Array]) -> list[str]
     """
     import torch
 
-    from usu.operators.coarse import cell_masses, mass_error
-
-    cells, masses = cell_masses(
-        explanation.coarse,
-        explanation.further,
-        tuple(explanation.attribution.shape),
-        explanation.neighbourhoods,
-        explanation.mass,
-    )
+    coarse = explanation.coarse_map
     lines = [f"{'upsampler':<12}{'D1 error':>12}{'relative':>12}{'total mass':>14}"]
     for name, values in maps.items():
         pixels = torch.as_tensor(values, dtype=torch.float64)
-        error, scale = mass_error(pixels, cells, masses)
+        error, scale = coarse.mass_error(pixels)
         relative = f"{error / scale:.1e}" if scale else "-"
         lines.append(f"{name:<12}{error:>12.1e}{relative:>12}{float(pixels.sum()):>14.6g}")
-    lines.append(f"{'(coarse map)':<36}{float(masses.sum()):>14.6g}")
+    lines.append(
+        f"{'(coarse map)':<36}{float(coarse.masses(tuple(explanation.attribution.shape)).sum()):>14.6g}"
+    )
     return [
         *lines,
         "D1 error: mean over cells of |sum of pixels - mass of the cell|; relative to the mean |mass|",

@@ -118,7 +118,7 @@ def _by_each(explanation: Explanation, names: Iterable[str]) -> dict[str, Array]
     maps: dict[str, Array] = {}
     for name in names:
         try:
-            maps[name] = explanation.by(name)
+            maps[name] = explanation.upsampled_by(name)
         except ValueError:
             if explanation.neighbourhoods is None:  # superpixels are no grid, which interpolation needs
                 raise
@@ -134,7 +134,7 @@ def _in_the_photograph(explanation: Explanation, image: Image.Image) -> Explanat
     from torchvision.transforms.functional import to_tensor
 
     return replace(
-        explanation, image=to_tensor(image.convert("RGB")), attribution=explanation.at_photograph()
+        explanation, image=to_tensor(image.convert("RGB")), attribution=explanation.to_original_size()
     )
 
 

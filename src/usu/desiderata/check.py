@@ -27,6 +27,7 @@ import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,10 +44,10 @@ from usu.desiderata.properties import (
     monotonicity,
 )
 from usu.desiderata.report import DESIDERATA, DesiderataReport
+from usu.operators.arguments import gather
 from usu.operators.lattice import lattice_size
-from usu.operators.potentials import Potential
-from usu.operators.redistribution import Mass, Negative, gather
-from usu.operators.upsamplers import UPSAMPLERS, Upsampler, find_upsampler
+from usu.operators.redistribution import Negative
+from usu.operators.upsamplers import UPSAMPLERS, Setting, Upsampler, find_upsampler
 
 
 def check_desiderata(
@@ -55,14 +56,9 @@ def check_desiderata(
     scores: Array | None = None,
     segments: Array | None = None,
     *,
-    neighbourhoods: Array | None = None,
     size: tuple[int, ...] | None = None,
-    temperature: float = 0.1,
-    importance_temperature: float | None = None,
-    potential: Potential = "tensor",
-    mass: Mass = "density",
-    negative: Negative = "same",
     seed: int = 0,
+    **setting: Any,
 ) -> DesiderataReport:
     """Measure which of the paper's desiderata an upsampler meets (table 2).
 
@@ -73,15 +69,11 @@ def check_desiderata(
         coarse: one map (gh, gw), or (K,) with `neighbourhoods`.
         scores: (P,) with `segments`, or dense (H, W), in [0, 1]; random ones over `size` if None.
         segments: (H, W) integer labels 0..P-1.
-        neighbourhoods: (H, W) integer labels 0..K-1; by default the grid of the coarse map.
         size: (H, W), where `scores` is None.
-        temperature: ε of the built-in upsamplers.
-        importance_temperature: ε_Λ of the built-in upsamplers; `temperature` if None.
-        potential: φ of the built-in upsamplers.
-        mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k, and a callable gets a_k / |N_k|.
-        negative: "same" or "opposite", of "usu" and of a callable; with "opposite", which keeps the order of
-            pixels there, D2 counts the cells of negative mass, too. Other built-in upsamplers ignore it.
         seed: of the probes.
+        **setting: neighbourhoods, temperature, importance_temperature, potential, mass and negative, as for
+            `usu.find_upsampler`. With negative="opposite", which keeps the order of pixels there, D2 counts
+            the cells of negative mass, too, for "usu" and a callable.
 
     Returns:
         A mapping from each name in `DESIDERATA` to a `Finding`. Not applicable are D3 where the result does
@@ -97,18 +89,10 @@ def check_desiderata(
     >>> print(report["D1"].witness.text)
     the pixels of cell (0, 1) sum to 42 in place of 48 (the given map, the given scores)
     """
-    bound = find_upsampler(
-        upsampler,
-        neighbourhoods=neighbourhoods,
-        temperature=temperature,
-        importance_temperature=importance_temperature,
-        potential=potential,
-        mass=mass,
-        negative=negative,
-    )
+    bound, told = find_upsampler(upsampler, **setting), Setting(**setting)
     values = check_finite(as_floats(coarse, "coarse").detach(), "coarse")
-    if neighbourhoods is not None:
-        size = tuple(as_labels(neighbourhoods, "neighbourhoods").shape)
+    if told.neighbourhoods is not None:
+        size = tuple(as_labels(told.neighbourhoods, "neighbourhoods").shape)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an integer, got {type(seed).__name__}")
     if not 0 <= seed < 2**32:
@@ -118,13 +102,14 @@ def check_desiderata(
         levels = levels.to(torch.float32)  # NumPy has no such type
     if isinstance(upsampler, str):
         name, budget = upsampler, UPSAMPLERS[upsampler].budget
-        if upsampler != "usu":
-            negative = "same"  # the others have no other order
     else:
         name, budget = getattr(upsampler, "__name__", repr(upsampler)), None
-    subject = Subject(bound, coarse, values, levels, neighbourhoods, mass, seed)
+    # The other built-in upsamplers know no other order of pixels in cells of negative mass.
+    ordered = upsampler == "usu" or not isinstance(upsampler, str)
+    negative: Negative = told.negative if ordered else "same"
+    subject = Subject(bound, coarse, values, levels, told.neighbourhoods, told.mass, seed)
     with _threads_for(levels.numel()):
-        runs = subject.probe(budget, importance_temperature or temperature)
+        runs = subject.probe(budget, told.importance_temperature or told.temperature)
         findings = {
             "D1": completeness(subject, runs, [run.masses for run in runs]),
             "D2": monotonicity(subject, runs, negative),

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from usu.arrays.convert import Array, as_floats, as_labels, check_finite, like
-from usu.operators.lattice import Neighbourhoods
-from usu.operators.redistribution import Mass, neighbourhoods_of
+from usu.operators.lattice import Mass, Neighbourhoods, neighbourhoods_of
 from usu.operators.upsamplers import Budget, Upsampler
 
 Data: TypeAlias = Literal["coarse", "scores"]

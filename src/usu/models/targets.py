@@ -20,7 +20,7 @@ Link: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def check_targets(
-    target: Targets, count: int, batched: bool, classes: Sequence[str] | None = None
+    target: Targets, count: int, batched: bool, class_names: Sequence[str] | None = None
 ) -> list[Target]:
     """Return one target per image: a class index, or a callable on the model's output.
 
@@ -28,24 +28,24 @@ def check_targets(
         target: an index, a class's name, a callable, or for a batch one of these per image.
         count: of images.
         batched: whether the images came as a batch, so that a list is allowed.
-        classes: names in the order of the outputs, for targets given by name.
+        class_names: names in the order of the outputs, for targets given by name.
 
     Raises:
         TypeError: anything else.
         ValueError: a negative index, an unknown name, or not as many targets as images.
     """
     if isinstance(target, str) or callable(target):
-        return [_single(target, classes)] * count
+        return [_single(target, class_names)] * count
     if isinstance(target, list | tuple) and any(isinstance(one, str) or callable(one) for one in target):
         _check_count((len(target),), count, batched)
-        return [_single(one, classes) for one in target]
+        return [_single(one, class_names) for one in target]
     array = np.asarray(target.detach().cpu() if isinstance(target, Tensor) else target)
     if array.dtype.kind not in "iu":
         raise TypeError(f"target must be a class index or one per image, got {target!r}")
     _check_count(array.shape, count, batched)
     targets: list[Target] = [int(index) for index in np.broadcast_to(array, count)]
     for index in targets:
-        _single(index, classes)
+        _single(index, class_names)
     return targets
 
 
@@ -55,11 +55,13 @@ def _check_count(shape: tuple[int, ...], count: int, batched: bool) -> None:
         raise ValueError(f"target must be {expected}, got shape {shape}")
 
 
-def _single(target: Target | str, classes: Sequence[str] | None) -> Target:
+def _single(target: Target | str, class_names: Sequence[str] | None) -> Target:
     if isinstance(target, str):
-        if classes is None:
-            raise TypeError(f"target must be a class index or a callable, or `classes` given, got {target!r}")
-        return find_class(classes, target)
+        if class_names is None:
+            raise TypeError(
+                f"target must be a class index or a callable, or `class_names` given, got {target!r}"
+            )
+        return find_class(class_names, target)
     if callable(target):
         return target
     if isinstance(target, bool) or not isinstance(target, int | np.integer):
@@ -69,14 +71,14 @@ def _single(target: Target | str, classes: Sequence[str] | None) -> Target:
     return int(target)
 
 
-def find_class(classes: Sequence[str] | None, text: str) -> int:
+def find_class(class_names: Sequence[str] | None, text: str) -> int:
     """Return the index of the class that `text` names: an exact name, an index, or a unique part of a name.
 
     The first of these that fits counts, so that a class called "1" is found before the class of index 1.
     Capitals do not matter, unless they alone tell two classes apart.
 
     Args:
-        classes: names; None allows indices only.
+        class_names: names; None allows indices only.
         text: what the user wrote.
 
     Raises:
@@ -86,28 +88,28 @@ def find_class(classes: Sequence[str] | None, text: str) -> int:
     1
     """
     text = text.strip()
-    if re.fullmatch(r"[+-]?\d+", text) and text not in (classes or ()):
-        return _check_index(int(text), classes)
-    if classes is None:
+    if re.fullmatch(r"[+-]?\d+", text) and text not in (class_names or ()):
+        return _check_index(int(text), class_names)
+    if class_names is None:
         raise ValueError(f"the class names of this model are not known: give an index, not {text!r}")
     lowered = text.casefold()
     for matches in (
-        [index for index, name in enumerate(classes) if name == text],
-        [index for index, name in enumerate(classes) if name.casefold() == lowered],
-        [index for index, name in enumerate(classes) if lowered and lowered in name.casefold()],
+        [index for index, name in enumerate(class_names) if name == text],
+        [index for index, name in enumerate(class_names) if name.casefold() == lowered],
+        [index for index, name in enumerate(class_names) if lowered and lowered in name.casefold()],
     ):
         if len(matches) == 1:
             return matches[0]
         if matches:
-            listed = ", ".join(f"{index} {classes[index]}" for index in matches[:8])
+            listed = ", ".join(f"{index} {class_names[index]}" for index in matches[:8])
             more = f" and {len(matches) - 8} more" if len(matches) > 8 else ""
             raise ValueError(f"{text!r} fits several classes: {listed}{more}; name one in full or by index")
-    raise ValueError(f"no class is named {text!r}{suggestion(text, classes)}")
+    raise ValueError(f"no class is named {text!r}{suggestion(text, class_names)}")
 
 
-def _check_index(index: int, classes: Sequence[str] | None) -> int:
-    if index < 0 or (classes is not None and index >= len(classes)):
-        highest = "" if classes is None else f" to {len(classes) - 1}"
+def _check_index(index: int, class_names: Sequence[str] | None) -> int:
+    if index < 0 or (class_names is not None and index >= len(class_names)):
+        highest = "" if class_names is None else f" to {len(class_names) - 1}"
         raise ValueError(f"class {index} is out of range: indices go from 0{highest}")
     return index
 

@@ -1,43 +1,92 @@
-"""The mass that a coarse map puts into each cell, and how far a pixel map is from it (D1)."""
+"""One image's coarse map as one value: its cells, the mass that it puts into each, and its pixel maps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from usu.arrays.convert import Array, as_tensor
-from usu.operators.lattice import Neighbourhoods
-from usu.operators.redistribution import Mass, neighbourhoods_of
+from usu.operators.lattice import Mass, Neighbourhoods, neighbourhoods_of
+from usu.operators.upsamplers import Upsampler, find_upsampler
 
 
-def cell_masses(
-    coarse: Array,
-    further: Sequence[Array],
-    size: tuple[int, ...],
-    neighbourhoods: Array | None,
-    mass: Mass,
-) -> tuple[Neighbourhoods, Tensor]:
-    """Return the cells of a coarse map over `size` pixels, and their M_k in float64.
+@dataclass(frozen=True, eq=False)
+class Coarse:
+    """The coarse map of one image, as its source computed it.
 
-    Args:
-        coarse: (gh, gw), or (K,) with `neighbourhoods`.
-        further: maps (h, w) on grids of their own, whose mass is added where it lies, spread evenly.
-        size: (H, W).
-        neighbourhoods: (H, W) labels of `coarse`.
+    Attributes:
+        values: (gh, gw), or (K,) with `neighbourhoods`; signed and unscaled.
         mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k.
-
-    Returns:
-        The cells of `coarse`, and M_k in its shape.
+        neighbourhoods: (H, W) labels 0..K-1, where the cells are not a grid.
+        further: maps (h, w) on grids of their own, which are redistributed too and added (FullGrad has some).
     """
-    wide = as_tensor(coarse, "coarse").detach().to(torch.float64)
-    cells = neighbourhoods_of(wide, size, neighbourhoods)
-    masses = wide * cells.areas(wide) if mass == "density" else wide
-    for grid in further:
-        own, sums = cell_masses(grid, (), size, None, mass)
-        masses = masses + cells.sum(own.spread(sums / own.areas(sums)))
-    return cells, masses
+
+    values: Array
+    mass: Mass = "density"
+    neighbourhoods: Array | None = None
+    further: tuple[Array, ...] = ()
+
+    def cells(self, size: tuple[int, ...]) -> Neighbourhoods:
+        """Return the cells over `size` pixels.
+
+        Raises:
+            ValueError: labels of another size, or not one for each value; a grid finer than the pixels.
+            TypeError: labels that are no integers.
+        """
+        return neighbourhoods_of(as_tensor(self.values, "coarse"), size, self.neighbourhoods)
+
+    def masses(self, size: tuple[int, ...]) -> Tensor:
+        """Return M_k over `size` pixels, in float64 and the shape of `values`.
+
+        The mass of further maps is added where it lies, spread evenly over their cells.
+        """
+        wide = as_tensor(self.values, "coarse").detach().to(torch.float64)
+        cells = self.cells(size)
+        masses = wide * cells.areas(wide) if self.mass == "density" else wide
+        for grid in self.grids:
+            own, sums = grid.cells(size), grid.masses(size)
+            masses = masses + cells.sum(own.spread(sums / own.areas(sums)))
+        return masses
+
+    @property
+    def grids(self) -> tuple[Coarse, ...]:
+        """The further maps, each as a coarse map of its own."""
+        return tuple(Coarse(grid, self.mass) for grid in self.further)
+
+    def map(self, change: Callable[[Any], Any]) -> Coarse:
+        """Return the map with all its values changed, cell by cell or in kind."""
+        return Coarse(
+            change(self.values), self.mass, self.neighbourhoods, tuple(change(grid) for grid in self.further)
+        )
+
+    def upsample(self, upsampler: str | Upsampler, scores: Array, **setting: Any) -> Any:
+        """Return the pixel map (H, W) in the kind of `values`; those of further maps are added.
+
+        Args:
+            upsampler: a name or a callable, as for `usu.find_upsampler`.
+            scores: (H, W).
+            **setting: temperature and the like, as for `usu.find_upsampler`.
+
+        Raises:
+            ValueError: interpolation, which is defined on grids only, with `neighbourhoods`; as
+                `usu.find_upsampler`.
+
+        >>> Coarse([[2.0]], further=([[1.0, 3.0]],)).upsample("nearest", [[0.5] * 4])
+        array([[3., 3., 5., 5.]])
+        """
+        bound = find_upsampler(upsampler, neighbourhoods=self.neighbourhoods, mass=self.mass, **setting)
+        pixels = bound(self.values, scores)
+        return sum((grid.upsample(upsampler, scores, **setting) for grid in self.grids), start=pixels)
+
+    def mass_error(self, pixels: Array) -> tuple[float, float]:
+        """Return the D1 error of a pixel map (H, W), and what it is relative to; see `mass_error`."""
+        values = as_tensor(pixels, "pixels")
+        size = tuple(values.shape)
+        return mass_error(values, self.cells(size), self.masses(size))
 
 
 def mass_error(pixels: Tensor, cells: Neighbourhoods, masses: Tensor) -> tuple[float, float]:

@@ -10,12 +10,15 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from usu.arrays.convert import check_labels
+from usu.arrays.convert import Array, as_labels, beside, check_labels
+
+# What a coarse value says: M_k = a_k·|N_k| of a "density" (paper eq. 1), M_k = a_k of a "total".
+Mass: TypeAlias = Literal["density", "total"]
 
 
 class Neighbourhoods(Protocol):
@@ -242,3 +245,19 @@ def lattice_size(pixels: Tensor, ndim: int, name: str) -> tuple[int, ...]:
             f"got shape {tuple(pixels.shape)}"
         )
     return tuple(pixels.shape[-ndim:])
+
+
+def neighbourhoods_of(coarse: Tensor, size: tuple[int, ...], labels: Array | None) -> Neighbourhoods:
+    """Return the neighbourhood system of a coarse map over a lattice of `size` pixels.
+
+    Raises:
+        ValueError: the map or the labels do not fit the lattice.
+    """
+    if labels is None:
+        return grid(lattice_size(coarse, len(size), "coarse"), size)
+    regions = beside(as_labels(labels, "neighbourhoods"), coarse, labels, "neighbourhoods")
+    if tuple(regions.shape) != size:
+        raise ValueError(
+            f"neighbourhoods must be one label map of the lattice's shape {size}, got {tuple(regions.shape)}"
+        )
+    return Regions(regions, *lattice_size(coarse, 1, "coarse"))

@@ -3,12 +3,13 @@
 Every named potential is φ(s) = exp(u(s) / ε) with an increasing u, so that all of them have the same limits
 in ε and the operators can work with differences of u, which never overflow:
 
-| name       | u(s)             | φ(s)                                        |
-|------------|------------------|---------------------------------------------|
-| "tensor"   | s                | exp(s/ε), the paper's exp((s-0.5)/ε) but for a factor that cancels |
-| "power"    | log s            | s^γ with γ = 1/ε                            |
-| "log-odds" | log(s / (1-s))   | (s/(1-s))^γ with γ = 1/ε                    |
+| name          | u(s)           | φ(s)                                      |
+|---------------|----------------|-------------------------------------------|
+| "exponential" | s              | exp(s/ε); the paper calls it "tensor"     |
+| "power"       | log s          | s^γ with γ = 1/ε                          |
+| "log-odds"    | log(s / (1-s)) | (s/(1-s))^γ with γ = 1/ε                  |
 
+The paper's exp((s-0.5)/ε) differs from exp(s/ε) by a factor that cancels.
 A callable φ is taken as it is: u = log φ, and ε plays no part.
 """
 
@@ -36,21 +37,24 @@ def _logit(scores: Tensor) -> Tensor:
 
 
 _UTILITIES: dict[str, Callable[[Tensor], Tensor]] = {"power": _log, "log-odds": _logit}
-POTENTIALS = ("tensor", *_UTILITIES)
+POTENTIALS = ("exponential", *_UTILITIES)
+_ALIASES = {"tensor": "exponential"}  # the paper's word
 
 
-def check_potential(potential: Potential) -> None:
-    """Refuse a potential that is neither a known name nor a callable.
+def check_potential(potential: Potential) -> Potential:
+    """Return a potential, by its name in `POTENTIALS` where it has one.
 
     Raises:
         ValueError: an unknown name.
         TypeError: neither a string nor a callable.
     """
     if isinstance(potential, str):
+        potential = _ALIASES.get(potential, potential)
         if potential not in POTENTIALS:
             raise ValueError(f"potential must be one of {POTENTIALS} or a callable, got {potential!r}")
     elif not callable(potential):
         raise TypeError(f"potential must be a name or a callable, got {type(potential).__name__}")
+    return potential
 
 
 def utility(potential: Potential, scores: Tensor, temperature: float) -> tuple[Tensor, float]:
@@ -67,7 +71,7 @@ def utility(potential: Potential, scores: Tensor, temperature: float) -> tuple[T
     Raises:
         ValueError: a callable returned another shape or values that are not positive and finite.
     """
-    if potential == "tensor":
+    if potential == "exponential":
         return scores, temperature
     scores = scores.to(torch.float64)
     if isinstance(potential, str):

@@ -8,7 +8,7 @@ An upsampler is any callable `(coarse, scores) -> pixels`: a coarse map of densi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -18,18 +18,12 @@ from torch import Tensor
 
 from usu.arrays.checks import check_choice
 from usu.arrays.convert import Array, as_floats, check_finite, like, working_dtype
+from usu.operators.arguments import check_temperature
 from usu.operators.interpolation import Mode, interpolate
-from usu.operators.lattice import lattice_size
+from usu.operators.lattice import Mass, lattice_size, neighbourhoods_of
 from usu.operators.potentials import Potential, check_potential
-from usu.operators.redistribution import (
-    Mass,
-    Negative,
-    Prior,
-    check_temperature,
-    iwmr,
-    neighbourhoods_of,
-    redistribute,
-)
+from usu.operators.redistribution import Negative, Prior, iwmr, redistribute
+from usu.runtime.renames import renamed
 
 Upsampler: TypeAlias = Callable[[Any, Any], Any]
 Budget: TypeAlias = Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -37,12 +31,26 @@ Budget: TypeAlias = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What built-in upsamplers are told beside the data; each takes what concerns it (see `redistribute`)."""
+    """What built-in upsamplers are told beside the data; each takes what concerns it.
+
+    Attributes:
+        neighbourhoods: (H, W) integer labels 0..K-1 of a coarse map (K,); by default the grid of the map.
+        temperature: ε > 0, for "usu", "iwmr" and "hybrid".
+        importance_temperature: ε_Λ > 0, for "iwmr" and "hybrid"; `temperature` by default.
+        potential: φ, for "usu", "iwmr" and "hybrid".
+        mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k. Interpolation is defined on densities, so that
+            totals are divided by |N_k| before it.
+        negative: "same" or "opposite", for "usu"; see `redistribute`.
+
+    Raises:
+        ValueError: a temperature that is not positive, an unknown mass, negative or potential.
+        TypeError: a setting of the wrong kind.
+    """
 
     neighbourhoods: Array | None = None
     temperature: float = 0.1
     importance_temperature: float | None = None
-    potential: Potential = "tensor"
+    potential: Potential = "exponential"
     mass: Mass = "density"
     negative: Negative = "same"
 
@@ -50,7 +58,7 @@ class Setting:
         check_temperature(self.temperature, "temperature")
         if self.importance_temperature is not None:
             check_temperature(self.importance_temperature, "importance_temperature")
-        check_potential(self.potential)
+        object.__setattr__(self, "potential", check_potential(self.potential))
         check_choice(self.mass, ("density", "total"), "mass")
         check_choice(self.negative, ("same", "opposite"), "negative")
 
@@ -79,79 +87,30 @@ class BuiltIn:
     budget: Budget | None = None
 
 
-def find_upsampler(
-    method: str | Upsampler,
-    *,
-    neighbourhoods: Array | None = None,
-    temperature: float = 0.1,
-    importance_temperature: float | None = None,
-    potential: Potential = "tensor",
-    mass: Mass = "density",
-    negative: Negative = "same",
-) -> Upsampler:
+@renamed(method="upsampler")
+def find_upsampler(upsampler: str | Upsampler, **setting: Any) -> Upsampler:
     """Return a callable `(coarse, scores) -> pixels` for a built-in name or a callable of one's own.
 
     Args:
-        method: a name of `UPSAMPLERS`, or a callable, which always gets densities.
-        neighbourhoods: (H, W) integer labels 0..K-1 of a coarse map (K,); by default the grid of the map.
-        temperature: ε > 0, for "usu", "iwmr" and "hybrid".
-        importance_temperature: ε_Λ > 0, for "iwmr" and "hybrid"; `temperature` by default.
-        potential: φ, for "usu", "iwmr" and "hybrid".
-        mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k. Interpolation is defined on densities, so that
-            totals are divided by |N_k| before it.
-        negative: "same" or "opposite", for "usu".
+        upsampler: a name of `UPSAMPLERS`, or a callable, which always gets densities.
+        **setting: the fields of `Setting`: temperature, importance_temperature, potential, mass, negative and
+            neighbourhoods.
 
     Raises:
         ValueError: an unknown name, mass or negative, a temperature that is not positive.
-        TypeError: `method` is neither a name nor a callable; a setting of the wrong kind.
+        TypeError: `upsampler` is neither a name nor a callable; a setting of the wrong kind, or unknown.
 
     >>> find_upsampler("bilinear", mass="total")([[0.0, 8.0]], [[0.5] * 4])
     array([[0., 1., 3., 4.]])
     """
-    setting = Setting(
-        neighbourhoods=neighbourhoods,
-        temperature=temperature,
-        importance_temperature=importance_temperature,
-        potential=potential,
-        mass=mass,
-        negative=negative,
-    )
-    if isinstance(method, str):
-        check_choice(method, tuple(UPSAMPLERS), "upsampler")
-        built_in = UPSAMPLERS[method].upsample
-        return lambda coarse, scores: built_in(coarse, scores, setting)
-    if not callable(method):
-        raise TypeError(f"upsampler must be a name or a callable, got {type(method).__name__}")
-    return lambda coarse, scores: method(setting.densities(coarse, scores), scores)
-
-
-def upsample_all(
-    method: str | Upsampler,
-    coarse: Array,
-    further: Sequence[Array],
-    scores: Array,
-    neighbourhoods: Array | None = None,
-    **setting: Any,
-) -> Any:
-    """Return the pixel map (H, W) of a coarse map and of further ones on other grids, added.
-
-    Args:
-        method: a name or a callable, as for `find_upsampler`.
-        coarse: (gh, gw), or (K,) with `neighbourhoods`.
-        further: maps (h, w), each on the grid of its own shape.
-        scores: (H, W).
-        neighbourhoods: (H, W) labels of `coarse`.
-        **setting: the other keyword arguments of `find_upsampler`.
-
-    Raises:
-        ValueError: interpolation, which is defined on grids only, with `neighbourhoods`; as `find_upsampler`.
-
-    >>> upsample_all("nearest", [[2.0]], [[[1.0, 3.0]]], [[0.5] * 4])
-    array([[3., 3., 5., 5.]])
-    """
-    main = find_upsampler(method, neighbourhoods=neighbourhoods, **setting)(coarse, scores)
-    rest = find_upsampler(method, **setting)
-    return sum((rest(grid, scores) for grid in further), start=main)
+    told = Setting(**setting)
+    if isinstance(upsampler, str):
+        check_choice(upsampler, tuple(UPSAMPLERS), "upsampler")
+        built_in = UPSAMPLERS[upsampler].upsample
+        return lambda coarse, scores: built_in(coarse, scores, told)
+    if not callable(upsampler):
+        raise TypeError(f"upsampler must be a name or a callable, got {type(upsampler).__name__}")
+    return lambda coarse, scores: upsampler(told.densities(coarse, scores), scores)
 
 
 def _usu(coarse: Array, scores: Array, setting: Setting) -> Any:

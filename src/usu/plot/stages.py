@@ -17,7 +17,6 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from usu.arrays.convert import Array, as_numpy
-from usu.operators.coarse import cell_masses
 from usu.plot.panels import (
     cell_weights,
     changes,
@@ -49,7 +48,7 @@ _RAW = {
     "keep": "rise of the {} when kept",
     "both": "mean change of the {}",
     "owen": "Owen value of the {}",
-    "random": "coefficient of the {}",
+    "regression": "coefficient of the {}",
 }
 
 
@@ -81,11 +80,7 @@ def figure5(explanation: Record, *, cell: int | None = None) -> Figure:
 
 def _heaviest(explanation: Record) -> int:
     """Return the cell of most mass."""
-    size = tuple(explanation.attribution.shape)
-    _, masses = cell_masses(
-        explanation.coarse, explanation.further, size, explanation.neighbourhoods, explanation.mass
-    )
-    return int(masses.argmax())
+    return int(explanation.coarse_map.masses(tuple(explanation.attribution.shape)).argmax())
 
 
 def _segmentation(explanation: Record, row: Sequence[Axes], depths: int) -> None:
@@ -139,7 +134,7 @@ def _raw_words(explanation: Record) -> str:
     settings = explanation.settings
     output = settings.get("output", "probability")
     named = isinstance(explanation.target, int) and output in ("probability", "logit")
-    return _RAW[settings.get("method", "mask")].format(output if named else "answer")
+    return _RAW[settings.get("scoring", "mask")].format(output if named else "answer")
 
 
 def _redistribution(explanation: Record, row: Sequence[Axes], cell: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from usu.record import Record
+from usu.scoring.refinement import Masking
+from usu.scoring.registry import SCORINGS, Scoring, options_of
 from usu.settings import Settings
 from usu.sources.registry import SOURCES
 
@@ -17,11 +19,12 @@ def call_of(explanation: Record) -> dict[str, Any]:
     """
     target = repr(explanation.target) if isinstance(explanation.target, int) else "target"
     head, origin = _origin(explanation)
-    defaults = Settings().plain()
+    scoring = SCORINGS.get(explanation.settings.get("scoring", "mask"), Masking())
+    defaults = {**Settings().plain(), **options_of(scoring)}
     shown = ("temperature", "importance_temperature")
     kept = ("negative",) if explanation.mode == "complete" else ()  # which the mode itself sets
     settings = {
-        name: _as_python(name, value)
+        name: _as_python(name, value, scoring)
         for name, value in explanation.settings.items()
         if name in defaults and name not in (*shown, *kept) and value != defaults[name]
     }
@@ -46,10 +49,10 @@ def _origin(explanation: Record) -> tuple[str, dict[str, str]]:
     return "usu.explain(model, inputs", found
 
 
-def _as_python(name: str, value: Any) -> str:
+def _as_python(name: str, value: Any, scoring: Scoring) -> str:
     """Return a recorded setting as Python; its own name where the record holds but what it was called."""
     try:
-        Settings.of(**{name: value})
+        Settings.of(**{"scoring": scoring, name: value})
     except (TypeError, ValueError):
         return name
     return name if isinstance(value, list) else repr(value)  # a list of hierarchies, by their names

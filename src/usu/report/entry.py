@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from usu.arrays.convert import as_numpy, as_tensor
+from usu.arrays.convert import as_numpy
 from usu.desiderata.check import check_desiderata
 from usu.operators.potentials import POTENTIALS
-from usu.operators.redistribution import neighbourhoods_of
 from usu.operators.upsamplers import UPSAMPLERS
 from usu.record import Record, cells_of, coarse_title, unit_of
 from usu.report.call import call_of
-from usu.report.merging import rebuild, transitions, trees
+from usu.report.merging import merged, partitions
 from usu.report.packing import pack, photograph
 from usu.runtime.files import finite
 
@@ -81,17 +80,14 @@ class Entry:
 
 def _cells(record: Record) -> dict[str, Any]:
     """Return the coarse maps, each with its cells and the mass convention that they share."""
-    labels = None if record.neighbourhoods is None else as_numpy(record.neighbourhoods)
-    size = tuple(record.score_map.shape)
-    for coarse, regions in ((record.coarse, labels), *((grid, None) for grid in record.further)):
-        neighbourhoods_of(
-            as_tensor(as_numpy(coarse), "coarse"), size, regions
-        )  # refuses a cell without pixels
+    for coarse in (record.coarse_map, *record.coarse_map.grids):
+        coarse.cells(tuple(record.score_map.shape))  # refuses a cell without pixels
+    labels = record.neighbourhoods
     return {
         "mass": record.mass,
         "coarse": _grid(record.coarse),
         "further": [_grid(grid) for grid in record.further],
-        "neighbourhoods": None if labels is None else pack(labels),
+        "neighbourhoods": None if labels is None else pack(as_numpy(labels)),
     }
 
 
@@ -102,19 +98,13 @@ def _grid(values: Any) -> dict[str, Any]:
 
 def _scores(record: Record, scores: np.ndarray[Any, Any]) -> dict[str, Any]:
     """Return the score map, the partitions behind it, and whether the page can merge these itself."""
-    labels = [as_numpy(part) for part in record.partitions]
-    levels = [as_numpy(part).astype(np.float64) for part in record.scores]
-    raw = [as_numpy(part).astype(np.float64) for part in record.raw_scores]
-    rules = record.settings
-    found = trees(labels, rules.get("segmentation"))
-    merged = rebuild(found, labels, levels, rules)
+    rules, found = record.settings, merged(record)
     mixing = rules.get("mixing")
     reason = None
-    if merged is None or not np.allclose(merged, scores, rtol=0, atol=_EXACT):
+    if found is None or not np.allclose(found, scores, rtol=0, atol=_EXACT):
         reason = "the score map was not merged from these segments: it is shown as it was recorded"
     elif mixing != "mean":
         reason = f'the depths were merged with mixing="{mixing}": the score map is shown as it was recorded'
-    steps = {} if merged is None else transitions(found, labels, levels, rules)
     values, index = np.unique(scores, return_inverse=True)
     return {
         "scoreMap": {"values": pack(values), "index": pack(index.reshape(scores.shape))},
@@ -122,27 +112,14 @@ def _scores(record: Record, scores: np.ndarray[Any, Any]) -> dict[str, Any]:
         "threshold": rules.get("threshold"),
         "mixing": mixing,
         "depthReason": reason,
-        "partitions": [
-            {
-                "tree": tree.name,
-                "number": number,
-                "depth": depth,
-                "count": len(levels[index]),
-                "labels": pack(labels[index]),
-                "scores": pack(levels[index]),
-                "raw": pack(raw[index]),
-                **steps.get(index, {}),
-            }
-            for number, tree in enumerate(found)
-            for depth, index in enumerate(tree.members)
-        ],
+        "partitions": list(partitions(record)),
     }
 
 
 def _redistribution(record: Record) -> dict[str, Any]:
     """Return what the operators are told; a potential that was a callable is not in a record."""
     setting = record.settings
-    potential = setting.get("potential", "tensor")
+    potential = setting.get("potential", "exponential")
     known = potential in POTENTIALS
     return {
         "temperature": setting.get("temperature", 0.2),
@@ -160,7 +137,7 @@ def _verdicts(record: Record) -> dict[str, Any]:
     """Measure D1 to D4 for each upsampler that is defined on the record's cells, at its own ε."""
     names = ("temperature", "importance_temperature", "potential", "negative")
     setting = {name: record.settings[name] for name in names if name in record.settings}
-    if setting.get("potential", "tensor") not in POTENTIALS:
+    if setting.get("potential", "exponential") not in POTENTIALS:
         return {}
     kernels = ("bilinear", "bicubic", "lanczos")
     wanted = [name for name in UPSAMPLERS if record.neighbourhoods is None or name not in kernels]

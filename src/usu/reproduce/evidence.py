@@ -40,7 +40,7 @@ class Scoring:
 
     def options(self) -> dict[str, Any]:
         """Return what `usu.refine` and `usu.upsample` both take."""
-        return {"method": self.method, "baselines": self.baselines, "output": self.output}
+        return {"scoring": self.method, "baselines": self.baselines, "output": self.output}
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as values that JSON can hold."""

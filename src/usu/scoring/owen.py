@@ -11,12 +11,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from usu.arrays.convert import as_labels, as_tensor
+from usu.scoring.budget import Budgeted
 from usu.scoring.masking import normalise
 from usu.scoring.perturbation import Coalition, Perturbation
 from usu.scoring.refinement import Refinement, Rules
@@ -30,36 +31,42 @@ _AT_ONCE = 4
 _AREA_POWER = 0.5
 
 
-def owen_values(
-    perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
-) -> list[Refinement]:
-    """Return the Owen values of the finest segments of each hierarchy, within `rules.passes` per image.
+@dataclass(frozen=True)
+class Owen(Budgeted):
+    """Owen values of the finest segments of each hierarchy."""
 
-    Args:
-        perturbed: the model and its inputs.
-        tasks: image number and hierarchy; the hierarchies of an image share its budget evenly.
-        rules: `passes` counts the image and its fill, and bounds the rest.
+    name: ClassVar[str] = "owen"
 
-    Returns:
-        One `Refinement` per task, with `players`; raw scores sum to f(x) - f(fill), scores are raw scores per
-        pixel, normalised.
+    def score(
+        self, perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
+    ) -> list[Refinement]:
+        """Score hierarchies; those of one image share its passes evenly.
 
-    Raises:
-        ValueError: a hierarchy of another size than the inputs.
-    """
-    fills = perturbed.filled([image for image, _ in tasks])
-    divisions = [
-        _Division(image, hierarchy, perturbed, float(fill), splits)
-        for (image, hierarchy), fill, splits in zip(tasks, fills, rules.pairs(tasks), strict=True)
-    ]
-    while any(chosen := [division.choose() for division in divisions]):
-        pairs = zip(divisions, chosen, strict=True)
-        coalitions = (one for division, players in pairs for one in division.coalitions(players))
-        answers = perturbed.evaluate(coalitions, 2 * sum(map(len, chosen)))
-        parts = answers.double().reshape(-1, 2).split([len(players) for players in chosen])
-        for division, players, part in zip(divisions, chosen, parts, strict=True):
-            division.divide(players, part)
-    return [division.result(perturbed) for division in divisions]
+        Args:
+            perturbed: the model and its inputs.
+            tasks: image number and hierarchy.
+            rules: of refinement, which is not for what divides by itself.
+
+        Returns:
+            One `Refinement` per task, with `players`; raw scores sum to f(x) - f(fill), scores are raw scores
+            per pixel, normalised.
+
+        Raises:
+            ValueError: a hierarchy of another size than the inputs.
+        """
+        fills = perturbed.filled([image for image, _ in tasks])
+        divisions = [
+            _Division(image, hierarchy, perturbed, float(fill), splits)
+            for (image, hierarchy), fill, splits in zip(tasks, fills, self.pairs(tasks), strict=True)
+        ]
+        while any(chosen := [division.choose() for division in divisions]):
+            pairs = zip(divisions, chosen, strict=True)
+            coalitions = (one for division, players in pairs for one in division.coalitions(players))
+            answers = perturbed.evaluate(coalitions, 2 * sum(map(len, chosen)))
+            parts = answers.double().reshape(-1, 2).split([len(players) for players in chosen])
+            for division, players, part in zip(divisions, chosen, parts, strict=True):
+                division.divide(players, part)
+        return [division.result(perturbed) for division in divisions]
 
 
 class _Player(NamedTuple):

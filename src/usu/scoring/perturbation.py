@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +34,20 @@ class Coalition(NamedTuple):
     present: Tensor
 
 
+class Asking(TypedDict, total=False):
+    """How a model is asked: what `Perturbation` takes beside the model, its inputs and targets."""
+
+    baselines: Baselines
+    output: Output
+    perturbations_per_eval: int
+    show_progress: bool
+    class_names: Sequence[str] | None
+
+
 class Perturbation:
     """A model, its inputs and targets, and the one way in which masked copies go through it.
 
-    A context manager, that its progress bar may end with it.
+    A context manager, so that its progress bar ends with it.
 
     Attributes:
         inputs: (B, C, H, W).
@@ -55,16 +65,16 @@ class Perturbation:
         inputs: Array,
         target: Targets,
         *,
-        baselines: Baselines,
-        output: Output,
-        perturbations_per_eval: int,
-        show_progress: bool,
-        classes: Sequence[str] | None = None,
+        baselines: Baselines = "blur",
+        output: Output = "probability",
+        perturbations_per_eval: int = 16,
+        show_progress: bool = False,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         check_evaluation_mode(forward_func)
         check_count(perturbations_per_eval, "perturbations_per_eval", 1)
         self.inputs, self.batched = check_inputs(inputs)
-        self.targets = check_targets(target, len(self.inputs), self.batched, classes)
+        self.targets = check_targets(target, len(self.inputs), self.batched, class_names)
         self._link = find_link(output)
         self._forward_func, self._caller = forward_func, inputs
         self._chunk = perturbations_per_eval

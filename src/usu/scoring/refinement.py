@@ -2,71 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from usu.arrays.checks import check_choice, check_number
-from usu.arrays.convert import Array, as_floats, as_labels, check_finite, check_range, like
-from usu.models.baselines import Baselines
+from usu.arrays.convert import Array, as_labels
 from usu.models.forward import ForwardFunc
-from usu.models.targets import Output, Targets
+from usu.models.targets import Targets
+from usu.runtime.renames import renamed
+from usu.scoring.h_map import KERNELS, boundary_segments, h_map, strongest_in
 from usu.scoring.masking import MASKINGS, normalise
-from usu.scoring.perturbation import Perturbation, Request
+from usu.scoring.perturbation import Asking, Perturbation, Request
 from usu.segmentation.hierarchy import Hierarchy, check_fit
-
-
-def h_map(scores: Array, kernel: str = "diagonal") -> Any:
-    """Return the H-map of a score matrix: its local heterogeneity (eq. 16), with replicated borders.
-
-    Args:
-        scores: (..., H, W), the score matrix Φ.
-        kernel: "diagonal" is the paper's K_DD = [[-1,0,1],[0,0,0],[1,0,-1]], in [-2, 2] for scores in [0, 1].
-            It is a mixed difference: 0 along straight horizontal and vertical edges. "gradient" is the length
-            of the central differences (not halved), in [0, √2]: it sees every edge.
-
-    Returns:
-        (..., H, W) in the caller's kind, device and dtype.
-
-    Raises:
-        ValueError: an unknown kernel, fewer than two dimensions, values that are not finite.
-
-    >>> h_map([[0.0, 0.0], [0.0, 1.0]])
-    array([[-1., -1.],
-           [-1., -1.]])
-    """
-    values = check_finite(as_floats(scores, "scores"), "scores")
-    if values.dim() < 2:
-        raise ValueError(f"scores must be a score matrix (..., H, W), got {tuple(values.shape)}")
-    check_choice(kernel, KERNELS, "kernel")
-    planes = values.reshape(-1, 1, *values.shape[-2:])
-    padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
-    return like(check_range(_KERNELS[kernel](padded).reshape(values.shape), "scores"), scores)
-
-
-def _diagonal(padded: Tensor) -> Tensor:
-    rising = padded[..., :-2, 2:] + padded[..., 2:, :-2]
-    return rising - padded[..., :-2, :-2] - padded[..., 2:, 2:]
-
-
-def _gradient(padded: Tensor) -> Tensor:
-    across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
-    down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    return torch.hypot(across, down)
-
-
-_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {"diagonal": _diagonal, "gradient": _gradient}
-KERNELS = tuple(_KERNELS)
-
-
-def boundary_segments(h: Tensor, labels: Tensor, threshold: float | None) -> Tensor:
-    """Return which segments have max |H| above the threshold, (P,) (definition 5); None takes all."""
-    strongest = _strongest(h, labels)
-    return torch.ones_like(strongest, dtype=torch.bool) if threshold is None else strongest > threshold
 
 
 def changed(fine: Tensor, coarse: Tensor, tolerance: float) -> bool:
@@ -84,30 +35,23 @@ def merge(coarse: Tensor, fine: Tensor, alpha: Tensor | float) -> Tensor:
     return alpha * coarse + (1 - alpha) * fine
 
 
-def _strongest(h: Tensor, labels: Tensor) -> Tensor:
-    flat = labels.flatten().to(torch.int64)
-    empty = h.new_zeros(int(flat.max()) + 1)
-    return empty.scatter_reduce(0, flat, h.abs().flatten(), reduce="amax", include_self=False)
-
-
 def _by_pixel(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
     return mixing_coefficient(h, rules.centre, rules.sharpness)
 
 
 def _by_segment(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
-    return mixing_coefficient(_strongest(h, labels), rules.centre, rules.sharpness)[labels]
+    return mixing_coefficient(strongest_in(h, labels), rules.centre, rules.sharpness)[labels]
 
 
 def _by_depth(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
     return torch.full_like(h, depth / (depth + 1))
 
 
-_MIXINGS: dict[str, Callable[[Tensor, Tensor, int, Rules], Tensor]] = {
+MIXINGS: Mapping[str, Callable[[Tensor, Tensor, int, Rules], Tensor]] = {
     "pixel": _by_pixel,
     "segment": _by_segment,
     "mean": _by_depth,
 }
-MIXINGS = tuple(_MIXINGS)
 
 
 def _positive(value: Any, name: str, allowed: str = "positive") -> float:
@@ -122,8 +66,6 @@ class Rules:
     """When a segment is split, when to stop, and how depths are merged.
 
     Attributes:
-        passes: at least 2; forward passes per image of methods that choose what to evaluate ("owen",
-            "random"), the image itself and its fill among them. Masking takes one per segment in any case.
         kernel: of the H-map.
         threshold: θ > 0; segments with max |H| above it are split (definition 5). None splits all.
         tolerance: L > 0, the comparator's; refinement ends when the score matrix changes by less.
@@ -137,7 +79,6 @@ class Rules:
         TypeError: one of them is of the wrong kind.
     """
 
-    passes: int = 156
     kernel: str = "diagonal"
     threshold: float | None = None
     tolerance: float = 1e-6
@@ -146,22 +87,13 @@ class Rules:
     sharpness: float = 0.02
 
     def __post_init__(self) -> None:
-        if isinstance(self.passes, bool) or not isinstance(self.passes, int):
-            raise TypeError(f"passes must be a whole number, got {self.passes!r}")
-        if self.passes < 2:
-            raise ValueError(f"passes must be at least 2, the image and its fill, got {self.passes}")
         check_choice(self.kernel, KERNELS, "kernel")
-        check_choice(self.mixing, MIXINGS, "mixing")
+        check_choice(self.mixing, tuple(MIXINGS), "mixing")
         if self.threshold is not None:
             object.__setattr__(self, "threshold", _positive(self.threshold, "threshold", "positive or None"))
         object.__setattr__(self, "tolerance", _positive(self.tolerance, "tolerance"))
         object.__setattr__(self, "centre", check_number(self.centre, "centre"))
         object.__setattr__(self, "sharpness", _positive(self.sharpness, "sharpness"))
-
-    def pairs(self, tasks: Sequence[tuple[int, Hierarchy]]) -> list[int]:
-        """Return how many pairs of masked copies each task gets: its image's tasks share `passes` evenly."""
-        images = [image for image, _ in tasks]
-        return [(self.passes - 2) // images.count(image) // 2 for image in images]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +108,7 @@ class Refinement:
         mixings: α (H, W) between depths.
         score_map: (H, W) in [0, 1], the merged score matrix.
         forward_passes: of this image, all its hierarchies together.
-        players: (H, W), labels of the parts that Owen values were computed for; None for other methods.
+        players: (H, W), labels of the parts that Owen values were computed for; None for other scorings.
     """
 
     partitions: tuple[Array, ...]
@@ -189,18 +121,15 @@ class Refinement:
     players: Array | None = None
 
 
+@renamed(method="scoring")
 def refine(
     forward_func: ForwardFunc,
     inputs: Array,
     hierarchy: Hierarchy | Sequence[Hierarchy],
     target: Targets,
     *,
-    method: str = "mask",
-    baselines: Baselines = "blur",
-    output: Output = "probability",
-    perturbations_per_eval: int = 16,
-    show_progress: bool = False,
-    **rules: Any,
+    scoring: str = "mask",
+    **options: Any,
 ) -> Any:
     """Score a hierarchy from its coarsest level down, splitting segments where scores change.
 
@@ -212,41 +141,31 @@ def refine(
         inputs: (C, H, W), or a batch (B, C, H, W).
         hierarchy: of one image, or one for each image of a batch.
         target: as for `score_segments`.
-        method: "mask", "keep" or "both", as for `score_segments`.
-        baselines: as for `score_segments`.
-        output: as for `score_segments`.
-        perturbations_per_eval: as for `score_segments`.
-        show_progress: as for `score_segments`.
-        **rules: the fields of `Rules` but passes: kernel, threshold, tolerance, mixing, centre, sharpness.
+        scoring: "mask", "keep" or "both", as for `score_segments`.
+        **options: the fields of `Rules` (kernel, threshold, tolerance, mixing, centre, sharpness), and as for
+            `score_segments` baselines, output, perturbations_per_eval, show_progress and class_names.
 
     Returns:
         `Refinement`, or a list of them for a batch.
 
     Raises:
-        ValueError: as `score_segments`; another method; a rule out of its range; a hierarchy of another size.
-        TypeError: an unknown rule.
+        ValueError: as `score_segments`; another scoring; a rule out of its range; a hierarchy of
+            another size.
+        TypeError: an unknown option.
     """
-    names = [item.name for item in fields(Rules) if item.name != "passes"]  # which masking does not count
-    unknown = sorted(rules.keys() - names)
+    names = [item.name for item in fields(Rules)]
+    unknown = sorted(options.keys() - names - Asking.__annotations__.keys())
     if unknown:
         raise TypeError(f"unknown rule {unknown[0]!r}; rules are {', '.join(names)}")
-    settled = Rules(**rules)
+    rules = Rules(**{name: options.pop(name) for name in names if name in options})
     given = [hierarchy] if isinstance(hierarchy, Hierarchy) else hierarchy
     if not isinstance(given, Sequence) or not all(isinstance(one, Hierarchy) for one in given):
         raise TypeError("hierarchy must be a usu.Hierarchy, or a list of them for a batch")
-    perturbed = Perturbation(
-        forward_func,
-        inputs,
-        target,
-        baselines=baselines,
-        output=output,
-        perturbations_per_eval=perturbations_per_eval,
-        show_progress=show_progress,
-    )
+    perturbed = Perturbation(forward_func, inputs, target, **options)
     if len(given) != len(perturbed.inputs):
         raise ValueError(f"hierarchy must be one per input: {len(given)} for {len(perturbed.inputs)}")
     with perturbed:
-        results = refine_all(perturbed, list(enumerate(given)), settled, masking=method)
+        results = refine_all(perturbed, list(enumerate(given)), rules, masking=scoring)
     return results if perturbed.batched else results[0]
 
 
@@ -265,9 +184,9 @@ def refine_all(
         One `Refinement` per task, in order.
 
     Raises:
-        ValueError: a hierarchy of another size than the inputs, an unknown method.
+        ValueError: a hierarchy of another size than the inputs, an unknown masking.
     """
-    check_choice(masking, tuple(MASKINGS), "method")
+    check_choice(masking, tuple(MASKINGS), "scoring")
     score = MASKINGS[masking]
     recursions = [_Recursion(image, hierarchy, perturbed.inputs, rules) for image, hierarchy in tasks]
     active = recursions
@@ -312,7 +231,7 @@ class _Recursion:
         matrix = normalise(raw)[self.partitions[-1]]
         if self.matrices:
             labels = self.partitions[-2]
-            alpha = _MIXINGS[self.rules.mixing](self.h_maps[-1], labels, len(self.matrices), self.rules)
+            alpha = MIXINGS[self.rules.mixing](self.h_maps[-1], labels, len(self.matrices), self.rules)
             self.mixings.append(alpha)
             matrix = merge(self.matrices[-1], matrix, alpha)
         self.matrices.append(matrix)
@@ -378,3 +297,29 @@ def split(labels: Tensor, raw_scores: Tensor, splits: Tensor, finer: Tensor) -> 
     whole = areas == torch.bincount(labels.flatten(), minlength=old)[parents.clamp(max=old - 1)]
     inherited = torch.where(whole, raw_scores[parents.clamp(max=old - 1)], torch.nan)
     return renumbered, inherited[present]
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Scores by masked perturbation, one pass per segment, refined where they change.
+
+    Attributes:
+        name: "mask": f_t(x) - f_t(x without the segment); "keep": f_t(the segment alone) - f_t(fill); "both":
+            the mean of the two.
+    """
+
+    name: str = "mask"
+    segmentation: ClassVar[Mapping[str, tuple[int, ...]]] = {
+        "watershed": (16, 32),
+        "slic": (16, 32),
+        "quadtree": (16, 32),
+    }
+
+    def __post_init__(self) -> None:
+        check_choice(self.name, tuple(MASKINGS), "name of the masking")
+
+    def score(
+        self, perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
+    ) -> list[Refinement]:
+        """Return one `Refinement` per task (image number, hierarchy); see `refine_all`."""
+        return refine_all(perturbed, tasks, rules, masking=self.name)

@@ -1,45 +1,86 @@
-"""Segment scores by any method: how much the model's answer depends on each segment."""
+"""Segment scores by any scoring: how much the model's answer depends on each segment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, cast
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from usu.arrays.checks import check_choice
 from usu.arrays.convert import Array, as_labels, check_labels
-from usu.models.baselines import Baselines
 from usu.models.forward import ForwardFunc
-from usu.models.targets import Output, Targets
-from usu.scoring.masking import MASKINGS
-from usu.scoring.owen import owen_values
-from usu.scoring.perturbation import Perturbation
-from usu.scoring.refinement import Refinement, Rules, refine_all
-from usu.scoring.regression import fit_random
+from usu.models.targets import Targets
+from usu.runtime.renames import renamed, tell
+from usu.scoring.owen import Owen
+from usu.scoring.perturbation import Asking, Perturbation
+from usu.scoring.refinement import Masking, Refinement, Rules
+from usu.scoring.regression import Regression
 from usu.segmentation.hierarchy import Hierarchy
 
-Tasks: TypeAlias = Sequence[tuple[int, Hierarchy]]
-Method: TypeAlias = Callable[[Perturbation, Tasks, Rules], "list[Refinement]"]
 
-# From a model and (image number, hierarchy) pairs to one record per pair, in order.
-METHODS: Mapping[str, Method] = MappingProxyType(
-    {name: partial(refine_all, masking=name) for name in MASKINGS}
-    | {"owen": owen_values, "random": fit_random}
+class Scoring(Protocol):
+    """A way to score segments: a frozen record of its own settings.
+
+    Attributes:
+        name: its name in `SCORINGS`.
+        segmentation: the numbers of segments, by method of `usu.segment`, that serve it best.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name in `SCORINGS`."""
+
+    @property
+    def segmentation(self) -> Mapping[str, tuple[int, ...]]:
+        """The numbers of segments, by method of `usu.segment`, that serve it best."""
+
+    def score(
+        self, perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
+    ) -> list[Refinement]:
+        """Return one `Refinement` per task (image number, hierarchy), in order."""
+
+
+SCORINGS: Mapping[str, Scoring] = MappingProxyType(
+    {one.name: one for one in (Masking("mask"), Masking("keep"), Masking("both"), Owen(), Regression())}
 )
+_OLD = {"random": "regression"}
 
 
-def find_method(name: str) -> Method:
-    """Return the scoring method of this name.
+def find_scoring(scoring: str | Scoring, **options: Any) -> Scoring:
+    """Return a scoring by its name, or one as it is, with some of its settings changed.
+
+    Args:
+        scoring: a name of `SCORINGS`, or a scoring such as `Owen(passes=300)`.
+        **options: its settings, such as passes=300.
 
     Raises:
-        ValueError: there is none.
+        ValueError: an unknown name, a setting out of its range.
+        TypeError: neither a name nor a scoring; a setting that it does not have.
+
+    >>> find_scoring("owen", passes=300)
+    Owen(passes=300)
     """
-    check_choice(name, tuple(METHODS), "method")
-    return METHODS[name]
+    if isinstance(scoring, str):
+        if scoring in _OLD:
+            tell(f"scoring={scoring!r}", f"scoring={_OLD[scoring]!r}")
+        scoring = _OLD.get(scoring, scoring)
+        check_choice(scoring, tuple(SCORINGS), "scoring")
+        scoring = SCORINGS[scoring]
+    elif isinstance(scoring, type) or not callable(getattr(scoring, "score", None)):
+        raise TypeError(f"scoring must be a name of {tuple(SCORINGS)} or a scoring, got {scoring!r}")
+    for option in options.keys() - options_of(scoring).keys():
+        raise TypeError(f"{option} is no setting of scoring={scoring.name!r}; try scoring='owen'")
+    return cast(Scoring, replace(cast(Any, scoring), **options)) if options else scoring
+
+
+def options_of(scoring: Scoring) -> dict[str, Any]:
+    """Return the settings of a scoring by name, such as {"passes": 156}."""
+    names = [item.name for item in fields(cast(Any, scoring)) if item.name != "name"]
+    return {name: getattr(scoring, name) for name in names}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +90,8 @@ class SegmentScores:
     Attributes:
         raw_scores: (P,), in the unit of the output, signed.
         scores: (P,) in [0, 1]: raw scores clipped at 0 and divided by the largest; all 0 if none is positive.
-            The values of "owen" and "random" add up over segments: their scores are made of values per pixel.
+            The values of "owen" and "regression" add up over segments: their scores are made of values per
+            pixel.
         output: f_t(x), the output for the whole image.
         forward_passes: images that went through the model, this image's own share.
     """
@@ -60,18 +102,16 @@ class SegmentScores:
     forward_passes: int
 
 
+@renamed(method="scoring")
 def score_segments(
     forward_func: ForwardFunc,
     inputs: Array,
     segments: Array | Sequence[Array],
     target: Targets,
     *,
-    method: str = "mask",
-    passes: int = 156,
-    baselines: Baselines = "blur",
-    output: Output = "probability",
-    perturbations_per_eval: int = 16,
-    show_progress: bool = False,
+    scoring: str | Scoring = "mask",
+    passes: int | None = None,
+    **asking: Unpack[Asking],
 ) -> Any:
     """Score each segment by what its removal does to the model's answer.
 
@@ -83,16 +123,17 @@ def score_segments(
             one map for all.
         target: class index, or one per image; or a callable from what `forward_func` returns, of any kind,
             to one score per image (B,).
-        method: "mask": f_t(x) - f_t(x without the segment); "keep": f_t(the segment alone) - f_t(fill);
+        scoring: "mask": f_t(x) - f_t(x without the segment); "keep": f_t(the segment alone) - f_t(fill);
             "both": the mean of the two; "owen": Owen values, which sum to f_t(x) - f_t(fill);
-            "random": coefficients of a ridge regression on random coalitions.
-        passes: forward passes per image for "owen" and "random", at least 2.
-        baselines: what replaces masked pixels; see `usu.models.baselines.make_fill`.
-        output: f_t is the target's softmax "probability", its "logit" (the output as it is), or its entry of
-            what a callable makes of the (B, classes) outputs; a target that is a callable goes without.
-        perturbations_per_eval: masked images per call of `forward_func`; bounds the memory, whatever the
-            number of segments. Batches are filled across images.
-        show_progress: show a bar on standard error.
+            "regression": coefficients of a ridge regression on random coalitions; or a scoring such as
+            `usu.Owen(passes=300)`.
+        passes: forward passes per image for "owen" and "regression", at least 2; 156 by default.
+        **asking: `baselines`, what replaces masked pixels (see `usu.models.baselines.make_fill`), "blur" by
+            default; `output`, what f_t is: the target's softmax "probability" (default), its "logit" (the
+            output as it is), or its entry of what a callable makes of the (B, classes) outputs, while a
+            target that is a callable goes without; `perturbations_per_eval`, masked images per call of
+            `forward_func` (16), which bounds the memory, since batches are filled across images;
+            `show_progress`, whether to show a bar on standard error; `class_names`, for targets by name.
 
     Returns:
         `SegmentScores`, or a list of them for a batch.
@@ -112,19 +153,12 @@ def score_segments(
     >>> result.raw_scores, result.forward_passes
     (tensor([2., 0., 2., 0.]), 5)
     """
-    perturbed = Perturbation(
-        forward_func,
-        inputs,
-        target,
-        baselines=baselines,
-        output=output,
-        perturbations_per_eval=perturbations_per_eval,
-        show_progress=show_progress,
-    )
+    found_by = find_scoring(scoring, **({} if passes is None else {"passes": passes}))
+    perturbed = Perturbation(forward_func, inputs, target, **asking)
     maps = _label_maps(segments, perturbed.inputs)
     tasks = [(image, Hierarchy((labels,))) for image, labels in enumerate(maps)]
     with perturbed:
-        found = find_method(method)(perturbed, tasks, Rules(passes=passes))
+        found = found_by.score(perturbed, tasks, Rules())
     results = [
         SegmentScores(
             raw_scores=refined.raw_scores[0],

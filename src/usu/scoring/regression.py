@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from usu.arrays.convert import as_labels
+from usu.scoring.budget import Budgeted
 from usu.scoring.masking import normalise
 from usu.scoring.perturbation import Coalition, Perturbation
 from usu.scoring.refinement import Refinement, Rules
@@ -17,39 +20,46 @@ from usu.segmentation.hierarchy import Hierarchy, check_fit
 _RIDGE = 1.0
 
 
-def fit_random(
-    perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
-) -> list[Refinement]:
-    """Return a linear fit to the answers of random coalitions, within `rules.passes` per image.
+@dataclass(frozen=True)
+class Regression(Budgeted):
+    """A linear fit to the answers of random coalitions.
 
     Coalitions are drawn from all levels of a hierarchy in turn, coarse ones to see effects of large parts,
     each with a number of present segments that is uniform between none and all, and each followed by its
     complement. A ridge regression gives the coefficients of the finest segments. The seed is 0.
-
-    Args:
-        perturbed: the model and its inputs.
-        tasks: image number and hierarchy; the hierarchies of an image share its budget evenly.
-        rules: `passes` counts the image and its fill, and bounds the rest.
-
-    Returns:
-        One `Refinement` per task; raw scores are coefficients, in the unit of the output, scores are raw
-        scores per pixel, normalised.
-
-    Raises:
-        ValueError: a hierarchy of another size than the inputs.
     """
-    fills = perturbed.filled([image for image, _ in tasks])
-    found = []
-    for (image, hierarchy), fill, pairs in zip(tasks, fills, rules.pairs(tasks), strict=True):
-        device, own = perturbed.inputs.device, check_fit(hierarchy, perturbed.inputs).levels
-        levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in own]
-        draws = list(_draws(levels, pairs))
-        answers = perturbed.evaluate((Coalition(image, kept[levels[-1]]) for kept in draws), len(draws))
-        everyone = torch.ones(int(levels[-1].max()) + 1, dtype=torch.bool, device=levels[-1].device)
-        design = torch.stack([~everyone, everyone, *draws]).double()
-        ends = torch.stack([fill, perturbed.references[image]])
-        found.append((image, levels[-1], _ridge(design, torch.cat([ends, answers]).double())))
-    return [_record(perturbed, *one) for one in found]
+
+    name: ClassVar[str] = "regression"
+
+    def score(
+        self, perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
+    ) -> list[Refinement]:
+        """Score hierarchies; those of one image share its passes evenly.
+
+        Args:
+            perturbed: the model and its inputs.
+            tasks: image number and hierarchy.
+            rules: of refinement, which is not for a fit.
+
+        Returns:
+            One `Refinement` per task; raw scores are coefficients, in the unit of the output, scores are raw
+            scores per pixel, normalised.
+
+        Raises:
+            ValueError: a hierarchy of another size than the inputs.
+        """
+        fills = perturbed.filled([image for image, _ in tasks])
+        found = []
+        for (image, hierarchy), fill, pairs in zip(tasks, fills, self.pairs(tasks), strict=True):
+            device, own = perturbed.inputs.device, check_fit(hierarchy, perturbed.inputs).levels
+            levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in own]
+            draws = list(_draws(levels, pairs))
+            answers = perturbed.evaluate((Coalition(image, kept[levels[-1]]) for kept in draws), len(draws))
+            everyone = torch.ones(int(levels[-1].max()) + 1, dtype=torch.bool, device=levels[-1].device)
+            design = torch.stack([~everyone, everyone, *draws]).double()
+            ends = torch.stack([fill, perturbed.references[image]])
+            found.append((image, levels[-1], _ridge(design, torch.cat([ends, answers]).double())))
+        return [_record(perturbed, *one) for one in found]
 
 
 def _record(perturbed: Perturbation, image: int, labels: Tensor, raw: Tensor) -> Refinement:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from usu.arrays.checks import check_choice
 from usu.arrays.convert import Array, as_floats, check_finite
 from usu.models.targets import Output, Target
-from usu.operators.redistribution import Mass, neighbourhoods_of
+from usu.operators.coarse import Coarse
+from usu.operators.lattice import Mass
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +40,16 @@ class CoarseMap:
     forward_passes: tuple[int, ...] = ()
     output: Output | None = None
 
-    def neighbourhoods_of(self, image: int) -> Array | None:
-        """Return the label map (H, W) of one image; None for a grid."""
-        given: Any = self.neighbourhoods
-        shared = given is None or (not isinstance(given, list | tuple) and given.ndim == 2)
-        found: Array | None = given if shared else given[image]
-        return found
-
-    def further_of(self, image: int) -> tuple[Array, ...]:
-        """Return the further maps (h, w) of one image."""
-        return tuple(grid[image] for grid in self.further)
+    def __getitem__(self, image: int) -> Coarse:
+        """Return the coarse map of one image."""
+        labels: Any = self.neighbourhoods
+        shared = labels is None or (not isinstance(labels, list | tuple) and labels.ndim == 2)
+        return Coarse(
+            self.values[image],
+            self.mass,
+            labels if shared else labels[image],
+            tuple(grid[image] for grid in self.further),
+        )
 
 
 Source: TypeAlias = Callable[[nn.Module, Tensor, "Sequence[Target]", "str | nn.Module | None"], CoarseMap]
@@ -99,7 +100,6 @@ def check_cells(found: CoarseMap, size: tuple[int, ...]) -> None:
         ValueError: labels of another size, or not one for each value; a grid finer than the pixels.
         TypeError: labels that are no integers.
     """
-    for image, values in enumerate(found.values):
-        neighbourhoods_of(as_floats(values, "coarse"), size, found.neighbourhoods_of(image))
-        for grid in found.further_of(image):
-            neighbourhoods_of(as_floats(grid, "coarse"), size, None)
+    for image in range(len(found.values)):
+        for coarse in (found[image], *found[image].grids):
+            coarse.cells(size)

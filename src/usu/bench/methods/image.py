@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import usu
 from usu.explanation import Explanation
 from usu.models.baselines import make_fill
-from usu.sources.coarse_map import CoarseMap
+from usu.operators.coarse import Coarse
 from usu.sources.registry import find_source
 
 BATCH = 16
@@ -130,9 +130,9 @@ class Subject:
         ]
         return torch.cat(kept)
 
-    def coarse(self, source: str) -> CoarseMap:
-        """Return the coarse map of one source, for this one image."""
-        found: CoarseMap = self.share(("coarse", source), lambda: self._coarse(source)).made
+    def coarse(self, source: str) -> Coarse:
+        """Return the coarse map of one source, as tensors."""
+        found: Coarse = self.share(("coarse", source), lambda: self._coarse(source)).made
         return found
 
     def scoring(self) -> Explanation:
@@ -164,14 +164,11 @@ class Subject:
             ),
         )
 
-    def _coarse(self, source: str) -> CoarseMap:
+    def _coarse(self, source: str) -> Coarse:
         with nullcontext() if source in BLACK_BOX else self.model.hooked():
             found = find_source(source)(self.model, self.inputs[None], [self.target], None)
-        if not self.positive:
-            return found
-        values = [torch.as_tensor(one).clamp(min=0) for one in found.values]
-        further = tuple(torch.as_tensor(grid).clamp(min=0) for grid in found.further)
-        return replace(found, values=values, further=further)
+        coarse = found[0].map(torch.as_tensor)
+        return coarse.map(lambda cells: cells.clamp(min=0)) if self.positive else coarse
 
     def _scoring(self) -> Explanation:
         record: Explanation = usu.upsample(

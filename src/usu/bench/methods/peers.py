@@ -22,7 +22,6 @@ import usu
 from usu.bench.methods.image import BATCH, Subject
 from usu.models.contexts import frozen
 from usu.models.layers import SpatialLayer, find_layer
-from usu.operators.upsamplers import upsample_all
 from usu.runtime.random import numpy_seeded, torch_seeded
 
 # Of the guided filter: the window's radius in pixels, half a Grad-CAM cell of 224 pixels, and He et al.'s ε,
@@ -65,15 +64,8 @@ def library(module: str) -> Any:
 
 def interpolation(subject: Subject, source: str, mode: str) -> Tensor:
     """Return a coarse map (H, W), blown up, by the name of an upsampler that asks for no scores."""
-    coarse = subject.coarse(source)
-    pixels: Tensor = upsample_all(
-        mode,
-        torch.as_tensor(coarse.values[0]),
-        tuple(map(torch.as_tensor, coarse.further_of(0))),
-        subject.inputs.new_full(subject.size, 0.5),
-        coarse.neighbourhoods_of(0),
-        mass=coarse.mass,
-    )
+    even = subject.inputs.new_full(subject.size, 0.5)
+    pixels: Tensor = subject.coarse(source).upsample(mode, even)
     return pixels
 
 

@@ -17,13 +17,11 @@ import usu
 from usu.bench.methods import peers
 from usu.bench.methods.image import Cost, Subject
 from usu.explanation import Explanation
-from usu.operators.coarse import cell_masses, mass_error
-from usu.operators.upsamplers import upsample_all
+from usu.operators.coarse import Coarse
 from usu.pipeline import settings_of
 from usu.scoring.controls import blurred, scattered_segments, shuffled
 from usu.segmentation.hierarchy import Hierarchy
 from usu.settings import Settings
-from usu.sources.coarse_map import CoarseMap
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,37 +88,20 @@ class Contestant:
         values = torch.as_tensor(pixels).detach().to(subject.inputs.device, torch.float64)
         if tuple(values.shape) != subject.size:
             raise ValueError(f"the map has shape {tuple(values.shape)}, not {subject.size}")
-        if isinstance(record, Explanation):
-            given = cell_masses(
-                record.coarse, record.further, subject.size, record.neighbourhoods, record.mass
-            )
-        elif coarse is not None:
-            given = cell_masses(
-                coarse.values[0], coarse.further_of(0), subject.size, coarse.neighbourhoods_of(0), coarse.mass
-            )
-        else:
+        given = record.coarse_map if isinstance(record, Explanation) else coarse
+        if given is None:
             return PixelMap(values, cost, math.nan, math.nan)
-        error, scale = mass_error(values, *given)
+        error, scale = given.mass_error(values)
         return PixelMap(values, cost, error, error / scale if scale else math.nan)
 
 
-def _is_finite(coarse: CoarseMap) -> bool:
-    maps = (coarse.values[0], *coarse.further_of(0))
-    return all(bool(torch.as_tensor(cells).isfinite().all()) for cells in maps)
+def _is_finite(coarse: Coarse) -> bool:
+    return all(bool(torch.as_tensor(cells).isfinite().all()) for cells in (coarse.values, *coarse.further))
 
 
 def _upsampled(subject: Subject, source: str, method: str, scores: str = "model") -> Any:
-    coarse = subject.coarse(source)
-    settings = Settings.of(**subject.settings)
-    return upsample_all(
-        method,
-        torch.as_tensor(coarse.values[0]),
-        tuple(map(torch.as_tensor, coarse.further_of(0))),
-        _SCORES[scores](subject),
-        coarse.neighbourhoods_of(0),
-        mass=coarse.mass,
-        **settings.redistribution,
-    )
+    setting = Settings.of(**subject.settings).redistribution
+    return subject.coarse(source).upsample(method, _SCORES[scores](subject), **setting)
 
 
 def _model_scores(subject: Subject) -> Tensor:
@@ -170,7 +151,7 @@ def _complete(subject: Subject, source: str) -> Explanation:
 
 def _blurred(subject: Subject, source: str) -> Tensor:
     pixels = peers.interpolation(subject, source, "nearest")
-    return blurred(pixels.double(), torch.as_tensor(subject.coarse(source).values[0]).shape)
+    return blurred(pixels.double(), subject.coarse(source).values.shape)
 
 
 def _at_our_price(times: int, make: Callable[[Subject, int], Tensor]) -> Callable[[Subject, str], Tensor]:

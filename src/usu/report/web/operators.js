@@ -7,7 +7,7 @@ const logOf = (score) => Math.log(Math.max(score, TINY));
 
 // u(s) of each potential φ(s) = exp(u(s) / ε).
 const UTILITIES = {
-  tensor: (score) => score,
+  exponential: (score) => score,
   power: logOf,
   "log-odds": (score) => logOf(score) - logOf(1 - score),
 };

@@ -70,7 +70,7 @@ function fillFacts({ plain }) {
 function callText({ plain, depths }, { method, temperature, importanceTemperature, depth }) {
   const fixed = plain.recordedMode === "complete" || !REDISTRIBUTIONS.includes(method);
   const mode = fixed ? plain.recordedMode : method;
-  const by = fixed && method !== plain.mode && method !== "recorded" ? `.by('${method}')` : "";
+  const by = fixed && method !== plain.mode && method !== "recorded" ? `.upsampled_by('${method}')` : "";
   const shown = { ...plain.call.arguments, mode: `'${mode}'`, temperature: String(temperature) };
   if (importanceTemperature !== null) shown.importance_temperature = String(importanceTemperature);
   if (depth < depths) shown.segmentation = firstDepths(plain, depth);

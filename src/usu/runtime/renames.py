@@ -1,0 +1,38 @@
+"""Old spellings: still accepted, and told of by a `DeprecationWarning` that names the new one."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def tell(old: str, new: str, stacklevel: int = 3) -> None:
+    """Warn that something has another name now; by default at the line that called the caller."""
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=stacklevel)
+
+
+def renamed(**names: str) -> Callable[[Function], Function]:
+    """Let a function accept keyword arguments by their old names.
+
+    Args:
+        **names: the new name of each old one.
+    """
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def accept(*args: Any, **arguments: Any) -> Any:
+            for old in arguments.keys() & names.keys():
+                new = names[old]
+                if new in arguments:
+                    raise TypeError(f"{old} is the old name of {new}: give {new} alone")
+                tell(old, new)
+                arguments[new] = arguments.pop(old)
+            return function(*args, **arguments)
+
+        return cast(Function, accept)
+
+    return decorate

@@ -1,0 +1,36 @@
+"""A number of forward passes, shared among what is scored of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from usu.segmentation.hierarchy import Hierarchy
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """A scoring that chooses itself what to evaluate, within a number of passes.
+
+    Attributes:
+        passes: at least 2; forward passes per image, the image itself and its fill among them.
+
+    Raises:
+        TypeError: passes are not a whole number.
+        ValueError: fewer than 2.
+    """
+
+    passes: int = 156
+    segmentation: ClassVar[Mapping[str, tuple[int, ...]]] = {"slic": (256,)}
+
+    def __post_init__(self) -> None:
+        if isinstance(self.passes, bool) or not isinstance(self.passes, int):
+            raise TypeError(f"passes must be a whole number, got {self.passes!r}")
+        if self.passes < 2:
+            raise ValueError(f"passes must be at least 2, the image and its fill, got {self.passes}")
+
+    def pairs(self, tasks: Sequence[tuple[int, Hierarchy]]) -> list[int]:
+        """Return how many pairs of masked copies each task gets: its image's tasks share `passes` evenly."""
+        images = [image for image, _ in tasks]
+        return [(self.passes - 2) // images.count(image) // 2 for image in images]

@@ -1,0 +1,74 @@
+"""The refinements of a record of format 1, which held the partitions of all hierarchies in one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from usu.scoring.h_map import h_map
+from usu.scoring.refinement import MIXINGS, Refinement, Rules, merge
+
+Values: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+
+def regrouped(
+    partitions: Sequence[Values],
+    raw_scores: Sequence[Values],
+    scores: Sequence[Values],
+    settings: Mapping[str, Any],
+    forward_passes: int,
+) -> list[Refinement]:
+    """Cut the row where nesting ends, and merge the depths of each hierarchy once more.
+
+    Args:
+        partitions: label maps (H, W).
+        raw_scores: of each (P,).
+        scores: of each (P,), in [0, 1].
+        settings: of the record; the fields of `Rules` among them.
+        forward_passes: of the image.
+    """
+    groups: list[list[int]] = []
+    for index, fine in enumerate(partitions):
+        if index and _refines(fine, partitions[index - 1]):
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    rules = Rules(**{item.name: settings[item.name] for item in fields(Rules) if item.name in settings})
+
+    def of(group: list[int]) -> Refinement:
+        labels, raw, own = ([row[index] for index in group] for row in (partitions, raw_scores, scores))
+        return _merged(labels, raw, own, rules, forward_passes)
+
+    return [of(group) for group in groups]
+
+
+def _refines(fine: Values, coarse: Values) -> bool:
+    """Say whether each fine segment lies in one coarse one, and there are more of them."""
+    pairs = np.unique(fine.ravel().astype(np.int64) * (int(coarse.max()) + 1) + coarse.ravel())
+    return len(pairs) == int(fine.max()) + 1 > int(coarse.max()) + 1
+
+
+def _merged(
+    labels: list[Values], raw: list[Values], scores: list[Values], rules: Rules, forward_passes: int
+) -> Refinement:
+    matrices = [torch.from_numpy(own[each]) for each, own in zip(labels, scores, strict=True)]
+    matrix, h_maps, mixings = matrices[0], [], []
+    for depth, (finer, coarse) in enumerate(zip(matrices[1:], labels, strict=False), start=1):
+        h = h_map(matrix, rules.kernel)
+        alpha = MIXINGS[rules.mixing](h, torch.from_numpy(coarse.astype(np.int64)), depth, rules)
+        matrix = merge(matrix, finer, alpha)
+        h_maps.append(h.numpy())
+        mixings.append(alpha.numpy())
+    return Refinement(
+        partitions=tuple(labels),
+        raw_scores=tuple(raw),
+        scores=tuple(scores),
+        h_maps=tuple(h_maps),
+        mixings=tuple(mixings),
+        score_map=matrix.numpy(),
+        forward_passes=forward_passes,
+    )
