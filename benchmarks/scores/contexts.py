@@ -8,27 +8,27 @@ from torch import Tensor
 
 from benchmarks.scores.hierarchies import hierarchy
 from benchmarks.scores.tasks import Pixels, Task
-from usu.scoring.owen import _density, _Division, _Player
+from usu.scoring.owen import Division, Player, density_of
 from usu.scoring.perturbation import Coalition, Perturbation
 from usu.settings import Settings
 
 
-class _OneContext(_Division):
+class _OneContext(Division):
     """A division in which one half comes alone and the other after it; `splits` counts passes."""
 
-    def coalitions(self, players: Sequence[_Player]) -> Iterator[Coalition]:
+    def coalitions(self, players: Sequence[Player]) -> Iterator[Coalition]:
         """Yield each player's first half alone with the others of its context."""
         for player in players:
             yield Coalition(self.image, self._with(player.others, self._halves(player)[0])[self.places])
 
-    def divide(self, players: Sequence[_Player], answers: Tensor) -> None:
+    def divide(self, players: Sequence[Player], answers: Tensor) -> None:
         """Put the halves in the players' places; `answers` (n,) are those of their `coalitions`."""
         for player, between in zip(players, answers.tolist(), strict=True):
             self.divided.add(player.node)
             half, sibling = self._halves(player)
             beside = self._with(player.others, half)
-            self._add(_Player(half, player.others, player.without, between, player.weight))
-            self._add(_Player(sibling, beside, between, player.together, player.weight))
+            self._add(Player(half, player.others, player.without, between, player.weight))
+            self._add(Player(sibling, beside, between, player.together, player.weight))
 
 
 def one_context(task: Task, tree: str, passes: int = 158) -> dict[str, Pixels]:
@@ -50,5 +50,5 @@ def one_context(task: Task, tree: str, passes: int = 158) -> dict[str, Pixels]:
     found = division.result(perturbed)
     return {
         f"scores owen {tree}, one context": found.score_map,
-        f"even, {tree}, one context": _density(found).float(),
+        f"even, {tree}, one context": density_of(found).float(),
     }

@@ -62,7 +62,7 @@ Judged: TypeAlias = "dict[str, dict[str, float]]"
 Task: TypeAlias = "Callable[[Sequence[str]], Judged]"
 
 
-def _found(pixels: Tensor, truth: Tensor, grid: tuple[int, int]) -> dict[str, float]:
+def found(pixels: Tensor, truth: Tensor, grid: tuple[int, int]) -> dict[str, float]:
     """Judge a map by a mask: over the image, and over the cells that hold pixels in and out of it."""
     positive = pixels.clamp(min=0)
     cut = cells_of(grid, tuple(truth.shape)).spread(straddling(truth, grid).float()) > 0
@@ -76,7 +76,7 @@ def _found(pixels: Tensor, truth: Tensor, grid: tuple[int, int]) -> dict[str, fl
     }
 
 
-def _misplaced(pixels: Tensor, truth: Tensor) -> float:
+def misplaced(pixels: Tensor, truth: Tensor) -> float:
     """Return the share of a map's positive mass that lies at the wrong pixel: α where masses are equal."""
     positive = pixels.double().clamp(min=0)
     total = positive.sum()
@@ -121,7 +121,7 @@ def _photographed(classifier: Classifier, scenes: Sequence[Scene]) -> list[Task]
     def judged(scene: Scene, names: Sequence[str]) -> Judged:
         subject = Subject(classifier.model, scene.inputs, scene.picture, scene.target, quick=quick)
         grid = (subject.size[0] // CELL, subject.size[1] // CELL)
-        return {name: _found(pixels, scene.truth, grid) for name, pixels in _drawn(names, subject, "gradcam")}
+        return {name: found(pixels, scene.truth, grid) for name, pixels in _drawn(names, subject, "gradcam")}
 
     return [partial(judged, scene) for scene in scenes]
 
@@ -142,7 +142,7 @@ def _colours(data: Path, count: int) -> list[Task]:
         subject = Subject(model, scene.inputs, scene.picture, scene.target)
         subject.share(("coarse", "exact"), lambda: Coarse(aggregate(scene.truth, GRID), "total"))
         return {
-            name: {"misplaced": _misplaced(pixels, scene.truth)}
+            name: {"misplaced": misplaced(pixels, scene.truth)}
             for name, pixels in _drawn(names, subject, "exact")
         }
 
@@ -179,7 +179,7 @@ def _summed(several: Sequence[TruthMap], names: Sequence[str]) -> Judged:
             method, kind, setting = REDISTRIBUTED.get(name, (name, "right", {}))
             upsample = find_upsampler(method, mass="total", **setting)
             pixels = upsample(coarse, one.scores if kind == "right" else 1 - one.scores)
-            judged[name][one.kind] = _misplaced(pixels, one.values)
+            judged[name][one.kind] = misplaced(pixels, one.values)
     return judged
 
 
@@ -257,7 +257,7 @@ def tables(name: str, records: Sequence[Judged]) -> str:
 
 def judge(world: World, data: Path, count: int, path: Path) -> None:
     """Judge the maps that a file of results lacks, of `count` scenes, and write the file after each scene."""
-    records = _records(path)
+    records = read_records(path)
     records += [{}] * (count - len(records))
     missing = [[name for name in world.maps if name not in record] for record in records[:count]]
     if any(missing):
@@ -269,7 +269,8 @@ def judge(world: World, data: Path, count: int, path: Path) -> None:
                     file.write("".join(f"{json.dumps(one)}\n" for one in records if one).encode())
 
 
-def _records(path: Path) -> list[Judged]:
+def read_records(path: Path) -> list[Judged]:
+    """Return the records of one world, a line each; none where there is no file."""
     return [json.loads(one) for one in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -277,7 +278,7 @@ def page(results: Path) -> str:
     """Return the tables of all scenes whose maps are all judged, as a page."""
     found = []
     for name, world in WORLDS.items():
-        records = [one for one in _records(results / f"{name}.jsonl") if one.keys() >= set(world.maps)]
+        records = [one for one in read_records(results / f"{name}.jsonl") if one.keys() >= set(world.maps)]
         if records:
             found.append(tables(name, records))
     return "\n\n".join([HEAD, *found]) + "\n"

@@ -27,7 +27,7 @@ from usu.scoring.regrouping import regrouped
 from usu.sources.registry import SOURCE_NAMES
 
 _LIBRARIES = ("usu-xai", "torch", "numpy", "higra", "scikit-image", "grad-cam")
-_FORMAT = 2
+FORMAT = 2
 _ARRAY = "array"  # the key under which a file's facts name one of its arrays
 
 
@@ -136,7 +136,7 @@ class Record:
             raise ValueError(f"path must end in .npz, got {str(path)!r}")
         arrays: dict[str, np.ndarray[Any, Any]] = {}
         fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        facts = {"format": _FORMAT, **{name: _taken_apart(name, fields[name], arrays) for name in fields}}
+        facts = {"format": FORMAT, **{name: _taken_apart(name, fields[name], arrays) for name in fields}}
         arrays["facts"] = np.array(json.dumps(facts))
         with written_whole(target) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -158,8 +158,8 @@ class Record:
                     arrays = dict(file)
             facts = json.loads(str(arrays.pop("facts")))
             found = facts.pop("format")
-            if found > _FORMAT:
-                raise ValueError(f"it was saved by a newer usu, in format {found}; this one reads {_FORMAT}")
+            if found > FORMAT:
+                raise ValueError(f"it was saved by a newer usu, in format {found}; this one reads {FORMAT}")
             values = _of_format_1(facts, arrays) if found == 1 else _put_together(facts, arrays)
             return cls(**{**values, **_typed(values)})
         except OSError:

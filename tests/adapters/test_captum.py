@@ -194,7 +194,7 @@ def test_features_that_cross_share_their_values_by_size():
     mask = torch.stack([rows, columns])[None]
     value = {0: 6.0, 1: -12.0, 2: 3.0, 7: 4.0, 9: -2.0}
     attributions = torch.tensor([value[int(feature)] for feature in mask.flatten()]).view(1, 2, 2, 6)
-    masses, labels = captum._regions(attributions[0], mask[0])
+    masses, labels = captum.regions(attributions[0], mask[0])
     upper = [6 * 3 / 6 + 3 / 2, 6 * 2 / 6 + 4 / 2, 6 / 6 - 2 / 2]
     lower = [-12 * 3 / 6 + 3 / 2, -12 * 2 / 6 + 4 / 2, -12 / 6 - 2 / 2]
     found = masses[labels]
@@ -209,7 +209,7 @@ def test_regions_keep_the_sum_over_features(seed, features, shared):
     generator = torch.Generator().manual_seed(seed)
     mask = torch.randint(0, features, (1 if shared else 3, 5, 7), generator=generator).expand(3, 5, 7)
     values = torch.randn(features, generator=generator, dtype=torch.float64)
-    masses, labels = captum._regions(values[mask], mask)
+    masses, labels = captum.regions(values[mask], mask)
     assert labels.unique().tolist() == list(range(len(masses)))
     assert masses.sum().item() == pytest.approx(values[mask.unique()].sum().item(), abs=1e-9)
 

@@ -29,8 +29,8 @@ def test_a_convolutional_network_is_compiled():
 
 def test_processes_do_not_wait_for_the_same_core():
     compiled = quickened(small_cnn(), torch.rand(3, 16, 16))
-    assert compiled._run.get_property("ENABLE_CPU_PINNING") is False
-    assert compiled._run.get_property("INFERENCE_NUM_THREADS") == torch.get_num_threads()
+    assert compiled.compiled.get_property("ENABLE_CPU_PINNING") is False
+    assert compiled.compiled.get_property("INFERENCE_NUM_THREADS") == torch.get_num_threads()
 
 
 def test_nobody_is_told_that_openvino_runs():

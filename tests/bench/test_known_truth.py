@@ -16,7 +16,7 @@ def test_a_map_is_judged_over_the_image_and_over_the_cells_that_the_border_cuts(
     truth = torch.tensor([[1.0, 1.0, 1.0, 0.0]] * 2)  # the border runs through the right one of two cells
     pixels = torch.tensor([[1.0, 1.0, 3.0, 1.0], [1.0, 1.0, 3.0, -2.0]])
     hits = 2 + 4 * 4 / 5  # four of the five ones fit in, four of the five are inside
-    assert known_truth._found(pixels, truth, (1, 2)) == pytest.approx(
+    assert known_truth.found(pixels, truth, (1, 2)) == pytest.approx(
         {
             "localisation": 10 / 11,
             "IoU": hits / (12 - hits),
@@ -29,9 +29,9 @@ def test_a_map_is_judged_over_the_image_and_over_the_cells_that_the_border_cuts(
 
 def test_misplaced_mass_is_of_the_positive_part_at_the_truths_scale():
     truth = torch.tensor([[4.0, 0.0, 4.0]])
-    assert known_truth._misplaced(torch.tensor([[1.0, 1.0, 2.0]]), truth) == pytest.approx(0.25)
-    assert known_truth._misplaced(torch.tensor([[8.0, -5.0, 8.0]]), truth) == pytest.approx(0)
-    assert known_truth._misplaced(torch.zeros(1, 3), truth) == 1
+    assert known_truth.misplaced(torch.tensor([[1.0, 1.0, 2.0]]), truth) == pytest.approx(0.25)
+    assert known_truth.misplaced(torch.tensor([[8.0, -5.0, 8.0]]), truth) == pytest.approx(0)
+    assert known_truth.misplaced(torch.zeros(1, 3), truth) == 1
 
 
 def test_a_run_goes_on_with_what_is_missing(tmp_path):
@@ -56,7 +56,7 @@ def test_a_run_goes_on_with_what_is_missing(tmp_path):
     known_truth.judge(world(["a", "b"]), tmp_path, 2, path)
     assert asked == [(0, "a"), (1, "a"), (2, "a"), (0, "b"), (1, "b")]
     both = [{"a": {"value": scene}, "b": {"value": scene}} for scene in range(2)]
-    assert known_truth._records(path) == [*both, {"a": {"value": 2}}]
+    assert known_truth.read_records(path) == [*both, {"a": {"value": 2}}]
 
 
 def test_the_page_is_made_of_its_rows():

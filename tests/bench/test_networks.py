@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from usu.bench.datasets.files import ImageFiles, Item
 from usu.bench.networks import check_labels, load_network, weights_hash
-from usu.models._timm import preparation
 from usu.models.classifier import imagenet_categories
+from usu.models.timm import preparation
 
 PHOTOGRAPH = Image.fromarray(skimage.data.chelsea())  # 451 × 300
 

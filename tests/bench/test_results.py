@@ -193,18 +193,18 @@ def test_a_part_merged_away_after_the_listing_is_read_from_the_merged_one(tmp_pa
     with Results.open(tmp_path, PROTOCOL) as results:
         for job in ASKED:
             results.add(Measurer().work(job))
-        read_part = module._read_part
+        read_part = module.read_part
         reads: Counter[str] = Counter()
 
         def merged_meanwhile(part, columns):
             reads["all"] += 1
             if reads["all"] == 2:  # the first part is read; a run merges; the second is gone
-                monkeypatch.setattr(module, "_read_part", read_part)
+                monkeypatch.setattr(module, "read_part", read_part)
                 results.compact()
-                monkeypatch.setattr(module, "_read_part", merged_meanwhile)
+                monkeypatch.setattr(module, "read_part", merged_meanwhile)
             return read_part(part, columns)
 
-        monkeypatch.setattr(module, "_read_part", merged_meanwhile)
+        monkeypatch.setattr(module, "read_part", merged_meanwhile)
         assert texts(tmp_path) == expected(ASKED)
         assert reads["all"] == 3
 

@@ -7,7 +7,7 @@ import torch
 import usu
 from tests.helpers.networks import small_cnn
 from usu.operators.coarse import Coarse
-from usu.operators.interpolation import _lanczos_weights
+from usu.operators.interpolation import lanczos_weights
 from usu.scoring.controls import shuffled
 
 DRAW = torch.Generator().manual_seed(0)
@@ -22,7 +22,7 @@ def upsampled(**options):
 
 
 def lanczos():
-    _lanczos_weights.cache_clear()
+    lanczos_weights.cache_clear()
     return usu.interpolate(COARSE, (17, 19), "lanczos")
 
 

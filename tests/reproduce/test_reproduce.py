@@ -355,11 +355,11 @@ def test_other_settings_are_measured_anew(monkeypatch):
         measured.Bench(SCENES[:1], Scoring(), 0),
         measured.Bench(SCENES[1:2], SCORING, 0),
     )
-    keys = {measured._key(CNNS[0], one, QUICK, 0) for one in (bench, *others)}
-    keys |= {measured._key(CNNS[1], bench, QUICK, 0), measured._key(CNNS[0], bench, QUICK, 1)}
-    keys.add(measured._key(CNNS[0], bench, FULL, 0))
+    keys = {measured.key(CNNS[0], one, QUICK, 0) for one in (bench, *others)}
+    keys |= {measured.key(CNNS[1], bench, QUICK, 0), measured.key(CNNS[0], bench, QUICK, 1)}
+    keys.add(measured.key(CNNS[0], bench, FULL, 0))
     monkeypatch.setattr(cache, "EDITION", cache.EDITION + 1)  # the same settings, but other weights
-    keys.add(measured._key(CNNS[0], bench, QUICK, 0))
+    keys.add(measured.key(CNNS[0], bench, QUICK, 0))
     assert len(keys) == 7
 
 

@@ -7,7 +7,7 @@ import torch
 import usu
 from usu.scoring.perturbation import Perturbation
 from usu.scoring.refinement import Rules
-from usu.scoring.regression import Regression, _draws, _ridge
+from usu.scoring.regression import Regression, draw_coalitions, ridge
 
 LABELS = torch.tensor([[0, 0, 1], [2, 2, 1]])
 WEIGHTS = torch.tensor([[1.0, 1.0, 0.0], [0.0, -2.0, 3.0]])
@@ -56,13 +56,13 @@ def test_ridge_against_its_normal_equations():
     full = np.column_stack([np.ones(12), design])
     penalty = np.diag([0.0, *[1.0] * 5])
     expected = np.linalg.solve(full.T @ full + penalty, full.T @ answers)[1:]
-    found = _ridge(torch.from_numpy(design).double(), torch.from_numpy(answers))
+    found = ridge(torch.from_numpy(design).double(), torch.from_numpy(answers))
     assert found.numpy() == pytest.approx(expected, abs=1e-12)
 
 
 def test_coalitions_come_with_their_complements_from_every_level():
     coarse, fine = torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 1, 2, 3]])
-    draws = list(_draws([coarse, fine], 20))
+    draws = list(draw_coalitions([coarse, fine], 20))
     assert len(draws) == 40
     for one, other in zip(draws[::2], draws[1::2], strict=True):
         assert torch.equal(one, ~other)

@@ -87,7 +87,7 @@ def test_ward_merges_by_areas(monkeypatch):
     23.8²·5 = 2834 against (13.1² + 30²)·10/11 = 974.
     """
     superpixels = np.repeat([0, 1, 2], [10, 10, 1])[None]
-    monkeypatch.setattr("usu.segmentation.methods._superpixels", lambda picture, count: superpixels)
+    monkeypatch.setattr("usu.segmentation.methods.cut_superpixels", lambda picture, count: superpixels)
     image = np.where(superpixels == 2, 0.7, 0.4)[None]
     assert segment(image, (2,), "slic").levels[0].tolist() == [[0] * 10 + [1] * 11]
 

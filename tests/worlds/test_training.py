@@ -62,7 +62,7 @@ def test_loss_is_equation_22_by_hand():
     inputs = torch.tensor([[[[1.0, 0], [0, 2]]], [[[0.0, 1], [1, 0]]]], dtype=torch.float64)
     truth = torch.tensor([[[1.0, 0], [0, 1]], [[0.0, 1], [1, 1]]], dtype=torch.float64)
     targets = torch.tensor([0, 1])
-    loss, inside = training._loss(model, (inputs, truth, targets), 0.1)
+    loss, inside = training.loss_of(model, (inputs, truth, targets), 0.1)
     logits = torch.tensor([[1.0, 10], [1.0, 1]], dtype=torch.float64)
     entropy = -(log_softmax(logits, 1)[0, 0] + log_softmax(logits, 1)[1, 1]) / 2
     # Image 1, class 0: outside are the weights -2 and 3. Image 2, class 1: outside is the weight 0.
@@ -89,7 +89,7 @@ def test_training_learns_and_the_penalty_moves_gradients_inside(tmp_path):
 
 def test_quality_is_measured_scene_by_scene(tmp_path):
     network = trained("vit", cache=tmp_path, **OPTIONS)
-    scenes = training._parts(network.settings).test
+    scenes = training.parts_of(network.settings).test
     right, shares = 0, []
     for scene in scenes:
         with torch.no_grad():

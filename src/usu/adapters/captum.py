@@ -122,11 +122,11 @@ def _features(attributions: Tensor, feature_mask: Tensor, inputs: Tensor) -> Coa
             f"feature_mask of shape {tuple(feature_mask.shape)} does not broadcast to inputs "
             f"{tuple(inputs.shape)}"
         ) from None
-    values, labels = zip(*map(_regions, attributions, masks), strict=True)
+    values, labels = zip(*map(regions, attributions, masks), strict=True)
     return CoarseMap(values, neighbourhoods=labels)
 
 
-def _regions(attribution: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def regions(attribution: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return masses (K,) and labels (H, W) of one image's features, from (C, H, W) each.
 
     A region is the pixels whose channels lie in the same features, and takes of each the share that lies in

@@ -50,12 +50,12 @@ class Compiled(nn.Module):
             "ENABLE_CPU_PINNING": False,  # the workers of a run would all be pinned to the same core
         }
         self.versions = {"openvino": version("openvino")}
-        self._run = openvino.Core().compile_model(converted, "CPU", settings)
+        self.compiled = openvino.Core().compile_model(converted, "CPU", settings)
         self.eval()
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return the outputs (B, classes)."""
-        return torch.from_numpy(self._run(batch.contiguous().numpy())[0])
+        return torch.from_numpy(self.compiled(batch.contiguous().numpy())[0])
 
 
 def quickened(model: nn.Module, inputs: Tensor) -> nn.Module:

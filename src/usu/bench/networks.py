@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from usu.bench.datasets.registry import Dataset
-from usu.models._timm import TIMM, _load_timm
 from usu.models.classifier import Classifier
 from usu.models.loading import load_classifier
 from usu.models.targets import check_outputs
+from usu.models.timm import TIMM, _load_timm
 
 
 @dataclass(frozen=True, eq=False)

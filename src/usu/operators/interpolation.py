@@ -72,7 +72,7 @@ def _bicubic(values: Tensor, length: int) -> Tensor:
 
 
 def _lanczos(values: Tensor, length: int) -> Tensor:
-    weights, kind = _lanczos_weights(values.shape[-1], length).to(values), values.device.type
+    weights, kind = lanczos_weights(values.shape[-1], length).to(values), values.device.type
     # Autocast would round to 16 bits. Not every PyTorch has one for every device.
     cast = torch.amp.is_autocast_available(kind)
     with torch.autocast(kind, enabled=False) if cast else nullcontext():
@@ -80,7 +80,7 @@ def _lanczos(values: Tensor, length: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _lanczos_weights(cells: int, length: int) -> Tensor:
+def lanczos_weights(cells: int, length: int) -> Tensor:
     """Return the (length, cells) kernel sinc(t)·sinc(t/3) for |t| < 3, each row normalised to 1."""
     stretch = max(cells / length, 1.0)
     # The cached tensor must serve calls that record gradients, too, and whatever the default device is.

@@ -43,7 +43,7 @@ _LEFT, _GAP, _TITLE, _BAR, _LEGEND = 0.2, 0.05, 0.17, 0.42, 0.2  # inches: besid
 _SMALL, _BOLD = 7, 8  # points
 _MOST = 3  # depths that fit side by side
 _SPLIT = "#E69F00"  # orange of Okabe and Ito
-_RAW = {
+RAW_TITLES = {
     "mask": "drop of the {} when masked",
     "keep": "rise of the {} when kept",
     "both": "mean change of the {}",
@@ -134,7 +134,7 @@ def _raw_words(explanation: Record) -> str:
     settings = explanation.settings
     output = settings.get("output", "probability")
     named = isinstance(explanation.target, int) and output in ("probability", "logit")
-    return _RAW[settings.get("scoring", "mask")].format(output if named else "answer")
+    return RAW_TITLES[settings.get("scoring", "mask")].format(output if named else "answer")
 
 
 def _redistribution(explanation: Record, row: Sequence[Axes], cell: int) -> None:

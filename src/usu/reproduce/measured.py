@@ -189,7 +189,7 @@ def measured(
 
     A file that cannot be read is warned of and made anew.
     """
-    path = folder / f"{subject.network}-{subject.penalty:g}-{_key(subject, bench, effort, seed)}.npz"
+    path = folder / f"{subject.network}-{subject.penalty:g}-{key(subject, bench, effort, seed)}.npz"
     if path.exists():
         try:
             found = Measured.load(path)
@@ -205,7 +205,7 @@ def measured(
     return result
 
 
-def _key(subject: Subject, bench: Bench, effort: Effort, seed: int) -> str:
+def key(subject: Subject, bench: Bench, effort: Effort, seed: int) -> str:
     """Return a short text that differs where any setting does."""
     settings = {
         "edition": _EDITION,

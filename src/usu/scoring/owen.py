@@ -56,7 +56,7 @@ class Owen(Budgeted):
         """
         fills = perturbed.filled([image for image, _ in tasks])
         divisions = [
-            _Division(image, hierarchy, perturbed, float(fill), splits)
+            Division(image, hierarchy, perturbed, float(fill), splits)
             for (image, hierarchy), fill, splits in zip(tasks, fills, self.pairs(tasks), strict=True)
         ]
         while any(chosen := [division.choose() for division in divisions]):
@@ -69,7 +69,7 @@ class Owen(Budgeted):
         return [division.result(perturbed) for division in divisions]
 
 
-class _Player(NamedTuple):
+class Player(NamedTuple):
     """A node in one context: `others` (P,) are present beside it.
 
     The answer is `without` it and `together` with it; `weight` is the share of this context in its value.
@@ -83,11 +83,12 @@ class _Player(NamedTuple):
 
     @property
     def value(self) -> float:
+        """What the node adds to the answer in this context, by the context's weight."""
         return self.weight * (self.together - self.without)
 
 
 @dataclass(eq=False)
-class _Division:
+class Division:
     """The state of one tree: players in the order in which they are to be divided."""
 
     image: int
@@ -95,7 +96,7 @@ class _Division:
     perturbed: Perturbation
     fill: float
     splits: int
-    queue: list[tuple[float, int, _Player]] = field(default_factory=list)
+    queue: list[tuple[float, int, Player]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.tree = Tree(check_fit(self.hierarchy, self.perturbed.inputs))
@@ -105,9 +106,9 @@ class _Division:
         self.divided: set[int] = set()
         self.added = 0
         nobody = torch.zeros(len(self.tree.order), dtype=torch.bool, device="cpu")
-        self._add(_Player(0, nobody, self.fill, float(self.perturbed.references[self.image]), 1.0))
+        self._add(Player(0, nobody, self.fill, float(self.perturbed.references[self.image]), 1.0))
 
-    def _add(self, player: _Player) -> None:
+    def _add(self, player: Player) -> None:
         if self.tree.children[player.node] is None:
             self.values[self.tree.ranges[player.node][0]] += player.value
         else:
@@ -116,30 +117,30 @@ class _Division:
             heapq.heappush(self.queue, (-abs(player.value) * area**_AREA_POWER, self.added, player))
             self.added += 1
 
-    def choose(self) -> list[_Player]:
+    def choose(self) -> list[Player]:
         """Take the players whose turn it is off the queue, as far as the budget goes."""
         count = min(_AT_ONCE, self.splits, len(self.queue))
         self.splits -= count
         return [heapq.heappop(self.queue)[2] for _ in range(count)]
 
-    def coalitions(self, players: Sequence[_Player]) -> Iterator[Coalition]:
+    def coalitions(self, players: Sequence[Player]) -> Iterator[Coalition]:
         """Yield each player's two halves, each alone with the others of its context."""
         for player in players:
             for half in self._halves(player):
                 present = self._with(player.others, half).to(self.places.device)
                 yield Coalition(self.image, present[self.places])
 
-    def divide(self, players: Sequence[_Player], answers: Tensor) -> None:
+    def divide(self, players: Sequence[Player], answers: Tensor) -> None:
         """Put the halves in the players' places; `answers` (n, 2) are those of their `coalitions`."""
         for player, both in zip(players, answers.tolist(), strict=True):
             self.divided.add(player.node)
             halves = self._halves(player)
             for half, sibling, own, other in zip(halves, halves[::-1], both, both[::-1], strict=True):
                 beside = self._with(player.others, sibling)
-                self._add(_Player(half, player.others, player.without, own, player.weight / 2))
-                self._add(_Player(half, beside, other, player.together, player.weight / 2))
+                self._add(Player(half, player.others, player.without, own, player.weight / 2))
+                self._add(Player(half, beside, other, player.together, player.weight / 2))
 
-    def _halves(self, player: _Player) -> tuple[int, int]:
+    def _halves(self, player: Player) -> tuple[int, int]:
         halves = self.tree.children[player.node]
         assert halves is not None, "single segments are never queued"
         return halves
@@ -200,9 +201,9 @@ def owen_map(refinements: Sequence[Refinement]) -> tuple[Tensor, Tensor]:
     players = [as_labels(refined.players, "players") for refined in refinements]
     together = torch.stack([labels.flatten() for labels in players])
     _, cells = together.unique(dim=1, return_inverse=True)
-    density = torch.stack([_density(refined) for refined in refinements]).mean(0)
+    mean_density = torch.stack([density_of(refined) for refined in refinements]).mean(0)
     masses = torch.zeros(int(cells.max()) + 1, dtype=torch.float64, device=cells.device)
-    return masses.scatter_add_(0, cells, density.flatten()), cells.reshape(players[0].shape)
+    return masses.scatter_add_(0, cells, mean_density.flatten()), cells.reshape(players[0].shape)
 
 
 def pixel_scores(attribution: Tensor) -> Tensor:
@@ -223,7 +224,7 @@ def pixel_scores(attribution: Tensor) -> Tensor:
     return (scaled / scaled.square().mean().sqrt().clamp(min=tiny) / 2).tanh()
 
 
-def _density(refined: Refinement) -> Tensor:
+def density_of(refined: Refinement) -> Tensor:
     """Return each pixel's even share of its segment's value, (H, W) in float64."""
     labels = as_labels(refined.partitions[-1], "partitions").to(torch.int64)
     values = as_tensor(refined.raw_scores[-1], "raw_scores").to(torch.float64)

@@ -53,12 +53,12 @@ class Regression(Budgeted):
         for (image, hierarchy), fill, pairs in zip(tasks, fills, self.pairs(tasks), strict=True):
             device, own = perturbed.inputs.device, check_fit(hierarchy, perturbed.inputs).levels
             levels = [as_labels(level, "hierarchy").to(device, torch.int64) for level in own]
-            draws = list(_draws(levels, pairs))
+            draws = list(draw_coalitions(levels, pairs))
             answers = perturbed.evaluate((Coalition(image, kept[levels[-1]]) for kept in draws), len(draws))
             everyone = torch.ones(int(levels[-1].max()) + 1, dtype=torch.bool, device=levels[-1].device)
             design = torch.stack([~everyone, everyone, *draws]).double()
             ends = torch.stack([fill, perturbed.references[image]])
-            found.append((image, levels[-1], _ridge(design, torch.cat([ends, answers]).double())))
+            found.append((image, levels[-1], ridge(design, torch.cat([ends, answers]).double())))
         return [_record(perturbed, *one) for one in found]
 
 
@@ -76,7 +76,7 @@ def _record(perturbed: Perturbation, image: int, labels: Tensor, raw: Tensor) ->
     )
 
 
-def _draws(levels: Sequence[Tensor], pairs: int) -> Iterator[Tensor]:
+def draw_coalitions(levels: Sequence[Tensor], pairs: int) -> Iterator[Tensor]:
     """Yield which of the finest segments are present (P,), a coalition and its complement by turns."""
     generator = torch.Generator().manual_seed(0)
     finest = levels[-1].flatten()
@@ -91,7 +91,7 @@ def _draws(levels: Sequence[Tensor], pairs: int) -> Iterator[Tensor]:
         yield ~kept
 
 
-def _ridge(design: Tensor, answers: Tensor) -> Tensor:
+def ridge(design: Tensor, answers: Tensor) -> Tensor:
     """Return the coefficients (P,) of a ridge regression with an intercept that is not penalised."""
     centred = design - design.mean(0)
     gram = centred.T @ centred + _RIDGE * torch.eye(design.shape[1], dtype=design.dtype, device=design.device)

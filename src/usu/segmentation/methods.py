@@ -93,7 +93,7 @@ def _slic(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
 
     features = _features(picture)
     height, width = features.shape[:2]
-    superpixels = _superpixels(picture, counts[-1])
+    superpixels = cut_superpixels(picture, counts[-1])
     areas = np.bincount(superpixels.ravel())
     graph = higra.get_4_adjacency_graph((height, width))
     regions = higra.make_region_adjacency_graph_from_labelisation(graph, superpixels)
@@ -105,7 +105,7 @@ def _slic(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     return [cut(tree, count)[superpixels] for count in counts]
 
 
-def _superpixels(picture: Picture, count: int) -> Labels:
+def cut_superpixels(picture: Picture, count: int) -> Labels:
     """Return at least `count` superpixels; SLIC itself only comes near the number that it is asked for."""
     from skimage.segmentation import slic
 

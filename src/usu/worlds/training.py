@@ -241,7 +241,7 @@ class _Stack:
 
 
 def _train(settings: TrainingSettings, plain: TrainedNetwork | None, show_progress: bool) -> TrainedNetwork:
-    parts = _parts(settings)
+    parts = parts_of(settings)
     started = time.perf_counter()
     # The user's random numbers go on as if nothing had been trained.
     with torch_seeded(settings.seed):
@@ -300,7 +300,7 @@ def _descend(
         # Seen through every n-th row and column, a gradient is n² times as large and has n² times fewer
         # pixels: this keeps λ what it is on whole images.
         penalty = settings.penalty / stage.every**2 * min(1.0, 3 * (step + 1) / len(every_step))
-        loss, inside = _loss(model, batch, penalty)
+        loss, inside = loss_of(model, batch, penalty)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -328,7 +328,7 @@ class _Order:
         return dealt
 
 
-def _loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], penalty: float) -> tuple[Tensor, float]:
+def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], penalty: float) -> tuple[Tensor, float]:
     """Return the loss of eq. 22, and the share of the gradients that lies inside."""
     inputs, truth, targets = batch
     if penalty == 0:
@@ -350,7 +350,8 @@ def _measure(model: nn.Module, scenes: _Stack, batch: int = 25) -> Quality:
     return Quality(float(torch.cat(right).double().mean()), float(torch.cat(inside).mean()))
 
 
-def _parts(settings: TrainingSettings) -> Split:
+def parts_of(settings: TrainingSettings) -> Split:
+    """Return the scenes of training, validation and test."""
     return split(WORLDS[settings.world](settings.count, settings.seed, settings.size), settings.seed)
 
 

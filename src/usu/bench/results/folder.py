@@ -112,7 +112,7 @@ class Results:
         """
         parts = _small_parts(self.folder)
         if len(parts) > 1:
-            self._write(_unique(pa.concat_tables([_read_part(part, None) for part in parts])))
+            self._write(_unique(pa.concat_tables([read_part(part, None) for part in parts])))
             for part in parts:
                 part.unlink()
         self._small = min(len(parts), 1)
@@ -280,14 +280,19 @@ def _read(folder: Path, columns: list[str] | None) -> pa.Table:
     """Return the rows of all parts; a row may be there twice."""
     while True:
         try:
-            tables = [_read_part(part, columns) for part in _parts(folder)]
+            tables = [read_part(part, columns) for part in _parts(folder)]
         except FileNotFoundError:
             continue  # merged into another part since it was listed
         empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
         return pa.concat_tables([empty, *tables])
 
 
-def _read_part(part: Path, columns: list[str] | None) -> pa.Table:
+def read_part(part: Path, columns: list[str] | None) -> pa.Table:
+    """Read one part of the results, checked page by page.
+
+    Raises:
+        ValueError: the file is damaged, or its columns are not those of this version.
+    """
     try:
         with pq.ParquetFile(part, page_checksum_verification=True) as file:
             if not file.schema_arrow.equals(SCHEMA):
