@@ -47,7 +47,7 @@ def explanations(photograph: str, target: str | None) -> tuple[list[Explanation]
     """Return one explanation per method, all with the same segments and scores, and the class."""
     classifier = load_classifier("efficientnet-lite0")
     inputs, picture = classifier.prepare(Image.fromarray(getattr(skimage.data, photograph)()))
-    index = None if target is None else find_class(classifier.categories, target)
+    index = None if target is None else find_class(classifier.class_names, target)
     first = usu.explain(classifier.model, inputs, index, images=picture)
     found = []
     for name in METHODS:
@@ -61,7 +61,7 @@ def explanations(photograph: str, target: str | None) -> tuple[list[Explanation]
                 mass=coarse.mass,
             )
         )
-    return found, classifier.categories[first.target]
+    return found, classifier.class_names[first.target]
 
 
 def draw(found: Sequence[Explanation], category: str) -> Figure:

@@ -41,7 +41,7 @@ def explain(classifier: Classifier, name: str, **settings: Any) -> tuple[Explana
     """Return the explanation of one of scikit-image's photographs, and its class."""
     inputs, picture = classifier.prepare(Image.fromarray(getattr(skimage.data, name)()))
     found = usu.explain(classifier.model, inputs, images=picture, **settings)
-    return found, (classifier.categories or {})[found.target]
+    return found, (classifier.class_names or {})[found.target]
 
 
 def draw_modes(rows: Sequence[tuple[Explanation, Explanation, str]]) -> Figure:

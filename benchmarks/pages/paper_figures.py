@@ -71,7 +71,7 @@ def main() -> None:
     classifier = load_classifier("efficientnet-lite0")
     cat: Any = skimage.data.chelsea
     image = read_image(options.photograph) if options.photograph else Image.fromarray(cat())
-    target = None if options.target is None else find_class(classifier.categories, options.target)
+    target = None if options.target is None else find_class(classifier.class_names, options.target)
     explanation = explained(classifier, image, target)
     refinement = refined(classifier, image, explanation.target)
     figures = {
@@ -83,7 +83,7 @@ def main() -> None:
             plot.save_figure(figure, options.out / f"{name}.{kind}", dpi=DPI)
         without_opacity(options.out / f"{name}.png")
     counts = [len(scores) for scores in refinement.scores]
-    print(f"{classifier.categories[explanation.target]}, probability {explanation.probability:.3f}")
+    print(f"{classifier.class_names[explanation.target]}, probability {explanation.probability:.3f}")
     print(f"figure 5: {[len(scores) for scores in explanation.scores]} segments")
     print(f"figure 6: {counts} segments, {refinement.forward_passes} forward passes")
 

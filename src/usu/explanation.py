@@ -8,7 +8,7 @@ from typing import Any
 from usu.models.placement import Padding
 from usu.operators.upsamplers import UPSAMPLERS, Upsampler
 from usu.record import Record
-from usu.runtime.renames import tell
+from usu.runtime.renames import renamed, tell
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,16 +54,17 @@ class Explanation(Record):
         tell("Explanation.at_photograph", "Explanation.to_original_size")
         return self.to_original_size(padding)
 
-    def to_html(self, *, category: str | None = None, model: str | None = None) -> str:
+    @renamed(category="class_name")
+    def to_html(self, *, class_name: str | None = None, model: str | None = None) -> str:
         """Return the interactive report of this explanation, one self-contained HTML document.
 
         Args:
-            category: name of the class.
+            class_name: name of the class.
             model: name of the model.
         """
         from usu.report import Entry, html
 
-        return html([Entry(self, category=category, model=model)])
+        return html([Entry(self, class_name=class_name, model=model)])
 
     def _repr_html_(self) -> str:
         """Return the report as a notebook shows it, without the verdicts, which take seconds."""

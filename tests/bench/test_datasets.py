@@ -18,7 +18,7 @@ from torchvision.datasets import CIFAR10, ImageFolder
 from usu.bench.datasets.files import ImageFiles
 from usu.bench.datasets.imagenet import wordnet_ids
 from usu.bench.datasets.registry import DATASETS, Item, chosen, find_dataset
-from usu.models.classifier import imagenet_categories
+from usu.models.classifier import imagenet_class_names
 
 PICTURES = ("astronaut", "chelsea", "coffee", "rocket")
 SIZE = (60, 40)
@@ -74,7 +74,7 @@ def test_imagenet_labels_by_wordnet_id_though_folders_are_few(imagenet):
     assert labels_of(dataset) == {name: label for name, (label, _) in VALIDATION.items()}
     assert [item.name for item in dataset.items] == sorted(VALIDATION)
     assert (dataset.name, dataset.class_count) == ("imagenet", 1000)
-    assert imagenet_categories()[dataset.items[1].label] == "tabby"
+    assert imagenet_class_names()[dataset.items[1].label] == "tabby"
 
 
 def test_imagenet_whole_is_as_torchvision_reads_it(tmp_path, photographs):

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from usu.bench.datasets.files import ImageFiles, Item
 from usu.bench.networks import check_labels, load_network, weights_hash
-from usu.models.classifier import imagenet_categories
+from usu.models.classifier import imagenet_class_names
 from usu.models.timm import preparation
 
 PHOTOGRAPH = Image.fromarray(skimage.data.chelsea())  # 451 × 300
@@ -66,7 +66,7 @@ def test_packaged_weights(device):
     inputs, _ = network.classifier.prepare(PHOTOGRAPH)
     with torch.no_grad():
         best = int(model(inputs[None].to(device)).argmax())
-    assert network.classifier.categories[best] in {"tabby", "tiger cat", "Egyptian cat"}
+    assert network.classifier.class_names[best] in {"tabby", "tiger cat", "Egyptian cat"}
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet50", "vit_b_16"])
@@ -80,7 +80,7 @@ def test_torchvision_of_ten_classes_from_a_file(tmp_path):
     torch.manual_seed(0)
     model = zoo.squeezenet1_1(weights=None, num_classes=10).eval()
     network = load_network("squeezenet1_1", saved(model, tmp_path / "ten.pth"))
-    assert (network.name, network.class_count, network.classifier.categories) == ("squeezenet1_1", 10, None)
+    assert (network.name, network.class_count, network.classifier.class_names) == ("squeezenet1_1", 10, None)
     assert network.weights_hash == slow_hash(model.state_dict())
     inputs, _ = network.classifier.prepare(PHOTOGRAPH)
     with torch.no_grad():
@@ -209,7 +209,7 @@ def test_timm_weights_from_a_file_give_that_model(timm, tiny, tmp_path, write, n
 def test_timm_of_a_thousand_classes_has_their_names(timm, tmp_path):
     model = timm.create_model("test_vit", pretrained=False)
     network = load_network("timm:test_vit", saved(model, tmp_path / "vit.pth"))
-    assert network.classifier.categories == imagenet_categories()
+    assert network.classifier.class_names == imagenet_class_names()
     assert network.class_count == 1000
 
 

@@ -17,7 +17,7 @@ from skimage.data import chelsea
 import usu
 from usu import cli, pipeline
 from usu.cli import _output, _parser
-from usu.models.classifier import imagenet_categories
+from usu.models.classifier import imagenet_class_names
 from usu.models.loading import DEMO_MODEL
 from usu.plot import TITLES
 
@@ -88,7 +88,7 @@ def test_demo_prints_the_facts_of_its_explanation(demo):
     finished, folder = demo
     explanation = usu.Explanation.load(folder / "explanation.npz")
     printed = facts(finished.stdout)
-    name = imagenet_categories()[explanation.target]
+    name = imagenet_class_names()[explanation.target]
     assert name in ("Egyptian cat", "tiger cat", "tabby")
     assert printed["class"] == f"{name} ({explanation.target})"
     assert printed["probability"] == f"{100 * explanation.probability:.1f} %"

@@ -11,7 +11,7 @@ import torch
 import torchvision.models as zoo
 from PIL import Image
 
-from usu.models.classifier import Preparation, imagenet_categories
+from usu.models.classifier import Preparation, imagenet_class_names
 from usu.models.loading import classifier_names, load_classifier
 from usu.models.targets import find_class
 
@@ -42,7 +42,7 @@ def _offline(monkeypatch):
 def test_weights_from_a_file_give_that_model(resnet, resnet_file):
     classifier = load_classifier("resnet18", resnet_file)
     assert not classifier.model.training
-    assert classifier.categories == imagenet_categories()
+    assert classifier.class_names == imagenet_class_names()
     inputs, _ = classifier.prepare(PHOTOGRAPH)
     with torch.no_grad():
         assert torch.equal(classifier.model(inputs[None]), resnet(inputs[None]))
@@ -79,7 +79,7 @@ def test_checkpoint_of_a_parallel_training_run(resnet, tmp_path, wrapper):
 def test_other_number_of_classes_has_no_names(tmp_path):
     torch.save(zoo.squeezenet1_1(weights=None, num_classes=5).state_dict(), tmp_path / "five.pth")
     classifier = load_classifier("squeezenet1_1", tmp_path / "five.pth")
-    assert classifier.categories is None
+    assert classifier.class_names is None
     assert classifier.model(torch.zeros(1, 3, 224, 224)).shape == (1, 5)
 
 
@@ -175,7 +175,7 @@ def test_trained_network_knows_a_cat(capfd):
     with torch.no_grad():
         probabilities = classifier.model(inputs[None]).softmax(1)[0]
     best = probabilities.topk(3).indices.tolist()
-    assert {classifier.categories[index] for index in best} == {"tabby", "tiger cat", "Egyptian cat"}
+    assert {classifier.class_names[index] for index in best} == {"tabby", "tiger cat", "Egyptian cat"}
     assert probabilities[best].sum() > 0.8
     assert picture.shape == (3, 224, 224)
     assert capfd.readouterr() == ("", "")

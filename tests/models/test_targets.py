@@ -31,7 +31,7 @@ def test_one_target_for_all_or_one_per_image():
 @pytest.mark.parametrize(
     ("target", "error", "words"),
     [
-        ("tabby", TypeError, "`classes` given"),
+        ("tabby", TypeError, "`class_names` given"),
         (1.5, TypeError, "class index"),
         ([first, 1.5], TypeError, "class index, a name or a callable"),
         ([first, True], TypeError, "class index, a name or a callable"),

@@ -324,7 +324,7 @@ def test_call_of_the_first_depths_makes_what_is_shown(opened, own):
 
 
 def test_the_picture_is_called_what_it_shows(opened):
-    page = opened(Entry(reports.positive(), category="cat", verdicts=False))
+    page = opened(Entry(reports.positive(), class_name="cat", verdicts=False))
     for other, shown, words in (
         ("none", "map", "Hybrid map"),
         ("bilinear", "map", "Hybrid map beside Bilinear"),
@@ -360,7 +360,7 @@ def test_verdicts_of_what_is_shown_stand_out(opened):
 
 def test_markup_in_names_does_nothing(opened):
     page = opened(
-        Entry(reports.signed(), name=BAD, category=BAD, model=BAD, verdicts=False),
+        Entry(reports.signed(), name=BAD, class_name=BAD, model=BAD, verdicts=False),
         Entry(replace(reports.signed(), target=BAD, layer=BAD), name=BAD, verdicts=False),
     )
     for card in page.locator("#cards button").all():
@@ -375,8 +375,8 @@ def test_markup_in_names_does_nothing(opened):
 
 def test_gallery_is_searched_and_sorted(opened):
     entries = [
-        Entry(reports.signed(), name="b", category="tabby", verdicts=False),
-        Entry(replace(reports.positive(), probability=0.9), name="a", category="lynx", verdicts=False),
+        Entry(reports.signed(), name="b", class_name="tabby", verdicts=False),
+        Entry(replace(reports.positive(), probability=0.9), name="a", class_name="lynx", verdicts=False),
         Entry(replace(reports.superpixels(), probability=None), name="c", model="ResNet", verdicts=False),
     ]
     page = opened(*entries)
@@ -399,7 +399,7 @@ def test_gallery_is_searched_and_sorted(opened):
 
 def test_notebook_frame_shows_itself(browser, folder):
     outer = folder / "notebook.html"
-    outer.write_text(frame(Entry(reports.signed(), category="tabby", verdicts=False)), encoding="utf-8")
+    outer.write_text(frame(Entry(reports.signed(), class_name="tabby", verdicts=False)), encoding="utf-8")
     page = browser.new_page()
     page.goto(outer.as_uri())
     title = page.frame_locator("iframe").locator("#title")
@@ -430,7 +430,7 @@ CONTRAST = """(pairs) => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_readable_at_every_width_and_in_both_schemes(opened, scheme, width, tmp_path):
     entries = [
-        Entry(reports.positive(), name="hybrid", category="tabby"),
+        Entry(reports.positive(), name="hybrid", class_name="tabby"),
         Entry(reports.superpixels(), "cells"),
     ]
     page = opened(*entries, color_scheme=scheme, viewport={"width": width, "height": 844})
@@ -448,7 +448,7 @@ def test_readable_at_every_width_and_in_both_schemes(opened, scheme, width, tmp_
 
 
 def test_paper_shows_the_picture_and_leaves_the_controls_out(opened):
-    page = opened(Entry(reports.positive(), category="tabby"), color_scheme="dark")
+    page = opened(Entry(reports.positive(), class_name="tabby"), color_scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
     assert page.is_visible("#canvas")
     assert page.is_visible("#verdicts")

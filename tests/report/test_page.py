@@ -65,7 +65,7 @@ def test_packing_takes_the_smallest_kind():
 
 @pytest.fixture(scope="module")
 def page():
-    return html([Entry(reports.signed(), name="cat", category="tabby", model="small", verdicts=False)])
+    return html([Entry(reports.signed(), name="cat", class_name="tabby", model="small", verdicts=False)])
 
 
 def test_policy_names_what_the_file_holds_and_nothing_else(page):
@@ -95,7 +95,7 @@ def test_all_sources_are_in_the_page(page):
 
 def test_names_stay_data():
     bad = "</script><script>alert(1)</script><!-- & {{script}}"
-    page = html([Entry(reports.signed(), name=bad, category=bad, model=bad, verdicts=False)])
+    page = html([Entry(reports.signed(), name=bad, class_name=bad, model=bad, verdicts=False)])
     assert page.count("<script") == 2
     assert "alert(1)</script>" not in page
     (entry,) = data_of(page)
@@ -116,7 +116,7 @@ def test_photograph_of_224_pixels_stays_under_two_megabytes():
 def test_frame_holds_the_whole_page_in_one_attribute():
     from html.parser import HTMLParser
 
-    entry = Entry(reports.signed(), category='"><script>', verdicts=False)
+    entry = Entry(reports.signed(), class_name='"><script>', verdicts=False)
     found = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: found.append((tag, dict(attributes)))

@@ -32,7 +32,7 @@ def photographs(classifier):
 
 
 def test_confident_photographs_are_those_the_classifier_is_sure_of(classifier, photographs):
-    found = [classifier.categories[photograph.target] for photograph in photographs]
+    found = [classifier.class_names[photograph.target] for photograph in photographs]
     assert found == ["tiger cat", "espresso", "tripod", "missile"]  # and the grass is left out
     for photograph in photographs:
         assert photograph.picture.shape == (3, 224, 224)

@@ -50,7 +50,7 @@ def explain_files(options: argparse.Namespace) -> int:
         find_layer(classifier.model, torch.empty(0), options.layer)  # named, it is looked up, not run
     keywords = {name: getattr(options, name) for name in _TO_EXPLAIN if getattr(options, name) is not None}
     if options.target is not None:
-        keywords["target"] = find_class(classifier.categories, options.target)
+        keywords["target"] = find_class(classifier.class_names, options.target)
     failed = False
     photographs = list(zip(options.images, output_names(options.images), strict=True))
     silent = len(photographs) == 1 or not sys.stderr.isatty()
@@ -96,8 +96,8 @@ def _explain_picture(
     )
     seconds = time.perf_counter() - start
     maps = _by_each(explanation, TITLES)
-    category = classifier.categories[explanation.target] if classifier.categories else None
-    names = {"category": category, "model": classifier.name}
+    category = classifier.class_names[explanation.target] if classifier.class_names else None
+    names = {"class_name": category, "model": classifier.name}
     explanation.save(folder / "explanation.npz")
     save_figure(overlay_figure(_SIZES[size](explanation, image), **names), folder / "overlay.png")
     save_figure(comparison(explanation, maps, **names), folder / "comparison.png")

@@ -43,7 +43,7 @@ def report(options: argparse.Namespace) -> int:
             Entry(
                 explanation,
                 name=name,
-                category=_category(categories, explanation.target, options.classes),
+                class_name=_category(categories, explanation.target, options.classes),
                 model=options.model,
                 verdicts=not options.quick,
             )

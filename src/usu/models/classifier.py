@@ -15,6 +15,7 @@ from torchvision.models import ResNet18_Weights
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from usu.models.placement import Placement
+from usu.runtime.renames import renamed_fields, tell
 
 State: TypeAlias = "dict[str, Tensor]"
 
@@ -54,7 +55,8 @@ class Preparation:
         return Compose([Resize(self.resize, self.interpolation, antialias=True), CenterCrop(self.crop)])
 
 
-@dataclass(frozen=True, eq=False)
+@renamed_fields(categories="class_names")
+@dataclass(frozen=True)
 class Classifier:
     """A trained image classifier, ready to be explained.
 
@@ -63,16 +65,22 @@ class Classifier:
         model: in eval mode; takes (B, 3, h, w), returns logits (B, classes).
         prepare: Pillow image to `(inputs, picture)`, both (3, h, w) float32: the network's input, and RGB in
             [0, 1] of exactly the same crop.
-        categories: class names in the order of the outputs; None where they are not known.
+        class_names: in the order of the outputs; None where they are not known.
     """
 
     name: str
     model: nn.Module
     prepare: Preparation
-    categories: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def categories(self) -> tuple[str, ...] | None:
+        """The old name of `class_names`."""
+        tell("Classifier.categories", "Classifier.class_names")
+        return self.class_names
 
 
-def imagenet_categories() -> tuple[str, ...]:
+def imagenet_class_names() -> tuple[str, ...]:
     """Return the names of the 1,000 ImageNet classes, from torchvision's own records."""
     return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 

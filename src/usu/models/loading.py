@@ -16,7 +16,7 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 
 from usu.arrays.checks import suggestion
-from usu.models.classifier import Classifier, Preparation, State, imagenet_categories, read_state
+from usu.models.classifier import Classifier, Preparation, State, imagenet_class_names, read_state
 
 DEMO_MODEL = "efficientnet-lite0"
 
@@ -125,9 +125,9 @@ def _assemble(name: str, model: nn.Module, state: State, prepare: Preparation, w
         reason = details[1] if len(details) > 1 else details[0]
         reason = reason if len(reason) < 200 else f"{reason[:200]}…"
         raise ValueError(f"{weights} does not hold the weights of {name}: {reason}") from problem
-    names = imagenet_categories()
-    categories = names if len(_end(model)[1]) == len(names) else None
-    return Classifier(name, model.eval(), prepare, categories)
+    names = imagenet_class_names()
+    class_names = names if len(_end(model)[1]) == len(names) else None
+    return Classifier(name, model.eval(), prepare, class_names)
 
 
 def _fitting(build: Callable[..., nn.Module], state: State) -> nn.Module:

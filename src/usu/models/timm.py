@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 
 from usu.arrays.checks import suggestion
-from usu.models.classifier import Classifier, Preparation, imagenet_categories, read_state
+from usu.models.classifier import Classifier, Preparation, imagenet_class_names, read_state
 
 TIMM = "timm:"
 
@@ -31,7 +31,7 @@ def _load_timm(name: str, weights: Path | None) -> Classifier:
     class_count = _count_classes(state, config.classifier, name, weights)
     model = timm.create_model(short, pretrained=False, num_classes=class_count)
     _fill(model, state, name, weights)
-    names = imagenet_categories()
+    names = imagenet_class_names()
     return Classifier(name, model.eval(), prepare, names if class_count == len(names) else None)
 
 

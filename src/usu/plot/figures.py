@@ -20,6 +20,7 @@ from usu.plot.panels import coarse_cells, heat, overlay, photograph, score_map, 
 from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, top
 from usu.record import Record, coarse_title, unit_of
 from usu.runtime.files import written_whole
+from usu.runtime.renames import renamed
 
 TITLES = {
     "nearest": "Nearest neighbour",
@@ -35,12 +36,13 @@ _COLUMNS = 4
 _SMALL, _LARGE = 11, 12
 
 
-def overlay_figure(explanation: Record, *, category: str | None = None, model: str | None = None) -> Figure:
+@renamed(category="class_name")
+def overlay_figure(explanation: Record, *, class_name: str | None = None, model: str | None = None) -> Figure:
     """Return a figure of the photograph and of the map over it, with a colour bar.
 
     Args:
         explanation: what is drawn.
-        category: name of the explained class; its index by default.
+        class_name: name of the explained class; its index by default.
         model: name of the model, for the title.
     """
     figure, (panels,) = _panels(explanation, 1, 2, width=3.4)
@@ -50,15 +52,16 @@ def overlay_figure(explanation: Record, *, category: str | None = None, model: s
     overlay(explanation, panels[1], norm=norm)
     panels[1].set_title(f"{_title(explanation.mode)} map, opacity by magnitude", fontsize=_SMALL)
     _colour_bar(figure, norm, panels, explanation, [explanation.attribution])
-    figure.suptitle(_headline(explanation, category, model), fontsize=_LARGE)
+    figure.suptitle(_headline(explanation, class_name, model), fontsize=_LARGE)
     return figure
 
 
+@renamed(category="class_name")
 def comparison(
     explanation: Record,
     maps: Mapping[str, Array],
     *,
-    category: str | None = None,
+    class_name: str | None = None,
     model: str | None = None,
 ) -> Figure:
     """Return one figure of all stages and of all maps, the maps and the coarse cells on one colour scale.
@@ -66,7 +69,7 @@ def comparison(
     Args:
         explanation: gives the stages: photograph, coarse cells, segments, scores.
         maps: upsampler name to (H, W), in the order of the panels.
-        category: name of the explained class; its index by default.
+        class_name: name of the explained class; its index by default.
         model: name of the model, for the title.
 
     Raises:
@@ -89,7 +92,7 @@ def comparison(
     for axis in unused:
         axis.set_axis_off()
     _colour_bar(figure, norm, panels, explanation, maps.values())
-    figure.suptitle(_headline(explanation, category, model), fontsize=_LARGE)
+    figure.suptitle(_headline(explanation, class_name, model), fontsize=_LARGE)
     return figure
 
 
@@ -155,9 +158,9 @@ def _colour_bar(
     )
 
 
-def _headline(explanation: Record, category: str | None, model: str | None) -> str:
+def _headline(explanation: Record, class_name: str | None, model: str | None) -> str:
     kind = "class" if isinstance(explanation.target, int) else "target"
-    name = f"{kind} {explanation.target}" if category is None else category
+    name = f"{kind} {explanation.target}" if class_name is None else class_name
     if explanation.probability is not None:
         name += f", probability {100 * explanation.probability:.1f} %"
     parts = [name, model]

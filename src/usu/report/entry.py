@@ -17,11 +17,13 @@ from usu.report.call import call_of
 from usu.report.merging import merged, partitions
 from usu.report.packing import pack, photograph
 from usu.runtime.files import finite
+from usu.runtime.renames import renamed_fields
 
 _FOUR = ("D1", "D2", "D3", "D4")
 _EXACT = 1e-5  # scores are rounded to float32 once per depth
 
 
+@renamed_fields(category="class_name")
 @dataclass(frozen=True, eq=False)
 class Entry:
     """An explanation, and what the record itself does not know.
@@ -29,14 +31,14 @@ class Entry:
     Attributes:
         explanation: what is shown; its image and its score map are of one size.
         name: what the gallery calls it, a file's name for instance.
-        category: name of the explained class.
+        class_name: name of the explained class.
         model: name of the model.
         verdicts: whether to measure D1 to D4 of each upsampler, some fifty calls each.
     """
 
     explanation: Record
     name: str = ""
-    category: str | None = None
+    class_name: str | None = None
     model: str | None = None
     verdicts: bool = True
 
@@ -55,7 +57,7 @@ class Entry:
         target = f"class {record.target}" if isinstance(record.target, int) else record.target
         return {
             "name": self.name,
-            "title": self.category or target,
+            "title": self.class_name or target,
             "target": target,
             "model": self.model,
             "probability": record.probability,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Kind = TypeVar("Kind")
 
 
 def tell(old: str, new: str, stacklevel: int = 3) -> None:
@@ -34,5 +35,15 @@ def renamed(**names: str) -> Callable[[Function], Function]:
             return function(*args, **arguments)
 
         return cast(Function, accept)
+
+    return decorate
+
+
+def renamed_fields(**names: str) -> Callable[[type[Kind]], type[Kind]]:
+    """Let a dataclass accept its fields by their old names, as `renamed` does for a function."""
+
+    def decorate(kind: type[Kind]) -> type[Kind]:
+        kind.__init__ = renamed(**names)(kind.__init__)  # type: ignore[method-assign]
+        return kind
 
     return decorate
