@@ -1,0 +1,109 @@
+"""What is known of each input before any map is made: its picture, place in a photograph and segments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from usu.arrays.convert import Array
+from usu.models.placement import Placement
+from usu.scoring.perturbation import Perturbation
+from usu.segmentation.hierarchy import Hierarchy, check_fit
+from usu.segmentation.methods import check_image, segment
+from usu.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What is known of each input: made first, so that a source runs only if all of it fits.
+
+    Attributes:
+        pictures: (C, H, W) in [0, 1], RGB or grey.
+        placements: where each lies in its photograph, where that is known.
+        hierarchies: of each picture.
+    """
+
+    pictures: list[Tensor]
+    placements: list[Placement | None]
+    hierarchies: list[list[Hierarchy]]
+
+
+def views_of(
+    perturbed: Perturbation,
+    images: Array | None,
+    placement: Placement | Sequence[Placement] | None,
+    settings: Settings,
+) -> Views:
+    """Return what is known of each input, whose arguments are those of `usu.explain`.
+
+    Raises:
+        ValueError: pictures, placements or segments that do not fit the inputs.
+        TypeError: one of the wrong kind.
+    """
+    pictures, placements = _pictures(images, perturbed), _placements(placement, perturbed)
+    return Views(pictures, placements, _hierarchies(settings, pictures, perturbed))
+
+
+def _pictures(images: Array | None, perturbed: Perturbation) -> list[Tensor]:
+    """Return one picture (C, H, W) in [0, 1] per input; without `images`, the inputs stretched to [0, 1]."""
+    inputs = perturbed.inputs
+    if images is None:
+        lowest, highest = inputs.amin((1, 2, 3), keepdim=True), inputs.amax((1, 2, 3), keepdim=True)
+        stretched = (inputs - lowest) / (highest - lowest).clamp(min=torch.finfo(inputs.dtype).tiny)
+        return list(check_image(stretched, "inputs, taken as images,"))
+    pictures = check_image(images, "images")
+    pictures = pictures if pictures.dim() == 4 else pictures[None]
+    if len(pictures) != len(inputs) or pictures.shape[-2:] != inputs.shape[-2:]:
+        raise ValueError(
+            f"images must be one picture of the inputs' size each, got {tuple(pictures.shape)} for inputs "
+            f"{tuple(inputs.shape)}"
+        )
+    return list(pictures.to(inputs.device))
+
+
+def _placements(
+    placement: Placement | Sequence[Placement] | None, perturbed: Perturbation
+) -> list[Placement | None]:
+    """Return where each input lies in its photograph, where that is known."""
+    count, size = len(perturbed.inputs), tuple(perturbed.inputs.shape[-2:])
+    if placement is None:
+        return [None] * count
+    given = [placement] if isinstance(placement, Placement) else list(placement)
+    if len(given) != count or not all(isinstance(one, Placement) for one in given):
+        raise ValueError(f"placement must be a usu.Placement for each of {count} inputs, got {placement!r}")
+    for one in given:
+        if one.network != size:
+            raise ValueError(f"placement is of inputs of {one.network} pixels, but these have {size}")
+    return [*given]
+
+
+def _hierarchies(
+    settings: Settings, pictures: list[Tensor], perturbed: Perturbation
+) -> list[list[Hierarchy]]:
+    """Return the hierarchies of each picture."""
+    wanted: Any = settings.segmentation
+    if isinstance(wanted, Mapping):
+        return [[_segment(picture, *entry) for entry in wanted.items()] for picture in pictures]
+    if isinstance(wanted, Hierarchy):
+        wanted = [wanted]
+    per_image = list(wanted) if perturbed.batched else [list(wanted)]
+    if len(per_image) != len(pictures):
+        raise ValueError(f"segmentation has entries for {len(per_image)} images, inputs are {len(pictures)}")
+    nested = [[entry] if isinstance(entry, Hierarchy) else list(entry) for entry in per_image]
+    if not all(several and all(isinstance(one, Hierarchy) for one in several) for several in nested):
+        raise TypeError(
+            "segmentation must be made of usu.Hierarchy objects; wrap label maps in usu.Hierarchy"
+        )
+    return [[check_fit(one, perturbed.inputs) for one in several] for several in nested]
+
+
+def _segment(picture: Tensor, name: str, counts: Sequence[int]) -> Hierarchy:
+    try:
+        hierarchy: Hierarchy = segment(picture, counts, name)
+    except (TypeError, ValueError) as problem:
+        raise type(problem)(f"segmentation by {name!r}: {problem}") from None
+    return hierarchy
