@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 import usu
 from tests.plot.test_figures import SIZE, labels, make
 from usu import plot
-from usu.metrics.error_maps import ErrorMaps, error_maps
+from usu.metrics.errors import ErrorMaps, error_maps
 from usu.metrics.statistics import bootstrap_interval
 from usu.plot import stages
 from usu.plot.stages import merged_scores
