@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_values_by_hand():
 def test_road_by_hand():
     model, inputs, right = corner()
     rows = Judge(model, inputs, 0).score({"first": right, "last": -right}, "road")
-    # Where the quarter goes last, 40 % of it are left when 90 % of the pixels are gone: the class stays first.
+    # Where the quarter goes last, 40 % of it is left when 90 % of pixels are gone: the class stays first.
     assert rows["last"]["road"] == 1
     # Where it goes first, it is left in part at 10 and 20 %, and all of it is noise from 30 % on.
     assert 2 / 9 <= rows["first"]["road"] < 1
@@ -288,8 +289,18 @@ def test_how_to_read_a_metric():
         assert metric.description
         assert "\n" not in metric.description
     assert METRICS["road"].title == "ROAD"
+    assert (METRICS["road"].heading, METRICS["irof-grid"].heading) == ("ROAD ↓", "IROF, grid of 28 px ↑")
     assert not METRICS["road"].higher_is_better
     assert METRICS["irof"].higher_is_better
+
+
+def test_the_page_has_every_metric_as_its_label_has_it():
+    rows = [
+        f"| `{name}` | {metric.heading} | {metric.range} | {metric.description} |"
+        for name, metric in METRICS.items()
+    ]
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert "\n".join(["| name | title | values | what it asks |", "|---|---|---|---|", *rows, ""]) in page
 
 
 def test_values_are_in_the_range_that_the_label_states():

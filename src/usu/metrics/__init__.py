@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from usu.metrics.errors import ErrorMaps, MassErrors, error_maps, mass_errors
     from usu.metrics.faithfulness.judge import Judge
+    from usu.metrics.faithfulness.labels import Label
     from usu.metrics.faithfulness.registry import METRICS, Metric
     from usu.metrics.localisation import (
         alpha_total,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "errors": ("ErrorMaps", "MassErrors", "error_maps", "mass_errors"),
     "faithfulness.judge": ("Judge",),
+    "faithfulness.labels": ("Label",),
     "faithfulness.registry": ("METRICS", "Metric"),
     "localisation": (
         "alpha_total",
@@ -64,6 +66,7 @@ __all__ = [
     "ErrorMaps",
     "Interval",
     "Judge",
+    "Label",
     "MassErrors",
     "Metric",
     "PairedTest",

@@ -62,7 +62,7 @@ class Judge(Examiner):
 
         Args:
             maps: (H, W), NumPy or torch, on any device; or several of them by name.
-            metrics: names of `METRICS`; all of them if None, some 1,000 forward passes for one map.
+            metrics: names of `METRICS`; all of them if None, which takes some 1,000 forward passes.
 
         Returns:
             Values by metric; for several maps one such row by the name of each. NaN where a metric has no

@@ -13,7 +13,7 @@ class Label:
     """How to read a metric.
 
     Attributes:
-        title: as tables have it.
+        title: the name in tables and on axes.
         higher_is_better: direction.
         block: "A" has the semantics of Quantus 0.6, as the paper's tables; "B" has what these cannot tell.
         range: interval of the values, and their unit where they have one.
@@ -25,6 +25,11 @@ class Label:
     block: Literal["A", "B"]
     range: str
     description: str
+
+    @property
+    def heading(self) -> str:
+        """Title and direction, as heads of columns have them."""
+        return f"{self.title} {'↑' if self.higher_is_better else '↓'}"
 
 
 _SQUARED = "[0, ∞), squared logits"

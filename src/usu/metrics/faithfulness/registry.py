@@ -24,7 +24,7 @@ Score: TypeAlias = Callable[[Examiner, Floats], Floats]
 
 @dataclass(frozen=True)
 class Metric(Label):
-    """A way to score pixel maps.
+    """A way to score pixel maps, with the label that says how to read the scores.
 
     Attributes:
         settings: plain values, for the record.
