@@ -17,7 +17,6 @@ from torch import nn
 
 from tests.helpers.networks import fingerprint, small_cnn
 from usu.adapters.quantus import QUANTUS_SCORES, quantus_score
-from usu.bench.tables.labels import METRIC_WORDS
 from usu.metrics import METRICS, Judge
 from usu.models.classifier import Preparation
 from usu.models.loading import load_classifier
@@ -126,7 +125,7 @@ def test_equal_scores_on_a_trained_network():
 
 
 def test_all_of_block_a_but_what_it_names_twice_is_in_quantus():
-    assert set(QUANTUS_SCORES) == {name for name, words in METRIC_WORDS.items() if words.block == "A"}
+    assert set(QUANTUS_SCORES) == {name for name, metric in METRICS.items() if metric.block == "A"}
 
 
 def test_the_model_and_the_random_state_are_left_as_they_were():

@@ -422,7 +422,7 @@ def test_metrics_can_be_sent_to_another_process():
         ({"target": -1}, ValueError, "target must be a class index from 0 up"),
         ({"target": 1.5}, TypeError, "target must be a class index"),
         ({"target": [1, 2]}, ValueError, "target must be one index for one image"),
-        ({"target": "tabby"}, TypeError, "target must be a class index"),
+        ({"target": "tabby"}, TypeError, "target is the name 'tabby': give class_names"),
         ({"target": "tabby", "class_names": ["dog"]}, ValueError, "no class is named 'tabby'"),
         ({"target": lambda outputs: outputs[:, 0]}, TypeError, "target must be a class index or a name"),
         ({"perturbations_per_eval": 0}, ValueError, "perturbations_per_eval must be at least 1"),

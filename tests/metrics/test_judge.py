@@ -216,6 +216,17 @@ def test_model_and_inputs_are_left_as_they_were_also_after_an_exception():
     assert torch.is_grad_enabled()
 
 
+def test_a_model_that_is_trained_again_is_refused():
+    model, inputs = small_cnn(), random_inputs()
+    judge = judge_of(model, inputs)
+    before = judge.score(random_map(), "infidelity")
+    inputs.zero_()  # the judge has its own
+    assert judge.score(random_map(), "infidelity") == before
+    model[3].train()
+    with pytest.raises(ValueError, match="model is in training mode"):
+        judge.score(random_map(), "infidelity")
+
+
 def test_answers_before_an_exception_are_kept():
     model = Failing(3).eval()
     judge = judge_of(model, perturbations_per_eval=50)

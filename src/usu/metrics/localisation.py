@@ -57,16 +57,10 @@ def iou_half(attribution: Array, truth: Array) -> float:
 
     A map without a positive value selects nothing: 0.
 
-    Args:
-        attribution: as for `iou_area`.
-        truth: as for `iou_area`.
+    Takes and raises what `iou_area` does.
 
     Returns:
         In [0, 1].
-
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
 
     >>> iou_half([[4.0, 2.0], [1.0, 0.0]], [[1, 0], [1, 0]])
     0.3333333333333333
@@ -85,16 +79,10 @@ def iou_best(attribution: Array, truth: Array) -> float:
     A threshold takes all pixels of one value or none. A constant or all-zero map can only select the whole
     image.
 
-    Args:
-        attribution: as for `iou_area`.
-        truth: as for `iou_area`.
+    Takes and raises what `iou_area` does.
 
     Returns:
         In [0, 1]; at least the foreground's share of the image.
-
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
 
     >>> iou_best([[3.0, 2.0], [1.0, 0.0]], [[1, 0], [1, 0]])
     0.6666666666666666
@@ -112,16 +100,10 @@ def relevance_mass_accuracy(attribution: Array, truth: Array) -> float:
 
     An all-zero map has none there: 0.
 
-    Args:
-        attribution: as for `iou_area`.
-        truth: as for `iou_area`.
+    Takes and raises what `iou_area` does.
 
     Returns:
         In [0, 1].
-
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
 
     >>> relevance_mass_accuracy([[3.0, -1.0], [0.0, 0.0]], [[1, 0], [0, 0]])
     0.75
@@ -137,16 +119,10 @@ def pointing_game(attribution: Array, truth: Array) -> float:
 
     Where several pixels are highest, the share of them that does; in an all-zero map these are all pixels.
 
-    Args:
-        attribution: as for `iou_area`.
-        truth: as for `iou_area`.
+    Takes and raises what `iou_area` does.
 
     Returns:
         In [0, 1].
-
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
 
     >>> pointing_game([[3.0, 3.0], [1.0, 0.0]], [[1, 0], [1, 1]])
     0.5
@@ -197,16 +173,10 @@ def boundary_band(mask: Mask, width: int) -> Mask:
 def alpha_total(attribution: Array, truth: Array) -> float:
     """Return the sum of α over all pixels, spurious attribution, over the truth's mass (paper eq. 3).
 
-    Args:
-        attribution: (H, W), in the truth's unit.
-        truth: (H, W), A*, with some mass.
+    Takes and raises what `iou_area` does; the attribution is in the unit of the truth, A*.
 
     Returns:
         0 or more; 0 for an all-zero map.
-
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
 
     >>> alpha_total([[3.0, 1.0]], [[2.0, 2.0]])
     0.25
@@ -217,16 +187,10 @@ def alpha_total(attribution: Array, truth: Array) -> float:
 def beta_total(attribution: Array, truth: Array) -> float:
     """Return the sum of β over all pixels, lost attribution, over the truth's mass (paper eq. 3).
 
-    Args:
-        attribution: as for `alpha_total`.
-        truth: as for `alpha_total`.
+    Takes and raises what `iou_area` does; the attribution is in the unit of the truth, A*.
 
     Returns:
         In [0, 1]; 1 for an all-zero map.
-
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
 
     >>> beta_total([[3.0, 1.0]], [[2.0, 2.0]])
     0.25

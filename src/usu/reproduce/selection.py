@@ -106,9 +106,9 @@ def judge(networks: Mapping[str, nn.Module], scenes: Sequence[Scene], scoring: S
         for scene, explanation, fine in zip(scenes, explanations, gradients, strict=True):
             scores = {"model": torch.as_tensor(explanation.score_map)}
             evidence = Evidence(scene.truth, {"gradient": fine}, scores, explanation.forward_passes)
-            for grid, method, name in itertools.product(GRIDS, _JUDGED, _BY):
+            for grid, method, (by, measure) in itertools.product(GRIDS, _JUDGED, _BY.items()):
                 pixels = UPSAMPLED[method].draw(evidence.case("gradient", grid))
-                found.setdefault(f"{method} {name}", []).append(_BY[name](pixels, scene.truth))
+                found.setdefault(f"{method} {by}", []).append(measure(pixels, scene.truth))
         figures[name] = {key: float(np.mean(values)) for key, values in found.items()}
     return Candidate(scoring, figures, float(np.mean(passes)))
 

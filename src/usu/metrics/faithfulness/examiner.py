@@ -75,7 +75,7 @@ class Examiner:
             raise ValueError(
                 f"inputs must be one image (C, H, W), got {tuple(batch.shape)}; judge one at a time"
             )
-        self.model, self.inputs, self.seed = model, batch[0], seed
+        self.model, self.inputs, self.seed = model, batch[0].clone(), seed  # the caller may change theirs
         self.image = _picture(image, self.inputs)
         self.array: Floats = np.ascontiguousarray(as_numpy(self.inputs))
         self.passes = 0
@@ -87,6 +87,10 @@ class Examiner:
             logits = self._logits(batch.clone())  # a model may overwrite what it is given
             self.target = int(logits.argmax())
             self._remember([self._whole.key], logits)
+        elif isinstance(target, str) and class_names is None:
+            raise TypeError(
+                f"target is the name {target!r}: give class_names, too, or the index of the class"
+            )
         else:
             [found] = check_targets(target, 1, False, class_names)
             if callable(found):

@@ -11,6 +11,7 @@ from torch import Tensor
 from usu.arrays.convert import Array, as_floats, check_finite
 from usu.metrics.faithfulness.examiner import Examiner
 from usu.metrics.faithfulness.registry import METRICS, find_metric
+from usu.models.forward import check_evaluation_mode
 
 Scores = dict[str, float]
 
@@ -80,6 +81,7 @@ class Judge(Examiner):
         return dict(zip(maps, rows, strict=True))
 
     def _rows(self, maps: Mapping[str, Array], metrics: str | Sequence[str] | None) -> list[Scores]:
+        check_evaluation_mode(self.model, "model")  # it may have been trained since
         names = _names(metrics)
         found = [find_metric(name) for name in names]
         stack = torch.stack([self._map(values, name) for name, values in maps.items()])
