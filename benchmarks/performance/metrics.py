@@ -30,7 +30,7 @@ from torch.nn.functional import interpolate
 from usu.adapters.quantus import QUANTUS_SCORES, quantus_score
 from usu.bench.compiled import quickened
 from usu.bench.datasets.files import image_names
-from usu.metrics.faithfulness import METRICS, Judge
+from usu.metrics import METRICS, Judge
 from usu.models.images import read_image
 from usu.models.loading import load_classifier
 from usu.runtime.memory import keep_freed_memory
@@ -97,7 +97,7 @@ def compare(model: nn.Module, inputs: Tensor, picture: Tensor, maps: Tensor) -> 
     with torch.no_grad():
         target = int(model(inputs[None]).argmax())
     start = time.process_time()
-    judge = Judge(quickened(model, inputs), inputs, target, picture=picture, perturbations_per_eval=BATCH)
+    judge = Judge(quickened(model, inputs), inputs, target, image=picture, perturbations_per_eval=BATCH)
     yield "compiled copy", Timing(fast=time.process_time() - start)
     for name in NAMES:
         before, start = judge.passes, time.process_time()

@@ -32,7 +32,7 @@ from usu.bench.methods.image import Subject
 from usu.bench.methods.registry import CONTESTANTS
 from usu.bench.results.folder import Results
 from usu.bench.worker import Job, Spec, Worker, combinations
-from usu.metrics.faithfulness import METRICS, Judge
+from usu.metrics import METRICS, Judge
 
 SOURCES = ("gradcam", "hirescam", "gradcam++", "xgradcam", "fullgrad", "shapleycam", "finercam")
 UPSAMPLERS = ("nearest", "bilinear", "bicubic", "lanczos", "usu", "iwmr", "hybrid")
@@ -74,7 +74,7 @@ def by_part(spec: Spec, model: str, images: int) -> Clock:
             for upsampler in UPSAMPLERS:
                 with clock.part(f"upsampler {upsampler}"):
                     maps.append(CONTESTANTS[upsampler].draw(subject, source).values)
-        judge = Judge(quick, inputs, target, picture=picture)
+        judge = Judge(quick, inputs, target, image=picture)
         for name, metric in METRICS.items():
             with clock.part(f"metric {name}"):
                 metric.measure(judge, torch.stack(maps))

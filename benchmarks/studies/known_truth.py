@@ -36,8 +36,7 @@ from usu.bench.compiled import quickened
 from usu.bench.datasets.files import image_names
 from usu.bench.methods.image import Subject
 from usu.bench.methods.registry import CONTESTANTS
-from usu.metrics.localisation import alpha_total, concentration, iou_area, pointing
-from usu.metrics.statistics import correct, paired_test
+from usu.metrics import alpha_total, correct, iou_area, paired_test, pointing_game, relevance_mass_accuracy
 from usu.models.classifier import Classifier
 from usu.models.images import read_image
 from usu.models.loading import load_classifier
@@ -68,10 +67,10 @@ def found(pixels: Tensor, truth: Tensor, grid: tuple[int, int]) -> dict[str, flo
     cut = cells_of(grid, tuple(truth.shape)).spread(straddling(truth, grid).float()) > 0
     inside = truth[cut][None]
     return {
-        "localisation": concentration(positive, truth),
+        "localisation": relevance_mass_accuracy(positive, truth),
         "IoU": iou_area(pixels, truth),
-        "pointing": pointing(pixels, truth),
-        "localisation, cut cells": concentration(positive[cut][None], inside),
+        "pointing": pointing_game(pixels, truth),
+        "localisation, cut cells": relevance_mass_accuracy(positive[cut][None], inside),
         "IoU, cut cells": iou_area(pixels[cut][None], inside),
     }
 

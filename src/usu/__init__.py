@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from usu.desiderata.check import check_desiderata
     from usu.desiderata.report import DesiderataReport, Finding, Witness
     from usu.explanation import Explanation
-    from usu.metrics.error_maps import ErrorMaps, MassErrors, error_maps, mass_errors
+    from usu.metrics.errors import ErrorMaps, MassErrors, error_maps, mass_errors
     from usu.models.placement import Placement
     from usu.operators.interpolation import interpolate
     from usu.operators.redistribution import iwmr, redistribute
@@ -33,7 +33,7 @@ _ROOMS = {
     "desiderata.check": ("check_desiderata",),
     "desiderata.report": ("DesiderataReport", "Finding", "Witness"),
     "explanation": ("Explanation",),
-    "metrics.error_maps": ("ErrorMaps", "MassErrors", "error_maps", "mass_errors"),
+    "metrics.errors": ("ErrorMaps", "MassErrors", "error_maps", "mass_errors"),
     "models.placement": ("Placement",),
     "operators.interpolation": ("interpolate",),
     "operators.redistribution": ("iwmr", "redistribute"),

@@ -17,8 +17,7 @@ from torch import nn
 
 from tests.helpers.networks import fingerprint, small_cnn
 from usu.adapters.quantus import QUANTUS_SCORES, quantus_score
-from usu.bench.tables.labels import METRIC_WORDS
-from usu.metrics.faithfulness import METRICS, Judge
+from usu.metrics import METRICS, Judge
 from usu.models.classifier import Preparation
 from usu.models.loading import load_classifier
 
@@ -89,7 +88,7 @@ def test_the_same_perturbed_inputs_and_scores(name, photo, kinds):
     inputs, picture = photograph(photo)
     maps = maps_of(kinds)
     fast, slow = Recording(small_cnn()).eval(), Recording(small_cnn()).eval()
-    judge = Judge(fast, inputs, 3, picture=picture, seed=5, perturbations_per_eval=7)
+    judge = Judge(fast, inputs, 3, image=picture, seed=5, perturbations_per_eval=7)
     ours = METRICS[name].measure(judge, maps).numpy()
     theirs = [quantus_score(name, slow, inputs, 3, values, seed=5) for values in maps]
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -118,7 +117,7 @@ def test_equal_scores_on_a_trained_network():
     with torch.no_grad():
         target = int(classifier.model(inputs[None]).argmax())
     maps = smooth(torch.Generator().manual_seed(0), side=84)[None]
-    judge = Judge(classifier.model, inputs, target, picture=picture, perturbations_per_eval=8)
+    judge = Judge(classifier.model, inputs, target, image=picture, perturbations_per_eval=8)
     for name in QUANTUS_SCORES:
         ours = float(METRICS[name].measure(judge, maps)[0])
         theirs = quantus_score(name, classifier.model, inputs, target, maps[0])
@@ -126,7 +125,7 @@ def test_equal_scores_on_a_trained_network():
 
 
 def test_all_of_block_a_but_what_it_names_twice_is_in_quantus():
-    assert set(QUANTUS_SCORES) == {name for name, words in METRIC_WORDS.items() if words.block == "A"}
+    assert set(QUANTUS_SCORES) == {name for name, metric in METRICS.items() if metric.block == "A"}
 
 
 def test_the_model_and_the_random_state_are_left_as_they_were():

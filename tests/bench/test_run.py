@@ -23,7 +23,7 @@ from usu.bench.run import Plan, read_problems, run
 from usu.bench.worker import Job, Spec, Worker, combinations, missing
 from usu.cli import main
 from usu.cli.bench import DATASETS, FORMATS, LAYOUTS
-from usu.metrics.faithfulness import METRICS, Judge
+from usu.metrics import METRICS, Judge
 from usu.models.classifier import Classifier, Preparation
 from usu.models.loading import load_classifier
 from usu.operators.interpolation import interpolate
@@ -81,7 +81,7 @@ def test_rows_hold_what_was_measured(results, photographs):
     assert zero["sparseness"]["total_mass"] == 0
     assert zero["sparseness"]["forward_passes"] == 0
     assert math.isnan(zero["pixel-flipping"]["value"])  # nothing comes first on a zero map
-    judge = Judge(classifier.model, inputs, int(target), picture=picture)
+    judge = Judge(classifier.model, inputs, int(target), image=picture)
     bilinear = {row["metric"]: row for row in own if row["upsampler"] == "bilinear"}
     coarse = find_source("gradcam")(classifier.model, inputs[None], [int(target)], None)
     pixels = interpolate(coarse.values, inputs.shape[-2:], "bilinear").double() / 32**2  # masses to densities

@@ -12,7 +12,7 @@ import usu
 from usu import cli, pipeline
 from usu.cli import _parser as parser
 from usu.desiderata.report import DESIDERATA
-from usu.metrics.error_maps import mass_errors
+from usu.metrics.errors import mass_errors
 
 NAMES = ("usu", "iwmr", "hybrid", "nearest", "bilinear", "bicubic", "lanczos")
 

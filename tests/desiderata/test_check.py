@@ -564,7 +564,7 @@ def test_bad_input_is_refused_by_name(arguments, options, error, message):
 
 def test_checking_loads_no_optional_library():
     code = (
-        "import sys, usu.desiderata.check, usu.metrics.error_maps;"
+        "import sys, usu.desiderata.check, usu.metrics.errors;"
         "print({'matplotlib', 'skimage', 'cv2', 'pytorch_grad_cam', 'captum'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

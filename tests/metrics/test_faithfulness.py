@@ -1,4 +1,4 @@
-"""The metrics of the benchmark against slow float64 versions and cases that are worked out by hand."""
+"""The metrics of faithfulness against slow float64 versions and cases that are worked out by hand."""
 
 import pickle
 
@@ -11,7 +11,7 @@ from torch import nn
 
 import usu
 from tests.helpers.networks import fingerprint, small_cnn
-from usu.metrics.faithfulness import METRICS, Judge
+from usu.metrics import METRICS, Judge
 from usu.metrics.faithfulness.curves import STEPS, TIE_SEEDS
 from usu.metrics.faithfulness.infidelity import SQUARES
 from usu.metrics.faithfulness.road import imputed
@@ -63,7 +63,7 @@ def random_maps(count=2, ties=False, side=SIDE):
 
 def judge_of(picture, model=None, target=TARGET, **options):
     model = Recording(small_cnn()).eval() if model is None else model
-    return Judge(model, 4 * picture - 2, target, picture=picture, **options)
+    return Judge(model, 4 * picture - 2, target, image=picture, **options)
 
 
 def measure(name, judge, maps):
@@ -72,12 +72,12 @@ def measure(name, judge, maps):
 
 def logit(judge, image):
     with torch.no_grad():
-        return float(judge._model.model(image.double()[None])[0, judge.target])
+        return float(judge.model.model(image.double()[None])[0, judge.target])
 
 
 def probability(judge, image):
     with torch.no_grad():
-        return float(judge._model.model(image.double()[None]).softmax(1)[0, judge.target])
+        return float(judge.model.model(image.double()[None]).softmax(1)[0, judge.target])
 
 
 def slow_raster(judge, values):
@@ -122,7 +122,7 @@ def test_infidelity_on_squares_that_the_model_saw(picture):
     black = judge.inputs.min()
     squares = {
         tuple(map(tuple, ((s == black).all(0) & (judge.inputs != black).any(0)).nonzero().tolist())): s
-        for s in judge._model.seen
+        for s in judge.model.seen
         if not torch.equal(s, judge.inputs)
     }
     for places in squares:
@@ -203,7 +203,7 @@ def test_deletion_by_hand():
     weights[:, : SIDE // 2] = 1
     inputs = torch.zeros(1, SIDE, SIDE)
     inputs[:, : SIDE // 2], inputs[:, SIDE // 2 :] = 0.01, -0.01
-    judge = Judge(Linear(weights).eval(), inputs, 0, picture=torch.zeros(3, SIDE, SIDE))
+    judge = Judge(Linear(weights).eval(), inputs, 0, image=torch.zeros(3, SIDE, SIDE))
     logits = np.concatenate([np.linspace(0.01, 0, 8), np.zeros(7)]) * SIDE * SIDE / 2
     heights = 1 / (1 + np.exp(-logits))
     expected = np.trapezoid(heights) / 14 / heights[0]
@@ -239,7 +239,7 @@ def test_irof_segment_by_segment(name):
 def test_grid_cells_are_28_pixels_wide(height, width):
     from usu.metrics.faithfulness import irof
 
-    judge = Judge(small_cnn(), torch.zeros(3, height, width), 0, picture=torch.zeros(3, height, width))
+    judge = Judge(small_cnn(), torch.zeros(3, height, width), 0, image=torch.zeros(3, height, width))
     names = [(row // 28, column // 28) for row in range(height) for column in range(width)]
     ranks = {name: rank for rank, name in enumerate(sorted(set(names)))}
     assert irof.grid(judge).ravel().tolist() == [ranks[name] for name in names]
@@ -250,7 +250,7 @@ def test_the_grid_is_not_that_of_the_cells_at_240():
     maps = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     scores = torch.rand(1, 240, 240, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     nearest, shared = usu.interpolate(maps, (240, 240), "nearest"), usu.redistribute(maps, scores)
-    judge = Judge(small_cnn(), torch.rand(3, 240, 240), 0, picture=torch.rand(3, 240, 240))
+    judge = Judge(small_cnn(), torch.rand(3, 240, 240), 0, image=torch.rand(3, 240, 240))
     first, second = measure("irof-grid", judge, torch.cat([nearest, shared]))
     assert first != second
 
@@ -336,7 +336,7 @@ def test_infidelity_of_maps_without_a_scale(picture):
 
 
 def test_an_image_of_one_segment_has_no_irof():
-    judge = Judge(small_cnn(), torch.zeros(3, SIDE, SIDE), 0, picture=torch.zeros(3, SIDE, SIDE))
+    judge = Judge(small_cnn(), torch.zeros(3, SIDE, SIDE), 0, image=torch.zeros(3, SIDE, SIDE))
     assert np.isnan(measure("irof-felzenszwalb", judge, random_maps())).all()
 
 
@@ -356,7 +356,7 @@ def test_any_size_and_number_of_channels(size, channels, device):
     inputs = torch.randn(channels, *size, generator=generator).to(device)
     picture = torch.rand(3, *size, generator=generator).to(device)
     maps = torch.randn(2, *size, generator=generator).to(device)
-    judge = Judge(network.eval().to(device), inputs, 1, picture=picture)
+    judge = Judge(network.eval().to(device), inputs, 1, image=picture)
     for name, metric in METRICS.items():
         scores = metric.measure(judge, maps)
         assert scores.shape == (2,), name
@@ -368,7 +368,7 @@ def test_any_size_and_number_of_channels(size, channels, device):
 def test_passes_are_shared_and_counted(picture):
     judge, maps = judge_of(picture, perturbations_per_eval=5), random_maps(3)
     measure("infidelity", judge, maps)
-    assert judge.passes == 14 * 14 + 1 == len(judge._model.seen)
+    assert judge.passes == 14 * 14 + 1 == len(judge.model.seen)
     for name in ("infidelity-minmax", "infidelity-sum", "infidelity-scaled"):
         measure(name, judge, maps)
     assert judge.passes == 14 * 14 + 1
@@ -411,17 +411,30 @@ def test_metrics_can_be_sent_to_another_process():
         ({"model": small_cnn().train()}, ValueError, "model is in training mode"),
         ({"inputs": torch.zeros(1, 3, SIDE, SIDE)}, ValueError, "inputs must be one image"),
         ({"inputs": torch.full((3, SIDE, SIDE), torch.nan)}, ValueError, "inputs must be finite"),
-        ({"picture": torch.zeros(3, SIDE, 5)}, ValueError, r"picture must be \(3, 28, 28\)"),
-        ({"picture": torch.full((3, SIDE, SIDE), 2.0)}, ValueError, r"picture must lie in \[0, 1\]"),
-        ({"target": -1}, ValueError, "target must be the index"),
-        ({"target": 1.5}, TypeError, "integer"),
-        ({"perturbations_per_eval": 0}, ValueError, "perturbations_per_eval must be positive"),
+        ({"image": torch.zeros(3, SIDE, 5)}, ValueError, r"image must be \(3, 28, 28\)"),
+        ({"image": torch.zeros(1, 3, SIDE, SIDE)}, ValueError, r"image must be \(3, 28, 28\)"),
+        ({"image": torch.full((3, SIDE, SIDE), 2.0)}, ValueError, r"image must lie in \[0, 1\]"),
+        (
+            {"inputs": torch.zeros(4, SIDE, SIDE), "image": None},
+            ValueError,
+            "inputs, taken as image, must be",
+        ),
+        ({"target": -1}, ValueError, "target must be a class index from 0 up"),
+        ({"target": 1.5}, TypeError, "target must be a class index"),
+        ({"target": [1, 2]}, ValueError, "target must be one index for one image"),
+        ({"target": "tabby"}, TypeError, "target is the name 'tabby': give class_names"),
+        ({"target": "tabby", "class_names": ["dog"]}, ValueError, "no class is named 'tabby'"),
+        ({"target": lambda outputs: outputs[:, 0]}, TypeError, "target must be a class index or a name"),
+        ({"perturbations_per_eval": 0}, ValueError, "perturbations_per_eval must be at least 1"),
+        ({"perturbations_per_eval": 2.5}, TypeError, "perturbations_per_eval must be an integer"),
+        ({"seed": -1}, ValueError, "seed must be at least 0"),
+        ({"seed": 2**32}, ValueError, "seed must be at most 4294967295"),
     ],
 )
 def test_bad_judges(change, error, message):
     good = {"model": small_cnn(), "inputs": torch.zeros(3, SIDE, SIDE), "target": 0}
     with pytest.raises(error, match=message):
-        Judge(**(good | {"picture": torch.zeros(3, SIDE, SIDE)} | change))
+        Judge(**(good | {"image": torch.zeros(3, SIDE, SIDE)} | change))
 
 
 @pytest.mark.parametrize(

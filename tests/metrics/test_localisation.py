@@ -24,8 +24,8 @@ BY_HAND = {
     # At least 3: five pixels, four inside.
     "iou_best": 4 / 5,
     # 8 + 6 + 4 + 3 of 28.
-    "concentration": 21 / 28,
-    "pointing": 1.0,
+    "relevance_mass_accuracy": 21 / 28,
+    "pointing_game": 1.0,
     # Relative to the truth's mass of 4: 7 + 5 + 5 + 3 + 2 + 2 too much, nothing too little.
     "alpha_total": 24 / 4,
     "beta_total": 0.0,
@@ -67,8 +67,8 @@ ALL_ZERO = {
     "iou_area": (4 * 4 / 16) / (8 - 4 * 4 / 16),  # a quarter of the four places is expected inside
     "iou_half": 0.0,
     "iou_best": 4 / 16,
-    "concentration": 0.0,
-    "pointing": 4 / 16,
+    "relevance_mass_accuracy": 0.0,
+    "pointing_game": 4 / 16,
     "band_error": 1.0,
     "alpha_total": 0.0,
     "beta_total": 1.0,
@@ -101,12 +101,12 @@ def test_ties_at_the_threshold_count_as_random_choices_would_on_average():
 
 
 def test_pointing_counts_the_share_of_tied_maxima():
-    assert measures.pointing([[5.0, 5.0, 5.0, 1.0]], [[1, 0, 0, 1]]) == pytest.approx(1 / 3)
+    assert measures.pointing_game([[5.0, 5.0, 5.0, 1.0]], [[1, 0, 0, 1]]) == pytest.approx(1 / 3)
 
 
 maps = arrays(np.float64, (4, 5), elements=st.sampled_from([-2.0, -0.5, 0.0, 0.25, 1.0, 3.0]))
 masks = arrays(np.bool_, (4, 5), elements=st.booleans()).filter(np.any)
-SCALE_FREE = ("iou_area", "iou_half", "iou_best", "concentration", "pointing", "band_error")
+SCALE_FREE = ("iou_area", "iou_half", "iou_best", "relevance_mass_accuracy", "pointing_game", "band_error")
 
 
 @settings(max_examples=50)
@@ -159,3 +159,22 @@ def test_bad_input(name):
 def test_bad_width(width, error):
     with pytest.raises(error):
         measures.band_error(MAP, TRUTH, width)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "name"), [("concentration", "relevance_mass_accuracy"), ("pointing", "pointing_game")]
+)
+def test_earlier_names_are_told_about(earlier, name):
+    with pytest.warns(DeprecationWarning, match=f"{earlier} is called {name} now") as told:
+        found = getattr(measures, earlier)
+    assert found is getattr(measures, name)
+    assert told[0].filename == __file__
+    assert not hasattr(measures, "mass")
+
+
+@given(maps, masks)
+def test_iou_is_a_function_of_the_relevance_rank_accuracy(values, truth):
+    area, distinct = truth.sum(), values + np.arange(values.size).reshape(values.shape) * 1e-6
+    highest = np.argsort(-distinct.ravel())[:area]
+    accuracy = truth.ravel()[highest].mean()
+    assert measures.iou_area(distinct, truth) == pytest.approx(accuracy / (2 - accuracy))

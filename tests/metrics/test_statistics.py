@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -110,13 +112,14 @@ def test_no_spread_no_width():
 def test_intervals_are_drawn_in_blocks_alike(monkeypatch):
     expected = statistics.bootstrap_intervals(np.stack([SAMPLE, OTHER]), resamples=501, seed=2)
     for block, kept in ((40, 0), (40, 2**24), (41 * 40, 0), (1, 0)):
-        monkeypatch.setattr(statistics, "_BLOCK", block)
-        monkeypatch.setattr(statistics, "_KEPT", kept)
-        statistics._kept_draws.cache_clear()
+        for seed in (3, 4):  # the counts of two calls are kept: these take the place of those of seed 2
+            statistics.bootstrap_interval(SAMPLE, resamples=501, seed=seed)
+        monkeypatch.setattr(statistics, "BLOCK", block)
+        monkeypatch.setattr(statistics, "KEPT", kept)
         found = statistics.bootstrap_intervals(np.stack([SAMPLE, OTHER]), resamples=501, seed=2)
         for one, other in zip(found, expected, strict=True):
             assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-12)
-    statistics._kept_draws.cache_clear()
+        monkeypatch.undo()
 
 
 def test_memory_is_that_of_small_counts_or_of_a_block():
@@ -191,6 +194,8 @@ def test_torch_and_lists_are_taken(device):
         (lambda: statistics.paired_test([1.0], [2.0]), "at least 2 values"),
         (lambda: statistics.cohens_d([[1.0, 2.0]]), "one axis"),
         (lambda: statistics.wilcoxon([math.nan, 1.0]), "differences must be finite"),
+        (lambda: statistics.wilcoxon([]), "differences is empty"),
+        (lambda: statistics.bootstrap_intervals([[1.0, 2.0], [1.0]]), "samples does not form one regular"),
         (lambda: statistics.bootstrap_interval([1.0, 2.0], level=1), "level must lie between"),
         (lambda: statistics.bootstrap_interval([1.0, 2.0], resamples=0), "resamples must be at least 1"),
         (lambda: statistics.bootstrap_intervals([1.0, 2.0]), "samples must be"),
@@ -201,3 +206,20 @@ def test_torch_and_lists_are_taken(device):
 def test_bad_input(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+@pytest.mark.parametrize("sample", [["a", "b"], [1 + 2j, 3.0], torch.ones(3, dtype=torch.complex64)])
+def test_what_is_not_real_is_refused(sample):
+    with pytest.raises(TypeError, match="differences must be an array or tensor of real numbers"):
+        statistics.wilcoxon(sample)
+
+
+def test_statistics_take_tensors_without_loading_torch():
+    program = (
+        "import sys; from usu.metrics.statistics import paired_test; paired_test([1.0, 2.0], [0.5, 1.0]);"
+        "print('torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+    half = torch.tensor(SAMPLE).bfloat16()
+    assert statistics.bootstrap_interval(half).mean == pytest.approx(float(half.double().mean()))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import usu
 from usu.desiderata.check import check_desiderata
-from usu.metrics.error_maps import error_maps, mass_errors
+from usu.metrics.errors import error_maps, mass_errors
 from usu.operators.upsamplers import UPSAMPLERS, find_upsampler
 
 KERNELS = ("bilinear", "bicubic", "lanczos")

@@ -15,7 +15,7 @@ import usu
 from tests.helpers.records import refinement as made_by_hand
 from tests.plot.test_figures import SIZE, labels, make
 from usu import plot
-from usu.metrics.error_maps import ErrorMaps, error_maps
+from usu.metrics.errors import ErrorMaps, error_maps
 from usu.metrics.statistics import bootstrap_interval
 from usu.plot import stages
 from usu.plot.stages import merged_scores

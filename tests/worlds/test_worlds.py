@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.helpers.networks import fingerprint, small_cnn
 from tests.helpers.reference import grid_labels
-from usu.metrics.error_maps import error_maps, mass_errors
+from usu.metrics.errors import error_maps, mass_errors
 from usu.operators.interpolation import interpolate
 from usu.operators.redistribution import redistribute
 from usu.worlds import Scene

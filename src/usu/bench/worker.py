@@ -19,7 +19,7 @@ from usu.bench.methods.registry import CONTESTANTS, PixelMap
 from usu.bench.networks import Network, load_network
 from usu.bench.results.folder import WEIGHTS, Row
 from usu.bench.results.schema import NO_SOURCE, Cell
-from usu.metrics.faithfulness import METRICS, Judge
+from usu.metrics import METRICS, Judge
 from usu.record import library_versions
 from usu.settings import Settings
 
@@ -161,7 +161,7 @@ class Worker:
             positive=self.spec.positive,
             seed=self.spec.seed,
         )
-        judge = Judge(quick, inputs, target, picture=picture, seed=self.spec.seed)
+        judge = Judge(quick, inputs, target, image=picture, seed=self.spec.seed)
         keys = dict.fromkeys((source, upsampler) for source, upsampler, _ in job.wanted)
         maps = {key: _draw(subject, *key) for key in keys}
         versions = library_versions() | (quick.versions if isinstance(quick, Compiled) else {})

@@ -8,12 +8,13 @@ for `alpha_total` and `beta_total`, which compare it with a truth in its own uni
 from __future__ import annotations
 
 import operator
+import warnings
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from usu.arrays.convert import Array, as_floats, check_finite
-from usu.metrics.error_maps import error_maps
+from usu.metrics.errors import error_maps
 
 Values: TypeAlias = "np.ndarray[Any, np.dtype[np.floating[Any]]]"
 Mask: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
@@ -23,7 +24,8 @@ def iou_area(attribution: Array, truth: Array) -> float:
     """Return the IoU of the truth and as many of the highest pixels as the truth has.
 
     Pixels that tie at the threshold share the places that are left, each counting in part: the expected
-    intersection under random tie-breaking. So a constant or all-zero map gets what chance would get.
+    intersection under random tie-breaking. So a constant or all-zero map gets what chance would get. With r
+    the share of these pixels on the foreground (relevance rank accuracy), the IoU is r / (2 - r).
 
     Args:
         attribution: (H, W), signed.
@@ -55,16 +57,10 @@ def iou_half(attribution: Array, truth: Array) -> float:
 
     A map without a positive value selects nothing: 0.
 
-    Args:
-        attribution: as for `iou_area`.
-        truth: as for `iou_area`.
+    Takes and raises what `iou_area` does.
 
     Returns:
         In [0, 1].
-
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
 
     >>> iou_half([[4.0, 2.0], [1.0, 0.0]], [[1, 0], [1, 0]])
     0.3333333333333333
@@ -83,16 +79,10 @@ def iou_best(attribution: Array, truth: Array) -> float:
     A threshold takes all pixels of one value or none. A constant or all-zero map can only select the whole
     image.
 
-    Args:
-        attribution: as for `iou_area`.
-        truth: as for `iou_area`.
+    Takes and raises what `iou_area` does.
 
     Returns:
         In [0, 1]; at least the foreground's share of the image.
-
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
 
     >>> iou_best([[3.0, 2.0], [1.0, 0.0]], [[1, 0], [1, 0]])
     0.6666666666666666
@@ -105,23 +95,17 @@ def iou_best(attribution: Array, truth: Array) -> float:
     return float((hits / (selected + len(thresholds) - hits)).max())
 
 
-def concentration(attribution: Array, truth: Array) -> float:
-    """Return the share of the map's absolute mass that lies on the foreground.
+def relevance_mass_accuracy(attribution: Array, truth: Array) -> float:
+    """Return the share of the map's absolute mass that lies on the foreground (Arras et al., 2022).
 
     An all-zero map has none there: 0.
 
-    Args:
-        attribution: as for `iou_area`.
-        truth: as for `iou_area`.
+    Takes and raises what `iou_area` does.
 
     Returns:
         In [0, 1].
 
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
-
-    >>> concentration([[3.0, -1.0], [0.0, 0.0]], [[1, 0], [0, 0]])
+    >>> relevance_mass_accuracy([[3.0, -1.0], [0.0, 0.0]], [[1, 0], [0, 0]])
     0.75
     """
     values, inside = _flat(attribution, truth)
@@ -130,23 +114,17 @@ def concentration(attribution: Array, truth: Array) -> float:
     return hits / (hits + misses) if hits else 0.0
 
 
-def pointing(attribution: Array, truth: Array) -> float:
-    """Return whether the highest pixel lies on the foreground (the pointing game).
+def pointing_game(attribution: Array, truth: Array) -> float:
+    """Return whether the highest pixel lies on the foreground (Zhang et al., 2018).
 
     Where several pixels are highest, the share of them that does; in an all-zero map these are all pixels.
 
-    Args:
-        attribution: as for `iou_area`.
-        truth: as for `iou_area`.
+    Takes and raises what `iou_area` does.
 
     Returns:
         In [0, 1].
 
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
-
-    >>> pointing([[3.0, 3.0], [1.0, 0.0]], [[1, 0], [1, 1]])
+    >>> pointing_game([[3.0, 3.0], [1.0, 0.0]], [[1, 0], [1, 1]])
     0.5
     """
     values, inside = _flat(attribution, truth)
@@ -195,16 +173,10 @@ def boundary_band(mask: Mask, width: int) -> Mask:
 def alpha_total(attribution: Array, truth: Array) -> float:
     """Return the sum of α over all pixels, spurious attribution, over the truth's mass (paper eq. 3).
 
-    Args:
-        attribution: (H, W), in the truth's unit.
-        truth: (H, W), A*, with some mass.
+    Takes and raises what `iou_area` does; the attribution is in the unit of the truth, A*.
 
     Returns:
         0 or more; 0 for an all-zero map.
-
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
 
     >>> alpha_total([[3.0, 1.0]], [[2.0, 2.0]])
     0.25
@@ -215,16 +187,10 @@ def alpha_total(attribution: Array, truth: Array) -> float:
 def beta_total(attribution: Array, truth: Array) -> float:
     """Return the sum of β over all pixels, lost attribution, over the truth's mass (paper eq. 3).
 
-    Args:
-        attribution: as for `alpha_total`.
-        truth: as for `alpha_total`.
+    Takes and raises what `iou_area` does; the attribution is in the unit of the truth, A*.
 
     Returns:
         In [0, 1]; 1 for an all-zero map.
-
-    Raises:
-        ValueError: as `iou_area`.
-        TypeError: as `iou_area`.
 
     >>> beta_total([[3.0, 1.0]], [[2.0, 2.0]])
     0.25
@@ -266,3 +232,13 @@ def _pair(attribution: Array, truth: Array) -> tuple[Values, Values]:
     if wanted.min() < 0 or wanted.max() == 0:
         raise ValueError("truth must not be negative and must be positive somewhere: the foreground")
     return given, wanted
+
+
+_EARLIER_NAMES = {"concentration": "relevance_mass_accuracy", "pointing": "pointing_game"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EARLIER_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{__name__}.{name} is called {_EARLIER_NAMES[name]} now", DeprecationWarning, stacklevel=2)
+    return globals()[_EARLIER_NAMES[name]]

@@ -1,6 +1,7 @@
 """Statistics of paired comparisons: one value per image and method, the same images for all methods.
 
-Nothing here knows what was measured. SciPy comes with scikit-image and is imported when it is needed.
+Nothing here knows what was measured. Tensors are taken as well as arrays, but torch is not imported, so that
+tables of saved results do not load it; SciPy is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from usu.arrays.checks import check_number
-from usu.arrays.convert import Array, as_floats, check_finite
+
+if TYPE_CHECKING:
+    from usu.arrays.convert import Array
 
 Sample: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Counts: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -23,7 +26,7 @@ Counts: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 _ROUNDING = 1e-12
 
 # Counts that are drawn at a time, and up to how many are kept for the next samples of the same size.
-_BLOCK, _KEPT = 2**18, 2**24
+BLOCK, KEPT = 2**18, 2**24
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ def bootstrap_intervals(
         ValueError: an argument out of its range, values that are not finite.
         TypeError: an argument of the wrong kind.
     """
-    rows = check_finite(as_floats(samples, "samples"), "samples").detach().cpu().double().numpy()
+    rows = _floats(samples, "samples")
     if rows.ndim != 2 or rows.shape[1] < 2:
         raise ValueError(f"samples must be (m, n) with n of at least 2, got shape {rows.shape}")
     if not 0 < check_number(level, "level") < 1:
@@ -211,7 +214,7 @@ def bootstrap_intervals(
     if operator.index(resamples) < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples!r}")
     n = rows.shape[1]
-    draws = _kept_draws if n * resamples <= _KEPT else _draws
+    draws = _kept_draws if n * resamples <= KEPT else _draws
     blocks = [rows @ counts.T.astype(rows.dtype) for counts in draws(n, resamples, seed)]
     sums = np.concatenate(blocks, axis=1)
     intervals = []
@@ -225,7 +228,7 @@ def bootstrap_intervals(
 def _draws(n: int, resamples: int, seed: int) -> Iterator[Counts]:
     """Give how often each of n values is drawn in each resample, (resamples, n), in blocks of resamples."""
     generator = np.random.default_rng(seed)
-    at_once = max(1, _BLOCK // n)
+    at_once = max(1, BLOCK // n)
     for first in range(0, resamples, at_once):
         block = min(at_once, resamples - first)
         drawn = generator.integers(0, n, (block, n)) + n * np.arange(block)[:, None]
@@ -295,10 +298,30 @@ def _differences(values: Array, reference: Array) -> Sample:
 
 
 def _sample(values: Array, name: str) -> Sample:
-    sample: Sample = check_finite(as_floats(values, name), name).detach().cpu().double().numpy()
+    sample = _floats(values, name)
     if sample.ndim != 1 or len(sample) < 2:
         raise ValueError(f"{name} must be one axis of at least 2 values, got shape {sample.shape}")
     return sample
+
+
+def _floats(values: Any, name: str) -> Sample:
+    """Return finite real numbers as float64."""
+    if hasattr(values, "detach"):  # a tensor, which may lie on a GPU
+        values = values.detach().cpu()
+        values = values.double() if values.is_floating_point() else values
+    try:
+        given = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} does not form one regular array: {error}") from error
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array or tensor of real numbers, got {type(values).__name__}")
+    if not given.size:
+        raise ValueError(f"{name} is empty: shape {given.shape}")
+    found: Sample = given.astype(np.float64)
+    broken = found.size - int(np.isfinite(found).sum())
+    if broken:
+        raise ValueError(f"{name} must be finite, but {broken} of {found.size} values are NaN or infinite")
+    return found
 
 
 def _constant(sample: Sample) -> bool:

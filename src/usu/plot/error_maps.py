@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from usu.arrays.convert import Array, as_numpy
-from usu.metrics.error_maps import ErrorMaps
+from usu.metrics.errors import ErrorMaps
 from usu.plot.scales import DIVERGING, QUANTILE, Pixels, bare, top
 
 _WIDTH, _SMALL = 1.5, 8

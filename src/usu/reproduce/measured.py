@@ -40,8 +40,8 @@ MEASURES: Mapping[str, Callable[[Pixels, Pixels], float]] = MappingProxyType(
         "iou_area": measures.iou_area,
         "iou_best": measures.iou_best,
         "iou_half": measures.iou_half,
-        "concentration": measures.concentration,
-        "pointing": measures.pointing,
+        "concentration": measures.relevance_mass_accuracy,
+        "pointing": measures.pointing_game,
         "band_error": lambda pixels, truth: measures.band_error(pixels, truth, _BAND),
         "alpha": _misplaced,
     }

@@ -34,7 +34,7 @@ METHODS = ("mask", "both")
 
 _SCENES = 12
 _JUDGED = ("usu", "iwmr")
-_BY = (measures.iou_area, measures.concentration)
+_BY = {"iou_area": measures.iou_area, "concentration": measures.relevance_mass_accuracy}
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def judge(networks: Mapping[str, nn.Module], scenes: Sequence[Scene], scoring: S
         for scene, explanation, fine in zip(scenes, explanations, gradients, strict=True):
             scores = {"model": torch.as_tensor(explanation.score_map)}
             evidence = Evidence(scene.truth, {"gradient": fine}, scores, explanation.forward_passes)
-            for grid, method, measure in itertools.product(GRIDS, _JUDGED, _BY):
+            for grid, method, (by, measure) in itertools.product(GRIDS, _JUDGED, _BY.items()):
                 pixels = UPSAMPLED[method].draw(evidence.case("gradient", grid))
-                found.setdefault(f"{method} {measure.__name__}", []).append(measure(pixels, scene.truth))
+                found.setdefault(f"{method} {by}", []).append(measure(pixels, scene.truth))
         figures[name] = {key: float(np.mean(values)) for key, values in found.items()}
     return Candidate(scoring, figures, float(np.mean(passes)))
 

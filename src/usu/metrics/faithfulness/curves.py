@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from usu.metrics.faithfulness.judge import Case, Floats, Integers, Judge
+from usu.metrics.faithfulness.examiner import Case, Examiner, Floats, Integers
 
 STEPS = 14
 TIE_SEEDS = 5
 
 
-def area(judge: Judge, maps: Floats, fill: str, insertion: bool) -> Floats:
+def area(examiner: Examiner, maps: Floats, fill: str, insertion: bool) -> Floats:
     """Return the area under the curve of the target's probability, over that of the image.
 
     Deletion replaces the highest pixels first. Insertion starts from the fill and brings the highest pixels
     first; deleting the lowest first (LeRF) leaves the same images in the opposite order and has its area.
 
     Args:
-        judge: of the image.
+        examiner: of the image.
         maps: (M, H, W).
         fill: name of `usu.models.baselines.FILLS`.
         insertion: whether to insert.
@@ -28,17 +28,17 @@ def area(judge: Judge, maps: Floats, fill: str, insertion: bool) -> Floats:
         (M,), the mean over the tie seeds. Lower is better for deletion, higher for insertion; a constant map
         gets what a random order gets. NaN where the probability of the image rounds to 0.
     """
-    ranks = [ranks_of(values, judge.seed) for values in maps]
-    pixels = judge.size[0] * judge.size[1]
+    ranks = [ranks_of(values, examiner.seed) for values in maps]
+    pixels = examiner.size[0] * examiner.size[1]
 
     def cases() -> Iterator[Case]:
         for rank in (each for seeds in ranks for each in seeds):
             for step in range(STEPS + 1):
                 reached = rank < pixels * step // STEPS
-                yield judge.masked(~reached if insertion else reached, fill)
+                yield examiner.masked(~reached if insertion else reached, fill)
 
-    whole = float(judge.whole().probabilities[0])
-    heights = judge.answers(cases()).probabilities.astype(np.float64).reshape(-1, STEPS + 1)
+    whole = float(examiner.whole().probabilities[0])
+    heights = examiner.answers(cases()).probabilities.astype(np.float64).reshape(-1, STEPS + 1)
     areas = (heights[:, 1:] + heights[:, :-1]).sum(1) / (2 * STEPS)
     ends = np.cumsum([len(seeds) for seeds in ranks])[:-1]
     means = np.array([part.mean() for part in np.split(areas, ends)])

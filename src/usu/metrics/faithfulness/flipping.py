@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from usu.metrics.faithfulness.judge import Case, Floats, Integers, Judge, Mask, nan_where_flat
+from usu.metrics.faithfulness.examiner import Case, Examiner, Floats, Integers, Mask, nan_where_flat
 
 # Steps to a channel: 6272 features each at 224 × 224, hence 24 steps for RGB.
 STEPS_PER_CHANNEL = 8
@@ -18,7 +18,7 @@ STEPS_PER_CHANNEL = 8
 SAMPLES = 5
 
 
-def pixel_flipping(judge: Judge, maps: Floats) -> Floats:
+def pixel_flipping(examiner: Examiner, maps: Floats) -> Floats:
     """Return the area under the target's probability as the highest features turn black (Bach et al., 2015).
 
     Returns:
@@ -28,15 +28,15 @@ def pixel_flipping(judge: Judge, maps: Floats) -> Floats:
 
     def cases() -> Iterator[Case]:
         for values in maps:
-            for mask in _masks(judge, np.argsort(-_features(judge, values)), cumulative=True):
-                yield judge.masked(mask, "black")
+            for mask in _masks(examiner, np.argsort(-_features(examiner, values)), cumulative=True):
+                yield examiner.masked(mask, "black")
 
-    heights = judge.answers(cases()).probabilities.astype(np.float64).reshape(len(maps), -1)
+    heights = examiner.answers(cases()).probabilities.astype(np.float64).reshape(len(maps), -1)
     areas = (heights[:, 1:] + heights[:, :-1]).sum(1) / 2
     return nan_where_flat(maps, areas / (heights.shape[1] - 1))
 
 
-def monotonicity(judge: Judge, maps: Floats) -> Floats:
+def monotonicity(examiner: Examiner, maps: Floats) -> Floats:
     """Return Spearman's correlation of a step's |a| and what replacing it does (Nguyen and Martínez, 2020).
 
     The features of a step, in ascending order of |a|, take one uniform value in [0, 1), in the units of the
@@ -49,23 +49,23 @@ def monotonicity(judge: Judge, maps: Floats) -> Floats:
     from scipy.stats import rankdata
 
     sizes = np.abs(maps)
-    orders = [np.argsort(_features(judge, size)) for size in sizes]
+    orders = [np.argsort(_features(examiner, size)) for size in sizes]
 
     def cases() -> Iterator[Case]:
         for order in orders:
-            for step, mask in enumerate(_masks(judge, order, cumulative=False)):
-                for value in _fills(judge)[step]:
-                    yield judge.masked(mask, float(value))
+            for step, mask in enumerate(_masks(examiner, order, cumulative=False)):
+                for value in _fills(examiner)[step]:
+                    yield examiner.masked(mask, float(value))
 
-    whole = judge.whole().probabilities
-    changed = judge.answers(cases()).probabilities.reshape(len(maps), -1, SAMPLES)
+    whole = examiner.whole().probabilities
+    changed = examiner.answers(cases()).probabilities.reshape(len(maps), -1, SAMPLES)
     # In float32, as in Quantus: it decides about ties where the probability is saturated. Quantus divides by
     # the squared probability of the image, which changes no rank.
     effects = np.mean((changed - whole) ** 2, axis=2)
     scores = []
     for size, order, effect in zip(sizes, orders, effects, strict=True):
-        features = _features(judge, size)
-        masses = [features[part].sum() for part in _parts(order, judge)]
+        features = _features(examiner, size)
+        masses = [features[part].sum() for part in _parts(order, examiner)]
         scores.append(_correlation(rankdata(masses), rankdata(effect)))
     return nan_where_flat(sizes, scores)
 
@@ -76,31 +76,31 @@ def _correlation(first: Floats, second: Floats) -> float:
     return float((first * second).sum() / spread) if spread > 0 else np.nan
 
 
-def _features(judge: Judge, values: Floats) -> Floats:
+def _features(examiner: Examiner, values: Floats) -> Floats:
     """Return the value of each feature (C·H·W,)."""
-    return np.broadcast_to(values, judge.array.shape).reshape(-1)
+    return np.broadcast_to(values, examiner.array.shape).reshape(-1)
 
 
-def _parts(order: Integers, judge: Judge) -> list[Integers]:
+def _parts(order: Integers, examiner: Examiner) -> list[Integers]:
     """Return the features of each step; the last has what is left."""
-    step = -(-judge.size[0] * judge.size[1] // STEPS_PER_CHANNEL)
+    step = -(-examiner.size[0] * examiner.size[1] // STEPS_PER_CHANNEL)
     return [order[start : start + step] for start in range(0, len(order), step)]
 
 
-def _masks(judge: Judge, order: Integers, *, cumulative: bool) -> Iterator[Mask]:
-    mask = np.zeros(judge.array.shape, dtype=np.bool_)
-    for part in _parts(order, judge):
+def _masks(examiner: Examiner, order: Integers, *, cumulative: bool) -> Iterator[Mask]:
+    mask = np.zeros(examiner.array.shape, dtype=np.bool_)
+    for part in _parts(order, examiner):
         mask = mask.copy() if cumulative else np.zeros_like(mask)
         mask.reshape(-1)[part] = True
         yield mask
 
 
-def _fills(judge: Judge) -> Floats:
+def _fills(examiner: Examiner) -> Floats:
     """Return the uniform values (steps, samples), the same for every map, in the order Quantus draws them."""
-    steps = len(_parts(np.arange(judge.array.size), judge))
+    steps = len(_parts(np.arange(examiner.array.size), examiner))
 
     def draw() -> Floats:
         # The legacy generator is the one that Quantus uses.
-        return np.random.RandomState(judge.seed).uniform(size=(steps, SAMPLES))
+        return np.random.RandomState(examiner.seed).uniform(size=(steps, SAMPLES))
 
-    return judge.kept("uniform", draw)
+    return examiner.kept("uniform", draw)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from usu.metrics.faithfulness.judge import Floats, Integers, Judge, Mask
+from usu.metrics.faithfulness.examiner import Examiner, Floats, Integers, Mask
 
 # Patches in a row and in a column: of 16 pixels at 224.
 PATCHES = 14
@@ -32,18 +32,18 @@ class Probe(NamedTuple):
     sums: Callable[[Floats], Floats]
 
 
-def infidelity(judge: Judge, maps: Floats, scale: Callable[[Floats], Floats] | None = None) -> Floats:
+def infidelity(examiner: Examiner, maps: Floats, scale: Callable[[Floats], Floats] | None = None) -> Floats:
     """Return the infidelity on Quantus's raster: patches turn black one after the other and stay so.
 
     Args:
-        judge: of the image.
+        examiner: of the image.
         maps: (M, H, W).
         scale: what is done to the maps first.
 
     Returns:
         (M,); lower is better.
     """
-    probe = judge.kept("raster", lambda: _raster(judge))
+    probe = examiner.kept("raster", lambda: _raster(examiner))
     return _squared_error(probe, probe.sums(scale(maps) if scale else maps))
 
 
@@ -64,14 +64,14 @@ def unit_sum(maps: Floats) -> Floats:
     return scaled
 
 
-def scaled_on_raster(judge: Judge, maps: Floats) -> Floats:
+def scaled_on_raster(examiner: Examiner, maps: Floats) -> Floats:
     """Return the infidelity of each map times its best factor β = E[s Δ] / E[s²], on the raster."""
-    return _best_scaled(judge.kept("raster", lambda: _raster(judge)), maps)
+    return _best_scaled(examiner.kept("raster", lambda: _raster(examiner)), maps)
 
 
-def scaled_on_squares(judge: Judge, maps: Floats) -> Floats:
+def scaled_on_squares(examiner: Examiner, maps: Floats) -> Floats:
     """Return the infidelity of each map times its best factor, on single black squares at random places."""
-    return _best_scaled(judge.kept("squares", lambda: _squares(judge)), maps)
+    return _best_scaled(examiner.kept("squares", lambda: _squares(examiner)), maps)
 
 
 def _best_scaled(probe: Probe, maps: Floats) -> Floats:
@@ -88,10 +88,10 @@ def _squared_error(probe: Probe, sums: Floats) -> Floats:
     return error
 
 
-def _raster(judge: Judge) -> Probe:
-    labels = _patches(judge.size)
-    drops = _drops(judge, [labels <= last for last in range(labels.max() + 1)])
-    change = _change(judge)
+def _raster(examiner: Examiner) -> Probe:
+    labels = _patches(examiner.size)
+    drops = _drops(examiner, [labels <= last for last in range(labels.max() + 1)])
+    change = _change(examiner)
 
     def sums(maps: Floats) -> Floats:
         parts = [np.bincount(labels.ravel(), weights=(each * change).ravel()) for each in maps]
@@ -107,16 +107,16 @@ def _patches(size: tuple[int, int]) -> Integers:
     return np.asarray(labels).reshape(size)
 
 
-def _squares(judge: Judge) -> Probe:
-    rng = np.random.default_rng(judge.seed)
-    sides = np.maximum(np.rint(np.array(judge.size) * SQUARE_SHARE).astype(np.int64), 1)
-    top, left = rng.integers(0, np.array(judge.size) - sides + 1, (SQUARES, 2)).T
+def _squares(examiner: Examiner) -> Probe:
+    rng = np.random.default_rng(examiner.seed)
+    sides = np.maximum(np.rint(np.array(examiner.size) * SQUARE_SHARE).astype(np.int64), 1)
+    top, left = rng.integers(0, np.array(examiner.size) - sides + 1, (SQUARES, 2)).T
     low, right = top + sides[0], left + sides[1]
-    rows, columns = (np.arange(side) for side in judge.size)
+    rows, columns = (np.arange(side) for side in examiner.size)
     inside = ((rows >= top[:, None]) & (rows < low[:, None]))[:, :, None]
     inside = inside & ((columns >= left[:, None]) & (columns < right[:, None]))[:, None, :]
-    drops = _drops(judge, list(inside))
-    change = _change(judge)
+    drops = _drops(examiner, list(inside))
+    change = _change(examiner)
 
     def sums(maps: Floats) -> Floats:
         # Summed-area tables: four corners give a square's sum.
@@ -127,14 +127,14 @@ def _squares(judge: Judge) -> Probe:
     return Probe(drops, sums)
 
 
-def _drops(judge: Judge, masks: list[Mask]) -> Floats:
-    answers = judge.answers(judge.masked(mask, "black") for mask in masks)
+def _drops(examiner: Examiner, masks: list[Mask]) -> Floats:
+    answers = examiner.answers(examiner.masked(mask, "black") for mask in masks)
     # In the model's own precision first, as Quantus does.
-    drops: Floats = (judge.whole().logits - answers.logits).astype(np.float64)
+    drops: Floats = (examiner.whole().logits - answers.logits).astype(np.float64)
     return drops
 
 
-def _change(judge: Judge) -> Floats:
+def _change(examiner: Examiner) -> Floats:
     """Return what turning a pixel black takes from it, over all channels, (H, W)."""
-    change: Floats = (judge.array - judge.array.min()).astype(np.float64).sum(0)
+    change: Floats = (examiner.array - examiner.array.min()).astype(np.float64).sum(0)
     return change

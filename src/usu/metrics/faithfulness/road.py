@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
-import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from usu.metrics.faithfulness.judge import Case, Floats, Integers, Judge, nan_where_flat
+from usu.metrics.faithfulness.examiner import Case, Examiner, Floats, Integers, nan_where_flat
 
 PERCENTAGES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 NOISE = 0.01
@@ -28,7 +27,7 @@ _NEIGHBOURS = (
 )
 
 
-def road(judge: Judge, maps: Floats) -> Floats:
+def road(examiner: Examiner, maps: Floats) -> Floats:
     """Return the share of percentages at which the target is still the most probable class.
 
     At each percentage, that many of the highest pixels become noisy weighted means of their neighbours.
@@ -39,11 +38,11 @@ def road(judge: Judge, maps: Floats) -> Floats:
 
     def cases() -> Iterator[Case]:
         for values in maps:
-            order = descending_pixels(values, len(judge.array))
-            for percentage, noise in _noises(judge).items():
-                yield _case(judge, order[: noise.shape[-1]], percentage)
+            order = descending_pixels(values, len(examiner.array))
+            for percentage, noise in _noises(examiner).items():
+                yield _case(examiner, order[: noise.shape[-1]], percentage)
 
-    hits = judge.answers(cases()).hits.reshape(len(maps), len(PERCENTAGES))
+    hits = examiner.answers(cases()).hits.reshape(len(maps), len(PERCENTAGES))
     return nan_where_flat(maps, hits.mean(1).tolist())
 
 
@@ -58,28 +57,28 @@ def descending_pixels(values: Floats, channels: int) -> Integers:
     return np.argsort(-stacked)[: values.size]
 
 
-def _case(judge: Judge, pixels: Integers, percentage: int) -> Case:
+def _case(examiner: Examiner, pixels: Integers, percentage: int) -> Case:
     # Not the set alone: the noise goes to the pixels in their order.
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
 
     def make() -> Tensor:
-        image = judge.array.reshape(len(judge.array), -1).copy()
-        image[:, pixels] = imputed(judge.array, pixels) + NOISE * _noises(judge)[percentage]
-        return torch.from_numpy(image.reshape(judge.array.shape)).to(judge.inputs.device)
+        image = examiner.array.reshape(len(examiner.array), -1).copy()
+        image[:, pixels] = imputed(examiner.array, pixels) + NOISE * _noises(examiner)[percentage]
+        return examiner.tensor(image.reshape(examiner.array.shape))
 
     return Case(b"imputed " + digest, make)
 
 
-def _noises(judge: Judge) -> dict[int, Floats]:
+def _noises(examiner: Examiner) -> dict[int, Floats]:
     """Return the noise (C, pixels) of each percentage, the same for every map, in Quantus's order."""
 
     def draw() -> dict[int, Floats]:
-        random = np.random.RandomState(judge.seed)
-        pixels = judge.size[0] * judge.size[1]
+        random = np.random.RandomState(examiner.seed)
+        pixels = examiner.size[0] * examiner.size[1]
         counts = {percentage: int(pixels * percentage / 100) for percentage in PERCENTAGES}
-        return {each: random.randn(len(judge.array), count) for each, count in counts.items()}
+        return {each: random.randn(len(examiner.array), count) for each, count in counts.items()}
 
-    return judge.kept("noise", draw)
+    return examiner.kept("noise", draw)
 
 
 def imputed(image: Floats, pixels: Integers) -> Floats:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from usu.metrics.faithfulness.judge import Floats, Judge
+from usu.metrics.faithfulness.examiner import Examiner, Floats
 
 # Quantus adds this to the values, whose largest is 1.
 _OFFSET = 1e-7
 
 
-def sparseness(judge: Judge, maps: Floats) -> Floats:
+def sparseness(examiner: Examiner, maps: Floats) -> Floats:
     """Return the Gini index of |a|, from 0 (all pixels alike) to nearly 1 (all in one pixel).
 
     Returns:

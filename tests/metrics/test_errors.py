@@ -6,7 +6,7 @@ import torch
 
 import usu
 from tests.helpers.reference import grid_labels
-from usu.metrics.error_maps import error_maps, mass_errors
+from usu.metrics.errors import error_maps, mass_errors
 
 
 def test_error_maps_by_hand():
