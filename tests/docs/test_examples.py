@@ -31,7 +31,8 @@ def test_the_first_example_draws_and_keeps_a_map_of_the_predicted_class(tmp_path
     quickstart.main("photo.png")
     said = capsys.readouterr().out
     assert said.startswith("tripod, ")
-    assert Image.open("quickstart.png").width > 500
+    with Image.open("quickstart.png") as drawn:
+        assert drawn.width > 500
     found = usu.Explanation.load("quickstart.npz")
     assert f"the cells sum to {found.coarse.sum():.4f}, " in said
     cells = found.attribution.reshape(7, 32, 7, 32).sum((1, 3))
