@@ -1,7 +1,4 @@
-"""Check that a wheel holds the whole package and nothing else.
-
-    python .ci/check_wheel.py dist/usu_xai-0.1.0-py3-none-any.whl
-"""
+"""Check that the wheel given as argument holds the whole package and nothing else."""
 
 import sys
 from pathlib import Path

@@ -3,8 +3,8 @@
     pip install '.[demo]'
     python examples/quickstart.py [PHOTOGRAPH]
 
-By default the photograph is scikit-image's cup of coffee. Writes quickstart.png and quickstart.npz; nothing is
-downloaded.
+By default the photograph is scikit-image's cup of coffee. Nothing is downloaded; the map is written to
+quickstart.png and the whole record to quickstart.npz.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def main(path: str | None = None) -> None:
     usu.plot.overlay_figure(explanation, category=category).savefig("quickstart.png")
     explanation.save("quickstart.npz")
     print(f"{category}, {100 * explanation.probability:.0f} %: quickstart.png, quickstart.npz")
-    print(f"the cells sum to {explanation.coarse.sum():.4f}, the pixels to {explanation.attribution.sum():.4f}")
+    cells, pixels = explanation.coarse.sum(), explanation.attribution.sum()
+    print(f"the cells sum to {cells:.4f}, the pixels to {pixels:.4f}")
 
 
 if __name__ == "__main__":

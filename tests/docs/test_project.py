@@ -1,8 +1,10 @@
 """Files agree on version, date and addresses. What the first page says of other libraries holds."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -54,6 +56,16 @@ def test_addresses_are_those_of_the_package():
         assert found == {given["Repository"]}, name
 
 
+def test_the_house_of_contributing_is_the_one_that_stands():
+    text = read("CONTRIBUTING.md")
+    (picture,) = re.findall(r"holds that\.\n\n(.*?)\n\nOperators", text, re.DOTALL)
+    rooms = {room.strip() for line in picture.splitlines() for room in line.split("#")[0].split(",")}
+    there = {path.stem for path in (ROOT / "src" / "usu").iterdir() if not path.name.startswith("__")}
+    assert rooms == there - {"py"}
+    for path in re.findall(r"`([\w./]+/[\w./]*)`", text):
+        assert (ROOT / path).exists() or (ROOT / "src" / "usu" / path).exists(), path
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.stem)
 def test_workflows_and_forms_are_yaml(path):
     found = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -63,6 +75,19 @@ def test_workflows_and_forms_are_yaml(path):
         identifiers = [part["id"] for part in found["body"]]
         assert {"name", "description"} <= found.keys()
         assert len(set(identifiers)) == len(identifiers)
+
+
+@pytest.mark.parametrize("change", ["nothing", "no page", "tests", "no licence"])
+def test_the_check_of_the_wheel_sees_what_is_missing_and_what_is_too_much(tmp_path, change):
+    files = [path for path in (ROOT / "src" / "usu").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    names = {path.relative_to(ROOT / "src").as_posix() for path in files} | {"usu.dist-info/licenses/LICENSE"}
+    gone = {"no page": "usu/report/web/page.html", "no licence": "usu.dist-info/licenses/LICENSE"}.get(change)
+    with ZipFile(tmp_path / "a.whl", "w") as wheel:
+        for name in sorted(names - {gone}) + ["tests/test_imports.py"] * (change == "tests"):
+            wheel.writestr(name, "")
+    command = [sys.executable, ROOT / ".ci" / "check_wheel.py", tmp_path / "a.whl"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode == 0) == (change == "nothing"), done.stderr
 
 
 @pytest.fixture
