@@ -1,1 +1,1 @@
-"""Pictures and pages of the documentation, made anew."""
+"""Scripts that make the pictures and measured pages of the documentation."""

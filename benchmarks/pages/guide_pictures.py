@@ -31,7 +31,7 @@ from usu.worlds.aggregation import aggregate
 from usu.worlds.handset import ColourCounter, colour_scene
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
-PHOTOGRAPHS = ("chelsea", "coffee")
+PHOTOGRAPHS = ("coffee", "camera", "chelsea")
 MODES = {"bilinear": "bilinear", "usu": "usu", "hybrid": "hybrid", "iwmr": "iwmr"}
 TEMPERATURES = (0.02, 0.1, 0.2, 0.5, 2.0)
 _SMALL, _LARGE = 12, 13  # points; a page shows the pictures at about three quarters of their size

@@ -1,10 +1,13 @@
-"""The examples as they are shipped: a map of a class inside a mask, and one of a detector's box."""
+"""The examples as they are shipped: a photograph, a class inside a mask, a detector's box."""
 
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
+import skimage.data
 import torch
+from PIL import Image
 
 import usu
 from tests.helpers.networks import fingerprint
@@ -19,7 +22,21 @@ def load(name):
     return module
 
 
-segmentation, detection = load("segmentation"), load("detection")
+quickstart, segmentation, detection = load("quickstart"), load("segmentation"), load("detection")
+
+
+def test_the_first_example_draws_and_keeps_a_map_of_the_predicted_class(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(skimage.data.camera()).save("photo.png")
+    quickstart.main("photo.png")
+    said = capsys.readouterr().out
+    assert said.startswith("tripod, ")
+    with Image.open("quickstart.png") as drawn:
+        assert drawn.width > 500
+    found = usu.Explanation.load("quickstart.npz")
+    assert f"the cells sum to {found.coarse.sum():.4f}, " in said
+    cells = found.attribution.reshape(7, 32, 7, 32).sum((1, 3))
+    np.testing.assert_allclose(cells, found.coarse, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture
