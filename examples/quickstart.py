@@ -29,10 +29,10 @@ def explain(photograph: Image.Image) -> tuple[usu.Explanation, str]:
 def main(path: str | None = None) -> None:
     """Explain the photograph at `path`, and write the map and the record."""
     photograph = read_image(path) if path else Image.fromarray(skimage.data.coffee())
-    explanation, category = explain(photograph)
-    usu.plot.overlay_figure(explanation, category=category).savefig("quickstart.png")
+    explanation, class_name = explain(photograph)
+    usu.plot.overlay_figure(explanation, class_name=class_name).savefig("quickstart.png")
     explanation.save("quickstart.npz")
-    print(f"{category}, {100 * explanation.probability:.0f} %: quickstart.png, quickstart.npz")
+    print(f"{class_name}, {100 * explanation.probability:.0f} %: quickstart.png, quickstart.npz")
     cells, pixels = explanation.coarse.sum(), explanation.attribution.sum()
     print(f"the cells sum to {cells:.4f}, the pixels to {pixels:.4f}")
 
