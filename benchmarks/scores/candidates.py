@@ -1,4 +1,4 @@
-"""This library's own maps, as `benchmarks/scores.py` compares them: one entry each in `CANDIDATES`."""
+"""This library's own maps, as `benchmarks/scores` compares them: one entry each in `CANDIDATES`."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
 For each tree, a mean over photographs: how deep its segments lie, the depth that a balanced tree of as many
 would have, and at 40, 80 and 160 passes the number of players reached and the share of the image that the
-largest tenth of them still covers. Which tree scores best is told by `benchmarks/scores.py`.
+largest tenth of them still covers. Which tree scores best is told by `benchmarks/scores`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables of `benchmarks/scores.py`, from its saved results alone: no model, no photographs."""
+"""Tables of `benchmarks/scores`, from its saved results alone: no model, no photographs."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def main() -> None:
     """Print the tables of the named maps."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("results", type=Path, help="folder that benchmarks/scores.py wrote")
+    parser.add_argument("results", type=Path, help="folder that benchmarks/scores wrote")
     parser.add_argument("--maps", nargs="+", default=MAPS, metavar="NAME", help="maps to compare")
     parser.add_argument("--references", nargs="+", default=REFERENCES, metavar="NAME", help="with these")
     parser.add_argument("--half", choices=HALVES, default="choosing")

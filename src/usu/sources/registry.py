@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from usu.sources.coarse_map import Source
-
-if TYPE_CHECKING:
-    pass
-
 
 SOURCE_NAMES = {
     "given": "a given map",
