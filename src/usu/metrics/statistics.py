@@ -1,6 +1,7 @@
 """Statistics of paired comparisons: one value per image and method, the same images for all methods.
 
-Nothing here knows what was measured. SciPy comes with scikit-image and is imported when it is needed.
+Nothing here knows what was measured. SciPy and torch are imported when they are needed; samples that are
+NumPy's need no torch.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from usu.arrays.checks import check_number
-from usu.arrays.convert import Array, as_floats, check_finite
+
+if TYPE_CHECKING:
+    from usu.arrays.convert import Array
 
 Sample: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Counts: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -203,7 +206,7 @@ def bootstrap_intervals(
         ValueError: an argument out of its range, values that are not finite.
         TypeError: an argument of the wrong kind.
     """
-    rows = check_finite(as_floats(samples, "samples"), "samples").detach().cpu().double().numpy()
+    rows = _doubles(samples, "samples")
     if rows.ndim != 2 or rows.shape[1] < 2:
         raise ValueError(f"samples must be (m, n) with n of at least 2, got shape {rows.shape}")
     if not 0 < check_number(level, "level") < 1:
@@ -295,10 +298,21 @@ def _differences(values: Array, reference: Array) -> Sample:
 
 
 def _sample(values: Array, name: str) -> Sample:
-    sample: Sample = check_finite(as_floats(values, name), name).detach().cpu().double().numpy()
+    sample = _doubles(values, name)
     if sample.ndim != 1 or len(sample) < 2:
         raise ValueError(f"{name} must be one axis of at least 2 values, got shape {sample.shape}")
     return sample
+
+
+def _doubles(values: Array, name: str) -> Sample:
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu" and values.size:
+        doubles = values.astype(np.float64)
+        if np.isfinite(doubles).all():
+            return doubles
+    from usu.arrays.convert import as_floats, check_finite
+
+    checked: Sample = check_finite(as_floats(values, name), name).detach().cpu().double().numpy()
+    return checked
 
 
 def _constant(sample: Sample) -> bool:
