@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# The names of usu.bench.datasets.DATASETS, layouts.LAYOUTS and formats.FORMATS, without importing them.
+# The names of usu.bench.datasets.DATASETS, layouts.LAYOUTS and render.FORMATS, without importing them.
 DATASETS = ("imagenet", "cifar10", "cub200", "folder")
 LAYOUTS = ("table2", "table3", "table7", "table8", "table9", "table10", "honest")
 FORMATS = ("text", "md", "csv", "json", "latex", "html")
@@ -130,8 +130,8 @@ def status(options: argparse.Namespace) -> int:
 def table(options: argparse.Namespace) -> int:
     """Print a table of results."""
     from usu.bench.results.folder import read_rows
-    from usu.bench.tables.formats import FORMATS as RENDER
     from usu.bench.tables.layouts import layout
+    from usu.bench.tables.render import FORMATS as RENDER
 
     sys.stdout.write(RENDER[options.format](layout(options.layout, read_rows(options.results))))
     return 0

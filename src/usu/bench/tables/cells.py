@@ -31,6 +31,7 @@ CELL: Mapping[str, Any] = MappingProxyType(
         "style": "text",  # how the value is written; see `written`
     }
 )
+_WORDS = ["group", "column", "text", "mark", "style"]
 _FLOATS = dict.fromkeys(("value", "low", "high", "paper"), float)
 
 
@@ -47,10 +48,10 @@ class Block:
     """
 
     heading: str
-    labels: tuple[str, ...]
-    columns: tuple[tuple[str, str], ...]
+    labels: Sequence[str]
+    columns: Sequence[tuple[str, str]]
     cells: pd.DataFrame
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +59,8 @@ class Table:
     """A whole table: title, notes on how to read it, and its blocks."""
 
     title: str
-    notes: tuple[str, ...]
-    blocks: tuple[Block, ...]
+    notes: Sequence[str]
+    blocks: Sequence[Block]
 
 
 def block_of(
@@ -70,40 +71,33 @@ def block_of(
     notes: Sequence[str] = (),
 ) -> Block:
     """Make a block of cells with the columns that they need; what one does not say is as in `CELL`."""
-    known = {name: default for name, default in CELL.items() if default is not pd.NA and default == default}
-    whole = cells.reindex(columns=[*labels, *CELL]).fillna(known).reset_index(drop=True)
-    typed = whole.astype({"n": "Int64", "left_out": int, **_FLOATS})
-    return Block(heading, tuple(labels), tuple(columns), typed, tuple(notes))
+    absent = {name: default for name, default in CELL.items() if name not in cells}
+    whole = cells.assign(**absent)[[*labels, *CELL]].reset_index(drop=True)
+    words = whole[[*labels, *_WORDS]].astype(object)
+    whole[[*labels, *_WORDS]] = words.where(words.notna(), "")
+    return Block(heading, labels, columns, whole.astype({"n": "Int64", "left_out": int, **_FLOATS}), notes)
 
 
 # --- figures in words
 
-_PLAIN_FROM, _PLAIN_TO = 1e-3, 1e4  # between them a figure needs no power of ten
 
-
-def _power(value: float, decimals: int) -> str:
-    mantissa, exponent = f"{value:.{decimals}e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
+def _short(text: str) -> str:
+    """Return a figure with a short power of ten: 6.91e6 for 6.91e+06."""
+    return text.replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
 def _magnitude(value: float) -> str:
-    """Three digits."""
-    if value == 0:
-        return "0"
-    if not _PLAIN_FROM <= abs(value) < _PLAIN_TO:
-        return _power(value, 2)
-    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
-
-
-def _probability(value: float) -> str:
-    return f"{value:.3f}" if value >= _PLAIN_FROM or value == 0 else _power(value, 1)
+    """Three digits, and a power of ten where a figure is not plain without one."""
+    if value and not 1e-3 <= abs(value) < 1e4:
+        return _short(f"{value:.2e}")
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}" if value else "0"
 
 
 _STYLES: Mapping[Style, Callable[[float], str]] = {
     "magnitude": _magnitude,
     "fixed": lambda value: f"{value:.3f}",
     "signed": lambda value: f"{value:+.3f}",
-    "p": _probability,
+    "p": lambda value: f"{value:.3f}" if value >= 1e-3 or not value else _short(f"{value:.1e}"),
     "count": lambda value: f"{value:.0f}" if value == round(value) else f"{value:.1f}",
     "percent": lambda value: f"{value:.1f}",
 }
@@ -117,7 +111,7 @@ def written(value: float, style: Style) -> str:
     """
     if math.isnan(value):
         return "NaN"
-    return _STYLES[style](value) if math.isfinite(value) else f"{'-' * (value < 0)}∞"
+    return _STYLES[style](value) if math.isfinite(value) else f"{value}".replace("inf", "∞")
 
 
 def printed(value: float) -> str:
@@ -126,9 +120,7 @@ def printed(value: float) -> str:
     >>> printed(6.91e6), printed(337.4), printed(0.62)
     ('6.91e6', '337.4', '0.62')
     """
-    text = f"{value:.4g}"
-    digits = sum(character.isdigit() for character in text.split("e")[0])
-    return _power(value, digits - 1) if "e" in text else text
+    return _short(f"{value:.4g}")
 
 
 def visible(text: str) -> str:
@@ -238,15 +230,16 @@ def panels(shown: pd.DataFrame, room: int, label: int, title: int) -> list[list[
         label: widest label; longer ones are broken.
         title: widest title and cell.
     """
-    rows = grid(shown)
+    labels = shown.index.nlevels
+    limits = [label] * labels + [title] * len(shown.columns)
     heads = [*shown.index.names, *(head for _, head in shown.columns)]
-    limits = [label] * shown.index.nlevels + [title] * len(shown.columns)
+    columns = zip(limits, heads, *grid(shown), strict=True)
+    # A gap of two, and of two more beside a head, as tabulate sets them.
     widths = [
-        2 + min(limit, max(wcswidth(line) for text in column for line in (text or " ").splitlines()))
-        for limit, *column in zip(limits, heads, *rows, strict=True)
+        2 + max(2 + _width(limit, head), *(_width(limit, text) for text in texts))
+        for limit, head, *texts in columns
     ]
-    room -= sum(widths[: shown.index.nlevels])
-    widths = widths[shown.index.nlevels :]
+    room, widths = room - sum(widths[:labels]), widths[labels:]
     found: list[list[int]] = []
     for _, members in groupby(range(len(widths)), key=lambda place: shown.columns[place][0]):
         used = room
@@ -257,3 +250,10 @@ def panels(shown: pd.DataFrame, room: int, label: int, title: int) -> list[list[
             found[-1].append(place)
             used += widths[place]
     return found
+
+
+def _width(limit: int, text: str) -> int:
+    return min(limit, max((wcswidth(line) for line in text.splitlines()), default=0))
+
+
+AS_TEXT = Dress(visible, str, "\n".join, {"": "{}", "best": "*{}", "second": "+{}"})

@@ -5,36 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 import pandas as pd
 
 from usu.bench.tables.cells import Block, Dress, Table, has_marks, visible, wide
 
-_STYLE = """
-:root { color-scheme: light dark; --page: #f6f7f9; --panel: #fff; --text: #14181f; --soft: #4d5765;
-  --line: #cfd5de; }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #101419; --panel: #181d24; --text: #e8ecf1; --soft: #a9b3c0; --line: #353d48; }
-}
-body { margin: 0 auto; padding: 1rem 1.5rem 3rem; background: var(--page); color: var(--text);
-  font: 15px/1.45 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { margin: 0; font-size: 1.5rem; }
-h2 { margin: 2rem 0 .5rem; font-size: 1.1rem; }
-ul { margin: .5rem 0; padding-left: 1.2rem; max-width: 60rem; color: var(--soft); font-size: .9rem; }
-.frame { width: fit-content; max-width: 100%; overflow-x: auto; background: var(--panel);
-  border: 1px solid var(--line); border-radius: .4rem; }
-.frame:focus-visible { outline: 3px solid; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
-  vertical-align: top; }
-td { white-space: nowrap; }
-thead th { vertical-align: bottom; }
-thead th[colspan] { text-align: center; }
-thead tr:last-child th, tbody th { text-align: left; font-weight: 400; max-width: 16rem;
-  overflow-wrap: anywhere; }
-tbody th:last-of-type { position: sticky; left: 0; background: var(--panel); min-width: 7rem; }
-small { display: block; color: var(--soft); white-space: nowrap; }
-"""
+_STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 

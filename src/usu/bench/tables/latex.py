@@ -9,7 +9,7 @@ from textwrap import wrap
 
 import pandas as pd
 
-from usu.bench.tables.cells import Block, Dress, Table, has_marks, panels, visible, wide
+from usu.bench.tables.cells import AS_TEXT, Block, Dress, Table, has_marks, panels, visible, wide
 
 _ROOM, _LABEL, _TITLE = 90, 60, 20  # characters of script size: of a line, of the widest label and column
 _MATHS = "↑uparrow ↓downarrow →rightarrow ×times ÷div ✓surd ∞infty ±pm ·cdot βbeta ΔDelta ΣSigma εvarepsilon"
@@ -74,7 +74,6 @@ def _stacked(lines: Sequence[str]) -> str:
     return joined if len(lines) == 1 else rf"\shortstack[r]{{{joined}}}"
 
 
-_AS_TEXT = Dress(visible, str, "\n".join, {"": "{}", "best": "{}", "second": "{}"})
 _MARKS = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
 _AS_LATEX = Dress(escaped, _in_maths, _stacked, _MARKS)
 
@@ -83,7 +82,7 @@ def _longtables(block: Block) -> list[str]:
     shown = wide(block, _AS_LATEX)
     labels = shown.index.nlevels
     parts = []
-    for panel in panels(wide(block, _AS_TEXT), _ROOM, _LABEL, _TITLE):
+    for panel in panels(wide(block, AS_TEXT), _ROOM, _LABEL, _TITLE):
         part = shown.iloc[:, panel]
         group = escaped(part.columns[0][0])
         heads = [_stacked([*map(escaped, wrap(visible(title), _TITLE) or [""])]) for _, title in part.columns]

@@ -15,18 +15,8 @@ import pyarrow as pa
 from usu.arrays.checks import check_choice
 from usu.bench.tables import published as paper
 from usu.bench.tables.cells import Block, Table, block_of, written
-from usu.bench.tables.frame import LEVEL, SECTION, Study, study_of
-from usu.bench.tables.labels import (
-    BLOCKS,
-    FACTS,
-    INFIDELITIES,
-    METRIC_WORDS,
-    UPSAMPLERS,
-    Style,
-    group,
-    style,
-    title,
-)
+from usu.bench.tables.frame import KEYS, LEVEL, SECTION, Study, study_of
+from usu.bench.tables.labels import BLOCKS, FACTS, INFIDELITIES, METRIC_WORDS, UPSAMPLERS, group, style, title
 
 COUNTS = (
     "n: number of images behind a figure; left out: images on which there is no finite value. Cells of "
@@ -46,13 +36,13 @@ _SCALINGS = (*_AS_PAPER, "infidelity-scaled")
 # The paper's IROF lies in [0, 1], as only the area divided by the number of segments does.
 _PAPER_MEASURE = {"infidelity-minmax": "infidelity", "irof": "", "irof-per-segment": "irof"}
 
+# Columns of titles, by those of names; "challenger" and "contestant" are two words for one thing.
 _LABELS = {
     "Dataset": "dataset",
     "Model": "model",
     "Source": "source",
     "Upsampler": "contestant",
     "Contestant": "contestant",
-    "against": "reference",
     "Measure": "measure",
 }
 _WORD = {"style": "text", **dict.fromkeys(("value", "low", "high", "paper"), math.nan)}
@@ -87,31 +77,38 @@ def _temperatures(study: Study) -> tuple[str, ...]:
     return (f"USU, Soft IWMR and the hybrid share by ε = {values}; the paper's is 0.1.",) if found else ()
 
 
-def _heading(**names: str) -> str:
-    return ", ".join(title(kind, name) for kind, name in names.items())
+def _blocks(
+    cells: pd.DataFrame,
+    by: Sequence[str],
+    labels: Sequence[str],
+    columns: Sequence[tuple[str, str]],
+    *,
+    ending: str = "",
+) -> list[Block]:
+    """Cut cells into blocks, in the order of `by`; one of a single infidelity says how that scales a map."""
+    blocks = []
+    for at, rows in cells.groupby([*by], observed=True):
+        named = dict(zip(by, at, strict=True))
+        heading = ", ".join(title(key, named[key]) for key in ("measure", *SECTION) if key in named)
+        notes = _scalings([named["measure"]] if "measure" in named else [])
+        blocks.append(block_of(heading + ending, labels, columns, rows, notes))
+    return blocks
 
 
 def _titled(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns of `_LABELS`: titles of the names in a frame."""
-    kinds = {"reference": "contestant"}
-    return frame.assign(
-        **{
-            label: [title(kinds.get(key, key), name) for name in frame[key]]
-            for label, key in _LABELS.items()
-            if key in frame
-        }
-    )
+    """Add the columns of `_LABELS` to a frame that has names."""
+    titles = {
+        label: [title(key, name) for name in frame[key]] for label, key in _LABELS.items() if key in frame
+    }
+    return frame.assign(**titles)
 
 
 def _printed(frame: pd.DataFrame, table: str, measure: str = "") -> list[float]:
     """Return the paper's figure for each row of a frame, NaN where it has none; of one measure if given."""
-    keys = zip(*(frame[key] for key in (*SECTION, "contestant", "measure")), strict=True)
+    figures = paper.FIGURES[table]
     return [
-        paper.FIGURES[table].get(
-            paper.Figure(data, paper.model_of(model), source, name, measure or _PAPER_MEASURE.get(own, own)),
-            math.nan,
-        )
-        for data, model, source, name, own in keys
+        figures.get((at, paper.model_of(model), *names, measure or _PAPER_MEASURE.get(own, own)), math.nan)
+        for at, model, *names, own in frame[KEYS].itertuples(index=False)
     ]
 
 
@@ -175,11 +172,7 @@ def desiderata(study: Study) -> Table:
         parts["the paper's verdicts", name] = theirs
     cells = pd.concat([part.assign(group=at[0], column=at[1]) for at, part in parts.items()])
     cells = cells.sort_values("contestant", kind="stable")
-    blocks = [
-        block_of(_heading(dataset=at[0], model=at[1], source=at[2]), ("Upsampler",), [*parts], rows)
-        for at, rows in cells.groupby(SECTION, observed=True)
-    ]
-    return Table("Table 2: desiderata", notes, tuple(blocks))
+    return Table("Table 2: desiderata", notes, _blocks(cells, SECTION, ["Upsampler"], [*parts]))
 
 
 def infidelities(study: Study) -> Table:
@@ -189,7 +182,7 @@ def infidelities(study: Study) -> Table:
         "The paper does not say how maps were scaled; its figures stand beside the raw and the min-max ones. "
         "Infidelity grows with the square of a map's mass. Each map's min-max divides a peaked map by its "
         "peak, and so shrinks the mass that USU is made to keep; the best scale β is fair to every map.",
-        "The zero map's infidelity is what a map scores that says nothing: worse ones mislead by their scale.",
+        "The zero map's infidelity is what a map scores that says nothing: a worse one's scale misleads.",
         COUNTS,
         INTERVALS,
         MARKS,
@@ -197,13 +190,8 @@ def infidelities(study: Study) -> Table:
     found = _marked(_means(study, (*UPSAMPLERS, "zero"), _SCALINGS))
     found = found.assign(paper=_printed(found, "table3"), column=found.Contestant)
     columns = [("", title("contestant", name)) for name in (*UPSAMPLERS, "zero")]
-    blocks = [
-        block_of(
-            _heading(measure=at[1], source=at[0]), ("Dataset", "Model"), columns, rows, _scalings(at[1:])
-        )
-        for at, rows in found.groupby(["source", "measure"], observed=True)
-    ]
-    return Table("Table 3: infidelity ↓", notes, tuple(blocks))
+    blocks = _blocks(found, ["source", "measure"], ["Dataset", "Model"], columns)
+    return Table("Table 3: infidelity ↓", notes, blocks)
 
 
 def full_results(study: Study, number: int) -> Table:
@@ -224,16 +212,13 @@ def full_results(study: Study, number: int) -> Table:
     found = found[(found.dataset == "cub200") == (number == 10)]
     found = found.assign(paper=_printed(found, f"table{number}"), column=found.Measure)
     columns = [("", title("measure", name)) for name in metrics]
-    blocks = [
-        block_of(_heading(dataset=at[1], source=at[0]), ("Model", "Upsampler"), columns, rows)
-        for at, rows in found.groupby(["source", "dataset"], observed=True)
-    ]
-    return Table(f"Table {number}: full results", notes, tuple(blocks))
+    blocks = _blocks(found, ["source", "dataset"], ["Model", "Upsampler"], columns)
+    return Table(f"Table {number}: full results", notes, blocks)
 
 
 # --- paired comparisons
 
-_TESTS: Mapping[str, tuple[str, Style]] = {
+_TESTS = {  # title and style of what `Study.comparisons` has
     "difference": ("Difference", "signed"),
     "cohens_d": ("d_z", "signed"),
     "rank_biserial": ("rank-biserial", "signed"),
@@ -244,16 +229,16 @@ _TESTS: Mapping[str, tuple[str, Style]] = {
 _TEST_COLUMNS = tuple(("", column) for column, _ in _TESTS.values())
 
 
-def _tests(frame: pd.DataFrame) -> pd.DataFrame:
+def _tests(comparisons: pd.DataFrame) -> pd.DataFrame:
     """Return comparisons as cells, with their titles."""
-    titled = _titled(frame.rename(columns={"challenger": "contestant"}))
-    parts = [
-        titled.assign(column=column, value=frame[name], style=written_as)
-        for name, (column, written_as) in _TESTS.items()
-    ]
+    titled = _titled(comparisons.rename(columns={"challenger": "contestant"}))
+    titled["against"] = [title("contestant", name) for name in titled.reference]
+    parts = [titled.assign(column=to, value=titled[name], style=how) for name, (to, how) in _TESTS.items()]
     for part in parts[1:]:
         part[["low", "high"]] = math.nan
-    return pd.concat(parts).dropna(subset="value").sort_index(kind="stable")
+    words = [title("contestant", name) if name else "neither" for name in titled.better]
+    better = titled.assign(column="better", text=words, **_WORD)[titled.p_value.notna()]
+    return pd.concat([*(part.dropna(subset="value") for part in parts), better]).sort_index(kind="stable")
 
 
 def effect_sizes(study: Study) -> Table:
@@ -271,24 +256,15 @@ def effect_sizes(study: Study) -> Table:
     every = study.comparisons
     own = every[(every.challenger == "usu") & (every.reference == "bilinear") & every.measure.isin(_SCALINGS)]
     signed = own[["difference", "low", "high", "cohens_d", "rank_biserial"]]
-    turned = own.assign(**(0 - signed).rename(columns={"low": "high", "high": "low"}))
-    found = _tests(turned)
+    found = _tests(own.assign(**(0 - signed).rename(columns={"low": "high", "high": "low"})))
     beside = (found.column == "d_z") & found.measure.isin(_AS_PAPER)
     found["paper"] = np.where(beside, _printed(found, "table7", "cohens_d"), math.nan)
     first = "log(bilinear / USU)"
     found["column"] = found.column.replace("Difference", first)
-    blocks = [
-        block_of(
-            _heading(measure=at[1], source=at[0]),
-            ("Dataset", "Model"),
-            [("", first), *_TEST_COLUMNS[1:]],
-            rows,
-            _scalings(at[1:]),
-        )
-        for at, rows in found.groupby(["source", "measure"], observed=True)
-    ]
-    title_ = "Table 7: effect size of USU against bilinear interpolation on infidelity"
-    return Table(title_, notes, tuple(blocks))
+    found = found[found.column != "better"]
+    columns = [("", first), *_TEST_COLUMNS[1:]]
+    blocks = _blocks(found, ["source", "measure"], ["Dataset", "Model"], columns)
+    return Table("Table 7: effect size of USU against bilinear interpolation on infidelity", notes, blocks)
 
 
 # --- table 8
@@ -306,55 +282,47 @@ def sources(study: Study) -> Table:
         "are some five orders of magnitude below table 3. They stand beside the raw and min-max ones.",
         COUNTS,
     )
-    changes = {
-        (metric, name): study.changes(metric, name) for metric in INFIDELITIES for name in ("usu", "iwmr")
-    }
-    blocks = [_sources(found, *at) for at, found in changes.items() if len(found)]
-    title_ = "Table 8: sources of the coarse map, infidelity ↓ from bilinear to USU and to Soft IWMR"
-    return Table(title_, notes, tuple(blocks))
-
-
-def _sources(found: pd.DataFrame, metric: str, variant: str) -> Block:
-    def printed(dataset: str, source: str, contestant: str, measure: str = "infidelity") -> float:
-        figure = paper.Figure(dataset, "", source, contestant, measure)
-        return paper.FIGURES["table8"].get(figure, math.nan) if metric in _AS_PAPER else math.nan
-
-    after = title("contestant", variant)
-    cells, networks = [], []
-    for row in _titled(found).itertuples():
-        at = {
-            "Source": row.Source,
-            "group": row.Dataset,
-            "n": row.n,
-            "left_out": row.left_out,
-            "style": "magnitude",
-        }
-        for column, value, name in (("Bilinear", row.before, "bilinear"), (after, row.after, variant)):
-            theirs = printed(row.dataset, row.source, name)
-            cells.append(at | {"column": column, "value": value, "paper": theirs})
-        cells.append(at | {"column": "factor", "value": row.factor})
-    for dataset, rows in found.groupby("dataset", observed=True):
-        at = {"group": title("dataset", dataset), "column": "factor"}
-        mean, count = rows.factor.mean(), rows.factor.count()
-        spread = rows.factor.std(ddof=0) if count > 1 else math.nan
-        for name, value, written_as, measure in (
-            ("Mean factor", mean, "magnitude", "factor mean"),
-            ("Standard deviation", spread, "magnitude", "factor deviation"),
-            ("CV (%)", 100 * spread / mean, "percent", "factor variation"),
-            ("Number of sources", count, "count", ""),
-        ):
-            theirs = printed(dataset, "", variant, measure)
-            cells.append(at | {"Source": name, "value": value, "style": written_as, "paper": theirs})
-        names = ", ".join(title("model", name) for name in rows.models.iloc[0])
-        networks.append(f"Networks, {at['group']}: {names}.")
-    columns = [
-        (title("dataset", name), head)
-        for name in found.dataset.unique()
-        for head in ("Bilinear", after, "factor")
+    blocks = [
+        _sources(study.changes(metric, variant), metric, variant)
+        for metric in INFIDELITIES
+        for variant in ("usu", "iwmr")
     ]
-    kept = pd.DataFrame(cells).dropna(subset="value")
+    heading = "Table 8: sources of the coarse map, infidelity ↓ from bilinear to USU and to Soft IWMR"
+    return Table(heading, notes, [block for block in blocks if len(block.cells)])
+
+
+def _sources(changes: pd.DataFrame, metric: str, variant: str) -> Block:
+    after = title("contestant", variant)
+    changes = _titled(changes.assign(model="", style="magnitude"))
+    parts = [
+        changes.assign(column=column, value=changes[name], contestant=contestant, measure="infidelity")
+        for column, name, contestant in (("Bilinear", "before", "bilinear"), (after, "after", variant))
+    ]
+    over = changes.assign(column="factor", contestant=variant, measure="factor")
+    parts.append(over.assign(value=changes.factor))
+    over = over.drop_duplicates("dataset").assign(source="", n=pd.NA, left_out=0)
+    factors = changes.groupby("dataset", observed=True).factor
+    count, mean = factors.count(), factors.mean()
+    spread = factors.std(ddof=0).where(count > 1)
+    for name, values, written_as, measure in (
+        ("Mean factor", mean, "magnitude", "factor mean"),
+        ("Standard deviation", spread, "magnitude", "factor deviation"),
+        ("CV (%)", 100 * spread / mean, "percent", "factor variation"),
+        ("Number of sources", count, "count", ""),
+    ):
+        found = over.dataset.astype(object).map(values)
+        parts.append(over.assign(Source=name, value=found, style=written_as, measure=measure))
+    cells = pd.concat(parts).dropna(subset="value")
+    cells = cells.assign(
+        group=cells.Dataset, paper=_printed(cells, "table8") if metric in _AS_PAPER else math.nan
+    )
+    columns = [(name, head) for name in cells.Dataset.unique() for head in ("Bilinear", after, "factor")]
+    networks = [
+        f"Networks, {row.Dataset}: {', '.join(title('model', name) for name in row.models)}."
+        for row in over.itertuples()
+    ]
     heading = f"{title('measure', metric)}: bilinear → {after}"
-    return block_of(heading, ("Source",), columns, kept, (*_scalings([metric]), *networks))
+    return block_of(heading, ["Source"], columns, cells, [*_scalings([metric]), *networks])
 
 
 # --- everything side by side
@@ -362,42 +330,25 @@ def _sources(found: pd.DataFrame, metric: str, variant: str) -> Block:
 
 def honest(study: Study) -> Table:
     """Lay out means of all contestants by all metrics, blocks A and B apart, and the paired comparisons."""
-    means = _means(study, study.values.contestant.unique(), (*_MAP, *METRIC_WORDS))
+    means = _means(study, study.values.contestant.unique(), (*_GROUPS,))
     means.loc[means.measure.isin(_MAP), ["low", "high"]] = math.nan
-    groups = dict.fromkeys(_MAP, "The map") | {
-        name: BLOCKS[words.block] for name, words in METRIC_WORDS.items()
-    }
-    means = means.assign(
-        Group=means.contestant.astype(str).map(group),
-        group=means.measure.astype(str).map(groups),
-        column=means.Measure,
-    )
-    columns = [(words, title("measure", name)) for name, words in groups.items()]
-    tests = _honest_tests(study)
-    blocks = []
-    for at, rows in means.groupby(SECTION, observed=True):
-        heading = _heading(dataset=at[0], model=at[1], source=at[2])
-        blocks.append(block_of(heading, ("Group", "Contestant"), columns, rows))
-        here = tests[(tests[SECTION] == list(at)).all(axis=1)]
-        for words in BLOCKS.values():
-            own = here[here["measure"].map(groups) == words]
-            if len(own):
-                labels = ("Metric", "Contestant", "against")
-                told = f"{heading}: paired comparisons, {words}"
-                blocks.append(block_of(told, labels, [*_TEST_COLUMNS, ("", "better")], own))
-    return Table("Both blocks: every map by every metric", _honest_notes(study), tuple(blocks))
+    means["Group"] = [group(name) for name in means.contestant]
+    means = means.assign(group=means.measure.map(_GROUPS), column=means.Measure)
+    columns = [(words, title("measure", name)) for name, words in _GROUPS.items()]
+    blocks = _blocks(means, SECTION, ["Group", "Contestant"], columns)
+    tests = _tests(study.comparisons)
+    ratios = [", log ratio" * METRIC_WORDS[name].log_ratio for name in tests.measure]
+    tests["Metric"] = tests.Measure + ratios
+    for words in BLOCKS.values():
+        own = tests[tests.measure.map(_GROUPS) == words]
+        ending = f": paired comparisons, {words}"
+        labels, heads = ["Metric", "Contestant", "against"], [*_TEST_COLUMNS, ("", "better")]
+        blocks += _blocks(own, SECTION, labels, heads, ending=ending)
+    return Table("Both blocks: every map by every metric", _honest_notes(study), blocks)
 
 
 _MAP = ("forward_passes", "total_mass", "d1_relative")
-
-
-def _honest_tests(study: Study) -> pd.DataFrame:
-    compared = study.comparisons.astype(dict.fromkeys((*SECTION, "measure"), str))
-    better = [title("contestant", name) if name else "neither" for name in compared.better]
-    tested = compared.assign(text=better, column="better", **_WORD)[compared.p_value.notna()]
-    found = pd.concat([_tests(compared), _titled(tested.rename(columns={"challenger": "contestant"}))])
-    log_ratio = found.measure.map(lambda name: ", log ratio" * METRIC_WORDS[name].log_ratio)
-    return found.assign(Metric=found.Measure + log_ratio).sort_index(kind="stable")
+_GROUPS = dict.fromkeys(_MAP, "The map") | {name: BLOCKS[words.block] for name, words in METRIC_WORDS.items()}
 
 
 def _honest_notes(study: Study) -> tuple[str, ...]:

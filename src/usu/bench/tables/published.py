@@ -35,9 +35,7 @@ def _read() -> dict[str, Mapping[Figure, float]]:
 
 FIGURES: Mapping[str, Mapping[Figure, float]] = MappingProxyType(_read())
 
-DATASETS = ("imagenet", "cifar10", "cub200")
-MODELS = ("vgg16", "resnet50", "vit_b_16")
-
+_MODELS = {figure.model for figure in FIGURES["table3"]}
 # The same architectures elsewhere; the paper does not say whose weights it took.
 _ALIASES = {"vit_base_patch16_224": "vit_b_16"}
 
@@ -50,17 +48,19 @@ def model_of(name: str) -> str:
     """
     bare = name.removeprefix("timm:").split(".")[0]
     known = _ALIASES.get(bare, bare)
-    return known if known in MODELS else name
+    return known if known in _MODELS else name
 
 
-def verdicts(contestant: str) -> tuple[str, ...]:
-    """Return table 2's "yes" or "no" on D1 to D4 of an upsampler; none where the paper has no row of it.
+def desiderata() -> dict[str, tuple[tuple[str, ...], float]]:
+    """Return table 2: by upsampler "yes" or "no" on D1 to D4, and the D1 error.
 
-    >>> verdicts("iwmr"), verdicts("nearest")
-    (('no', 'yes', 'yes', 'yes'), ())
+    >>> desiderata()["iwmr"]
+    (('no', 'yes', 'yes', 'yes'), 0.000381)
     """
-    return tuple(
-        "yes" if value else "no"
-        for figure, value in FIGURES["table2"].items()
-        if figure.contestant == contestant and figure.measure in ("d1", "d2", "d3", "d4")
-    )
+    rows: dict[str, dict[str, float]] = {}
+    for figure, value in FIGURES["table2"].items():
+        rows.setdefault(figure.contestant, {})[figure.measure] = value
+    return {
+        name: (tuple("yes" if row[key] else "no" for key in ("d1", "d2", "d3", "d4")), row["d1_error"])
+        for name, row in rows.items()
+    }

@@ -12,7 +12,7 @@ import pandas as pd
 from tabulate import tabulate
 from wcwidth import wcswidth
 
-from usu.bench.tables.cells import CELL, Block, Dress, Table, grid, has_marks, panels, visible, wide
+from usu.bench.tables.cells import AS_TEXT, CELL, Block, Dress, Table, grid, has_marks, panels, visible, wide
 from usu.bench.tables.html import html
 from usu.bench.tables.latex import latex
 from usu.runtime.files import finite
@@ -99,7 +99,6 @@ def _md_joined(lines: list[str]) -> str:
     return " ".join([value, *interval, *([f"({others})"] if others else [])])
 
 
-AS_TEXT = Dress(visible, str, "\n".join, {"": "{}", "best": "*{}", "second": "+{}"})
 _AS_MD = Dress(_md, _md, _md_joined, {"": "{}", "best": "**{}**", "second": "<u>{}</u>"})
 
 
