@@ -142,6 +142,7 @@ def test_shuffled_rows_give_the_same_bytes():
     shuffled = ROWS.take(pa.array(order))
     for form in FORMATS.values():
         assert form(layout("table3", shuffled)) == form(layout("table3", ROWS))
+    assert FORMATS["json"](layout("honest", shuffled)) == FORMATS["json"](layout("honest", ROWS))
 
 
 # --- lossless ones

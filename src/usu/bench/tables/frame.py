@@ -184,7 +184,7 @@ def compare(values: Any, reference: Any, *, log_ratio: bool) -> dict[str, float]
     if log_ratio:
         first, second = np.log(first), np.log(second)
     n = len(first)
-    found = {"n": n, "left_out": int(there.sum()) - n}
+    found: dict[str, float] = {"n": n, "left_out": int(there.sum()) - n}
     if n:
         found["difference"] = float((first - second).mean())
     if n > 1:
@@ -220,14 +220,12 @@ def study_of(rows: pa.Table) -> Study:
     twice = frame.duplicated(names)
     if twice.any():
         cell = frame.loc[twice.idxmax(), names]
-        told = ", ".join(f"{key} {name!r}" for key, name in cell.items())
-        raise ValueError(f"rows must measure each thing once, found twice: {told}")
+        words = ", ".join(f"{key} {name!r}" for key, name in cell.items())
+        raise ValueError(f"rows must measure each thing once, found twice: {words}")
+    told = {key: frame[[key, name]].astype(str).drop_duplicates() for key, name in _PROVENANCE.items()}
     provenance = {
-        key: frame.drop_duplicates([key, told])
-        .groupby(key, observed=True)[told]
-        .agg(lambda x: tuple(sorted(x)))
-        .to_dict()
-        for key, told in _PROVENANCE.items()
+        key: {name: tuple(sorted(own.iloc[:, 1])) for name, own in pairs.groupby(key)}
+        for key, pairs in told.items()
     }
     return Study(_long(frame.rename(columns=_OURS)), provenance, tuple(sorted(frame.versions.unique())))
 

@@ -47,7 +47,7 @@ def escaped(text: str) -> str:
 
 
 def _letter(character: str) -> str:
-    base, *marks = unicodedata.normalize("NFD", character)
+    base, *marks = list(unicodedata.normalize("NFD", character))
     if base.isascii() and not marks:
         return character
     if base.isascii() and len(marks) == 1 and marks[0] in _ACCENTS:

@@ -105,11 +105,11 @@ def _titled(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _printed(frame: pd.DataFrame, table: str, measure: str = "") -> list[float]:
     """Return the paper's figure for each row of a frame, NaN where it has none; of one measure if given."""
-    figures = paper.FIGURES[table]
-    return [
-        figures.get((at, paper.model_of(model), *names, measure or _PAPER_MEASURE.get(own, own)), math.nan)
-        for at, model, *names, own in frame[KEYS].itertuples(index=False)
+    places = [
+        paper.Figure(data, paper.model_of(model), source, name, measure or _PAPER_MEASURE.get(own, own))
+        for data, model, source, name, own in frame[KEYS].itertuples(index=False)
     ]
+    return [paper.FIGURES[table].get(place, math.nan) for place in places]
 
 
 # --- means
