@@ -39,9 +39,8 @@ All rows, with intervals, effect sizes and p-values (as they are, by Holm, by Bo
 GLANCE = """
 ## At a glance
 
-Grad-CAM's coarse maps. One sign for each network, {models} in this order: {better} the map is better than
-the one it is compared with, {worse} it is worse, {neither} no difference is shown. An empty cell was not
-measured.
+Grad-CAM's coarse maps. One sign for each network, {models}, in this order: {better} the map is better than
+the one it is compared with, {worse} it is worse, {neither} no difference is shown.
 """
 
 SHOWN = """
@@ -68,9 +67,9 @@ SOURCES = """
 MEANS = """
 ## Means
 
-↑ higher is better, ↓ lower is better. An empty cell was not measured, or the metric has no finite value on
-any photograph; * leaves out photographs without one. Intervals and counts stand in [the
-CSV]({name}-means.csv).
+Block A measures as the paper does, block B what the paper's set-up cannot answer. ↑ higher is better, ↓
+lower is better. An empty cell was not measured, or the metric has no finite value on any photograph; *
+leaves out photographs without one. Intervals and counts stand in [the CSV]({name}-means.csv).
 """
 
 
@@ -107,16 +106,19 @@ def _page(study: Study, means: pd.DataFrame, words: dict[str, str]) -> str:
     tests = study.comparisons[study.comparisons.p_value.notna()]
     main = tests[tests.source == "gradcam"]
     models = [*main.model.unique()]
+    networks = _listed([*map(_network, models)])
+    of_scale = main.measure.isin(OF_SCALE)
     shown = int((tests.better != "").sum())
     counts = "\n".join(_counts(tests, study))
     parts = [
         OPENING.format(**words, tests=len(tests), shown=shown, level=LEVEL, counts=counts),
-        GLANCE.format(models=_listed("model", models), better=BETTER, worse=WORSE, neither=NEITHER),
-        *(f"**{words}**\n\n{_signs(main, 'model', models, block)}\n" for block, words in BLOCKS.items()),
+        GLANCE.format(models=networks, better=BETTER, worse=WORSE, neither=NEITHER),
+        _signs(main[~of_scale], "model", models),
         SHOWN,
-        _differences(main[~main.measure.isin(OF_SCALE)], models),
+        _differences(main[~of_scale], models),
         SCALE,
-        _differences(main[main.measure.isin(OF_SCALE)], models),
+        _signs(main[of_scale], "model", models),
+        _differences(main[of_scale], models),
         *_other_sources(tests[tests.source != "gradcam"]),
         MEANS.format(**words),
         *_means(means[means.source.isin(["gradcam", NO_SOURCE]) & (means.n > 0)], models),
@@ -126,18 +128,18 @@ def _page(study: Study, means: pd.DataFrame, words: dict[str, str]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _listed(kind: str, names: Sequence[str]) -> str:
-    *first, last = (title(kind, name) for name in names)
+def _listed(words: Sequence[str]) -> str:
+    *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _table(frame: pd.DataFrame, labels: int) -> str:
+def _table(frame: pd.DataFrame, labels: int, side: str = "right") -> str:
     """Return a frame as Markdown; labels that go on from the row above are not said again."""
     flat = frame.reset_index()
     for place in reversed(range(labels - 1)):
         said = flat.iloc[:, : place + 1]
         flat.isetitem(place, flat.iloc[:, place].where((said != said.shift()).any(axis=1), ""))
-    sides = ["left"] * labels + ["right"] * (flat.shape[1] - labels)
+    sides = ["left"] * labels + [side] * (flat.shape[1] - labels)
     drawn = flat.to_markdown(index=False, disable_numparse=True, colalign=sides)
     return re.sub("-{3,}", "---", re.sub(" +", " ", drawn))  # padding would be half of the page
 
@@ -155,15 +157,26 @@ def _pairs(tests: pd.DataFrame) -> pd.DataFrame:
     return named.iloc[np.lexsort(keys[::-1])]
 
 
-def _signs(tests: pd.DataFrame, across: str, names: Sequence[str], block: str) -> str:
-    """Return the outcomes of a block's metrics by pair, one sign for each of the names."""
-    metrics = [name for name in METRIC_WORDS if METRIC_WORDS[name].block == block]
-    own = _pairs(tests[tests.measure.isin(metrics)])
-    pairs = own.drop_duplicates(["Map", "against"]).set_index(["Map", "against"]).index
-    signs = own.set_index(["Map", "against", "measure", across]).direction.unstack(across)
+def _signs(tests: pd.DataFrame, across: str, names: Sequence[str]) -> str:
+    """Return outcomes by pair and metric, one sign for each of the names; metrics without any are listed."""
+    own = _pairs(tests)
+    pairs = pd.MultiIndex.from_frame(own[["Map", "against"]].drop_duplicates())
+    shown = own.measure.isin(own.measure[own.better != ""])
+    signs = own.set_index(["Map", "against", "measure", across]).direction[shown.to_numpy()].unstack(across)
     joined = signs.reindex(columns=list(names)).fillna(" ").agg("".join, axis=1).unstack("measure")
-    shown = joined.reindex(pairs).reindex(columns=[name for name in metrics if name in joined]).fillna("")
-    return _table(shown.rename(columns=lambda name: title("measure", name)), 2)
+    table = _table(joined.reindex(pairs).fillna("").rename(columns=_heading), 2, "center")
+    without = [f"*{_heading(name)}*" for name in own.measure[~shown].sort_values().unique()]
+    told = f"By {_listed(without)} no difference is shown between any of them.\n\n" if without else ""
+    return f"{told}{table}\n"
+
+
+def _network(model: str) -> str:
+    """Return a short name, where all are EfficientNets."""
+    return title("model", model).removeprefix("EfficientNet-")
+
+
+def _heading(measure: str) -> str:
+    return title("measure", measure)
 
 
 def _differences(tests: pd.DataFrame, models: Sequence[str]) -> str:
@@ -175,13 +188,13 @@ def _differences(tests: pd.DataFrame, models: Sequence[str]) -> str:
     ]
     bold = "**" + pd.Series(figures, own.index).str.replace(" [", "** [", regex=False) + " " + own.direction
     log_ratio = [", log ratio" * METRIC_WORDS[name].log_ratio for name in own.measure]
-    own["Metric"] = [title("measure", name) for name in own.measure]
+    own["Metric"] = [*map(_heading, own.measure)]
     own["Metric"] += log_ratio
     own["figure"] = np.where(own.better != "", bold, figures)
     rows = own[own.better != ""].set_index(["Metric", "Map", "against"]).index.unique()
     wide = own.set_index(["Metric", "Map", "against", "model"]).figure.unstack("model")
     shown = wide.reindex(index=rows, columns=list(models)).fillna("")
-    return _table(shown.rename(columns=lambda name: title("model", name)), 3)
+    return _table(shown.rename(columns=_network), 3)
 
 
 def _counts(tests: pd.DataFrame, study: Study) -> list[str]:
@@ -196,14 +209,9 @@ def _other_sources(tests: pd.DataFrame) -> list[str]:
     parts = []
     for model, own in tests.groupby("model", observed=True):
         names = [*own.source.unique()]
-        photographs = own.n.max()
-        words = {
-            "network": title("model", model),
-            "photographs": photographs,
-            "sources": _listed("source", names),
-        }
-        blocks = sorted({METRIC_WORDS[name].block for name in own.measure})
-        parts += [SOURCES.format(**words), *(_signs(own, "source", names, block) for block in blocks)]
+        listed = _listed([title("source", name) for name in names])
+        parts.append(SOURCES.format(network=title("model", model), photographs=own.n.max(), sources=listed))
+        parts.append(_signs(own, "source", names))
     return parts
 
 
@@ -226,6 +234,6 @@ def _means(means: pd.DataFrame, models: Sequence[str]) -> list[str]:
             own = means[(means.model == model) & means.measure.isin(measures)]
             wide = own.set_index(["Group", "Map", "measure"]).text.unstack("measure")
             shown = wide.reindex(rows)[measures].dropna(how="all").fillna("")
-            shown = shown.rename(columns=lambda name: title("measure", name))
+            shown = shown.rename(columns=_heading)
             parts.append(f"\n### {title('model', model)}, {words}\n\n{_table(shown, 2)}")
     return parts

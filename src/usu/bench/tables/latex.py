@@ -24,7 +24,8 @@ _SPECIAL = {
 }
 _ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"'}
 _HEAD = r"""% needs \usepackage{booktabs,longtable}
-\begingroup\scriptsize\setlength{\tabcolsep}{3pt}"""
+\begingroup\scriptsize\setlength{\tabcolsep}{3pt}\renewcommand{\arraystretch}{1.1}
+\def\stacked#1{\begin{tabular}[t]{@{}r@{}}#1\end{tabular}}"""
 
 
 def latex(table: Table) -> str:
@@ -69,12 +70,12 @@ def _paragraphs(notes: Sequence[str]) -> list[str]:
     return [rf"\noindent {escaped(note)}\par" for note in notes]
 
 
-def _stacked(lines: Sequence[str]) -> str:
+def _stacked(lines: Sequence[str], command: str = r"\stacked") -> str:
     joined = r" \\ ".join(lines)
-    return joined if len(lines) == 1 else rf"\shortstack[r]{{{joined}}}"
+    return joined if len(lines) == 1 else f"{command}{{{joined}}}"
 
 
-_MARKS = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
+_MARKS = {"": "{}", "best": r"{{\boldmath\textbf{{{}}}}}", "second": r"\underline{{{}}}"}
 _AS_LATEX = Dress(escaped, _in_maths, _stacked, _MARKS)
 
 
@@ -85,7 +86,8 @@ def _longtables(block: Block) -> list[str]:
     for panel in panels(wide(block, AS_TEXT), _ROOM, _LABEL, _TITLE):
         part = shown.iloc[:, panel]
         group = escaped(part.columns[0][0])
-        heads = [_stacked([*map(escaped, wrap(visible(title), _TITLE) or [""])]) for _, title in part.columns]
+        titles = [[*map(escaped, wrap(visible(title), _TITLE) or [""])] for _, title in part.columns]
+        heads = [_stacked(title, r"\shortstack[r]") for title in titles]
         columns = pd.MultiIndex.from_product([[group], heads]) if group else pd.Index(heads)
         drawn = part.set_axis(columns, axis=1).style.to_latex(
             environment="longtable",
