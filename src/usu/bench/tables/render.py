@@ -30,7 +30,7 @@ def text(table: Table) -> str:
 
 
 def _plain_table(rows: list[list[str]], *widths: int | None) -> str:
-    return str(tabulate(rows, tablefmt="plain", maxcolwidths=widths, disable_numparse=True))
+    return str(tabulate(rows, tablefmt="plain", maxcolwidths=[*widths], disable_numparse=True))
 
 
 def _underlined(title: str, rule: str) -> str:
