@@ -197,14 +197,14 @@ def wide(block: Block, dress: Dress) -> pd.DataFrame:
         value, *below = _lines(cell, counts is not None)
         value = dress.marks[cell.mark].format((dress.plain if cell.style == "text" else dress.number)(value))
         shown.append(dress.joined([value, *map(dress.number, below)]))
-    labels = [*block.labels]
-    at = pd.MultiIndex.from_frame(block.cells[[*labels, "group", "column"]])
-    rows = pd.MultiIndex.from_frame(block.cells[labels].drop_duplicates())
-    there = set(zip(block.cells["group"], block.cells["column"], strict=True))
+    labels, cells = [*block.labels], block.cells
+    at = [cells.groupby(labels, sort=False).ngroup(), cells["group"], cells["column"]]
+    there = set(zip(*at[1:], strict=True))
     columns = pd.MultiIndex.from_tuples([column for column in block.columns if column in there])
-    by_row = pd.Series(shown, at, dtype=object).unstack(["group", "column"])
-    found = by_row.set_axis(pd.MultiIndex.from_frame(by_row.index.to_frame()))
-    found = found.reindex(index=rows, columns=columns).fillna("")
+    found = (
+        pd.Series(shown, pd.MultiIndex.from_arrays(at)).unstack([1, 2]).reindex(columns=columns).fillna("")
+    )
+    rows = cells[labels].drop_duplicates().itertuples(index=False, name=None)
     own = [tuple(map(dress.plain, row)) for row in rows]
     if counts is not None:
         own, labels = [(*row, count) for row, count in zip(own, counts, strict=True)], [*labels, "n"]
