@@ -282,6 +282,6 @@ def test_a_map_that_is_not_finite_is_told_from_others():
 
 
 def test_tables_have_words_for_every_contestant():
-    from usu.bench.tables.labels import CONTESTANT_WORDS
+    from usu.bench.tables.labels import TITLES
 
-    assert set(CONTESTANT_WORDS) == set(CONTESTANTS)
+    assert set(TITLES["contestant"]) == set(CONTESTANTS)

@@ -185,10 +185,10 @@ def test_every_layout_is_printed(results, layout, capsys):
 
 def test_names_of_the_command_line_are_those_of_the_registries():
     from usu.bench.datasets import registry as datasets
-    from usu.bench.tables import formats, layouts
+    from usu.bench.tables import layouts, render
 
     assert set(DATASETS) == set(datasets.DATASETS)
-    assert set(FORMATS) == set(formats.FORMATS)
+    assert set(FORMATS) == set(render.FORMATS)
     assert set(LAYOUTS) == set(layouts.LAYOUTS)
 
 

@@ -9,7 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usu.bench.tables.published import _PAPER
+from usu.bench.tables import published
 from usu.record import cells_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def check_record(
         "upsamplers": {report.upsampler: report.plain() for report in reports},
         "paper": {
             name: {**dict(zip(_FOUR, marks, strict=True)), "d1_error": error}
-            for name, (marks, error) in _PAPER.items()
+            for name, (marks, error) in published.desiderata().items()
         },
         "required": list(required),
         "violations": {name: broken for name, broken in violations.items() if broken},
@@ -114,7 +114,7 @@ def desiderata_table(reports: Sequence[DesiderataReport], record: Mapping[str, A
     for report in reports:
         marks = [_MARKS[finding.verdict] for finding in report.values()]
         row = "".join(f"{mark:>{width}}" for mark, width in zip(marks, widths, strict=True))
-        verdicts, error = _PAPER.get(report.upsampler, (("",) * 4, None))
+        verdicts, error = published.desiderata().get(report.upsampler, (("",) * 4, None))
         paper = "".join(f"{mark:>5}" for mark in verdicts) + (f"{error:>10.2e}" if error else "")
         errors = f"{report.d1_error:>10.2e}{report.d1_relative:>10.1e}"
         lines.append(f"{report.upsampler:<12}{errors}  {row}   |{paper}".rstrip(" |"))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# The names of usu.bench.datasets.DATASETS, layouts.LAYOUTS and formats.FORMATS, without importing them.
+# The names of usu.bench.datasets.DATASETS, layouts.LAYOUTS and render.FORMATS, without importing them.
 DATASETS = ("imagenet", "cifar10", "cub200", "folder")
 LAYOUTS = ("table2", "table3", "table7", "table8", "table9", "table10", "honest")
 FORMATS = ("text", "md", "csv", "json", "latex", "html")
@@ -130,8 +130,8 @@ def status(options: argparse.Namespace) -> int:
 def table(options: argparse.Namespace) -> int:
     """Print a table of results."""
     from usu.bench.results.folder import read_rows
-    from usu.bench.tables.formats import FORMATS as RENDER
     from usu.bench.tables.layouts import layout
+    from usu.bench.tables.render import FORMATS as RENDER
 
     sys.stdout.write(RENDER[options.format](layout(options.layout, read_rows(options.results))))
     return 0
@@ -140,13 +140,13 @@ def table(options: argparse.Namespace) -> int:
 def _names(options: argparse.Namespace) -> tuple[list[str], list[str], list[str]]:
     """Return the upsamplers, metrics and sources that were named, groups spelled out."""
     from usu.bench.methods.registry import CONTESTANTS, CONTROLS, PEERS, UPSAMPLERS
-    from usu.bench.tables.labels import METRIC_WORDS
     from usu.metrics.faithfulness import METRICS
+    from usu.metrics.faithfulness.labels import LABELS
     from usu.sources.registry import SOURCES
 
     groups = {"upsamplers": UPSAMPLERS, "controls": CONTROLS, "peers": PEERS, "all": CONTESTANTS}
     blocks = {
-        name: [metric for metric in METRICS if METRIC_WORDS[metric].block in letters]
+        name: [metric for metric in METRICS if LABELS[metric].block in letters]
         for name, letters in (("paper", "A"), ("fair", "B"), ("all", "AB"))
     }
     return (

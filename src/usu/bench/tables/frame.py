@@ -1,68 +1,40 @@
-"""Rows of results as samples: for each network, source, contestant and measure one value per image."""
+"""Rows of results as pandas frames: means over images with intervals, paired comparisons with their tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from usu.bench.results.schema import NO_SOURCE
-from usu.bench.tables.labels import place
+from usu.bench.tables.labels import FACTS, SCALINGS, TITLES
+from usu.metrics.faithfulness.labels import LABELS
+from usu.metrics.statistics import bootstrap_intervals, correct, paired_test
 
-Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
-Integers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
-Key: TypeAlias = "tuple[str, str, str]"
-
-# Of a map, whatever the metric: each of its rows repeats them.
-FACTS = ("forward_passes", "total_mass", "d1_error", "d1_relative")
-_KEYS = ("dataset", "model", "source", "upsampler", "metric", "image")
+SECTION = ["dataset", "model", "source"]
+KEYS = [*SECTION, "contestant", "measure"]
+_OURS = {"upsampler": "contestant", "metric": "measure"}  # what columns of rows are called here
 _PROVENANCE = {"metric": "metric_settings", "upsampler": "upsampler_settings", "model": "weights_hash"}
 
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """One value per image.
-
-    Attributes:
-        images: (n,), ranks of the images' names in the whole table, ascending.
-        values: (n,), NaN where a metric has no value.
-    """
-
-    images: Integers
-    values: Floats
-
-
-_NOTHING = Series(np.empty(0, np.int64), np.empty(0))
-
-
-@dataclass(frozen=True, eq=False)
-class Section:
-    """What was measured on one network's coarse maps of one source; empty where nothing was.
-
-    Maps that need no coarse map stand in the section of every source.
-
-    Attributes:
-        dataset: by name.
-        model: by name.
-        source: by name.
-        series: by (contestant, measure), a measure being the name of a metric or one of `FACTS`.
-    """
-
-    dataset: str
-    model: str
-    source: str
-    series: Mapping[tuple[str, str], Series] = field(default_factory=dict)
-
-    def of(self, contestant: str, measure: str) -> Series:
-        """Return one contestant's values, none where nothing was measured."""
-        return self.series.get((contestant, measure), _NOTHING)
-
-    def has(self, measure: str) -> bool:
-        """Return whether any contestant was measured by this."""
-        return any(key[1] == measure for key in self.series)
+# (challenger, reference): ours against interpolation; controls and peers.
+COMPARED = (
+    *product(("usu", "iwmr", "hybrid", "complete"), ("nearest", "bilinear")),
+    ("usu", "scores"),
+    ("usu", "shuffled-scores"),
+    ("usu", "random-segments"),
+    ("hybrid", "guided"),
+    ("complete", "shap-partition"),
+    ("guided", "bilinear"),
+)
+LEVEL = 0.05  # below which a corrected p-value names the better one
+_PAIR = [*SECTION, "measure", "challenger", "reference"]
+_TEST = ["n", "left_out", "difference", "low", "high", "cohens_d", "rank_biserial", "p_value"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,130 +42,205 @@ class Study:
     """All rows of a table.
 
     Attributes:
-        sections: in the paper's order, with what it lacks after.
-        metrics: names of the metrics that have rows, sorted.
+        values: the columns of `KEYS`, each an ordered category in the paper's order, "image" and "value",
+            sorted. A measure is a metric or one of `FACTS`.
         provenance: by "metric", "upsampler" and "model", what each name stood for: its settings, or the
             hashes of its weights; several where rows differ.
         versions: of the software, as the rows have them.
     """
 
-    sections: tuple[Section, ...]
-    metrics: tuple[str, ...]
+    values: pd.DataFrame
     provenance: Mapping[str, Mapping[str, tuple[str, ...]]]
     versions: tuple[str, ...]
 
-    def section(self, dataset: str, model: str, source: str) -> Section:
-        """Return what was measured there, an empty section where nothing was."""
-        wanted = (dataset, model, source)
-        found = (one for one in self.sections if (one.dataset, one.model, one.source) == wanted)
-        return next(found, Section(*wanted))
+    @cached_property
+    def sections(self) -> pd.DataFrame:
+        """The data set, network and source of each section: no source where there is nothing else."""
+        every = self.values[SECTION].drop_duplicates()
+        without = every.source == NO_SOURCE
+        return every[
+            ~without | (without.groupby([every.dataset, every.model], observed=True).transform("all"))
+        ]
 
-    def sources(self) -> tuple[str, ...]:
-        """Return the sources that have rows, Grad-CAM first."""
-        found = {one.source for one in self.sections}
-        return tuple(sorted(found, key=lambda name: place("", "", name)))
+    def averages(self, contestants: Collection[str], measures: Collection[str]) -> pd.DataFrame:
+        """Return means over images with 95 % BCa intervals, a row for each of `KEYS` that was measured.
 
-    def grid(self, source: str, expected: Iterable[tuple[str, str]] = ()) -> tuple[Section, ...]:
-        """Return the sections of a source, with those (data set, model) that are expected to be there."""
-        found = {(one.dataset, one.model) for one in self.sections if one.source == source}
-        wanted = sorted(found | set(expected), key=lambda pair: place(pair[0], pair[1], source))
-        return tuple(self.section(*pair, source) for pair in wanted)
+        Maps that need no coarse map stand beside those of every source.
+
+        Args:
+            contestants: by name.
+            measures: by name.
+
+        Returns:
+            "mean", "largest", "low" and "high", NaN where there are too few values for them; "n" images, and
+            "left_out", those without a finite value.
+        """
+        chosen = self.values.contestant.isin(contestants) & self.values.measure.isin(measures)
+        rows = self.values[chosen]
+        finite = rows.value.where(np.isfinite(rows.value))
+        groups = rows.assign(value=finite).groupby(KEYS, observed=True).value
+        found = groups.agg(mean="mean", largest="max", n="count")
+        found["left_out"] = groups.size() - found.n
+        found[["low", "high"]] = np.nan
+        samples = np.split(finite.dropna().to_numpy(), found.n.cumsum())[:-1]
+        # A mean's bootstrap needs only how often each value was drawn: alike for all samples of one size.
+        for n, alike in found.groupby("n").indices.items():
+            if n > 1:
+                intervals = bootstrap_intervals(np.stack([samples[place] for place in alike]))
+                found.iloc[alike, [-2, -1]] = [(one.low, one.high) for one in intervals]
+        return self._beside_each_source(found.reset_index()).sort_values(KEYS, ignore_index=True)
+
+    def _beside_each_source(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Put what is said of maps of no source into every section of their network."""
+        without = frame.source == NO_SOURCE
+        spread = frame[without].drop(columns="source").merge(self.sections, on=["dataset", "model"])
+        return pd.concat([frame[~without], spread])
+
+    @cached_property
+    def paired(self) -> pd.DataFrame:
+        """A row for each metric and image, a column for each contestant: NaN: no row; ∞: no finite value."""
+        metrics = self._beside_each_source(self.values[self.values.measure.isin(LABELS)])
+        finite = metrics.value.where(np.isfinite(metrics.value), np.inf)
+        index = [*SECTION, "measure", "image", "contestant"]
+        return metrics.assign(value=finite).set_index(index).value.unstack("contestant")
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """All paired comparisons, corrected together: a row for each section, metric and pair measured.
+
+        "challenger" against "reference" on "n" images, "left_out" those without a value of both:
+        "difference", the mean of challenger - reference, of infidelities of the logarithm of their ratio,
+        with "low" and "high"; the effect sizes; the p-value as it is, by "holm" and by "bonferroni"; and
+        "better", who is by the ranks where Holm's is below `LEVEL`, else "". Two maps that need no coarse
+        map, which stand beside those of several sources, are compared once.
+        """
+        sourceless = self.values[self.values.source == NO_SOURCE][["dataset", "model", "contestant"]]
+        everywhere = set(sourceless.drop_duplicates().itertuples(index=False, name=None))
+        found, done = [], set()
+        for at, rows in self.paired.groupby([*SECTION, "measure"], observed=True):
+            dataset, model, _, metric = at
+            columns = dict(zip(rows.columns, rows.to_numpy().T, strict=True))
+            for pair in COMPARED:
+                once = (dataset, model, metric, *pair)
+                if once in done or not columns.keys() >= {*pair}:
+                    continue
+                one = compare(*map(columns.get, pair), log_ratio=(metric in SCALINGS))
+                if one["n"] + one["left_out"]:
+                    found.append(dict(zip(_PAIR, (*at, *pair), strict=True)) | one)
+                    if all((dataset, model, name) in everywhere for name in pair):
+                        done.add(once)
+        frame = _corrected(pd.DataFrame(found, columns=[*_PAIR, *_TEST]))
+        return frame.astype({key: self.values[key].dtype for key in (*SECTION, "measure")})
+
+    @property
+    def tests(self) -> int:
+        """Number of tests that were run."""
+        return int(self.comparisons.p_value.notna().sum())
+
+    def changes(self, metric: str, variant: str) -> pd.DataFrame:
+        """Return how a metric changes from bilinear to a variant, by source of the coarse map.
+
+        Means over the images of each network of which every source of the data set has both maps, then over
+        networks, each weighing the same.
+
+        Returns:
+            a row for each "dataset" and "source": means "before" and "after", their "factor", "n" images over
+            all networks, "left_out", and "models", those that stand behind the means.
+        """
+        pair = ["bilinear", variant]
+        there = self.paired.reindex(columns=pair).dropna()
+        there = there[there.index.get_level_values("measure") == metric].droplevel("measure")
+        found = [_change(rows, *pair) for _, rows in there.groupby("dataset", observed=True)]
+        columns = ["dataset", "source", "before", "after", "factor", "n", "left_out", "models"]
+        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+
+
+def _change(rows: pd.DataFrame, before: str, after: str) -> pd.DataFrame:
+    """Return `Study.changes` of one data set's rows by (dataset, model, source, image)."""
+    finite = np.isfinite(rows).all(axis=1)
+    shared = rows[finite].unstack("source").dropna(axis=1, how="all").dropna()
+    by_model = shared.groupby(["dataset", "model"], observed=True).mean()
+    found = by_model.groupby("dataset", observed=True).mean().stack(future_stack=True)
+    found = found.rename(columns={before: "before", after: "after"})
+    found["factor"] = found.before / found.after.where(found.after != 0)
+    models = by_model.index.get_level_values("model")
+    missed = ~finite[rows.index.isin(models, "model")]
+    counts = {"n": len(shared), "left_out": missed.groupby(["dataset", "source"], observed=True).sum()}
+    return found.assign(**counts, models=[tuple(models)] * len(found)).reset_index()
+
+
+def compare(values: Any, reference: Any, *, log_ratio: bool) -> dict[str, float]:
+    """Return what a comparison of two maps on the same images has of `Study.comparisons`, before correction.
+
+    Args:
+        values: (images,), NaN where there is no row, infinite where a row has no finite value.
+        reference: (images,), of the other.
+        log_ratio: compare the logarithms, and leave out what has none.
+    """
+    there = ~(np.isnan(values) | np.isnan(reference))
+    usable = there & np.isfinite(values) & np.isfinite(reference)
+    if log_ratio:
+        usable &= (values > 0) & (reference > 0)
+    first, second = values[usable], reference[usable]
+    if log_ratio:
+        first, second = np.log(first), np.log(second)
+    n = len(first)
+    found: dict[str, float] = {"n": n, "left_out": int(there.sum()) - n}
+    if n:
+        found["difference"] = float((first - second).mean())
+    if n > 1:
+        test = paired_test(first, second)
+        found |= {name: getattr(test, name) for name in ("cohens_d", "rank_biserial", "p_value")}
+        found |= {"low": test.difference.low, "high": test.difference.high}
+    return found
+
+
+def _corrected(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add p-values corrected for all the tests of a frame, null results among them, and who is better."""
+    tested = frame.p_value.notna()
+    corrections = correct(frame.p_value[tested].to_numpy(float)) if tested.any() else []
+    for name in ("holm", "bonferroni"):
+        frame.loc[tested, name] = [getattr(one, name) for one in corrections]
+    higher = frame.measure.map({name: words.higher_is_better for name, words in LABELS.items()})
+    ahead = frame.challenger.where((frame.rank_biserial > 0) == higher, frame.reference)
+    frame["better"] = ahead.where(frame.holm < LEVEL, "")
+    return frame
 
 
 def study_of(rows: pa.Table) -> Study:
-    """Sort rows (see `usu.bench.results.schema.SCHEMA`) into sections; their order does not matter.
+    """Sort rows (see `usu.bench.results.schema.SCHEMA`); their order does not matter.
 
     Raises:
         ValueError: a column is missing, or two rows measure the same.
     """
-    needed = {*_KEYS, *FACTS, "value", "versions", *_PROVENANCE.values()}
+    names = ["dataset", "model", "source", "upsampler", "metric", "image"]
+    needed = {*names, *FACTS, "value", "versions", *_PROVENANCE.values()}
     if missing := sorted(needed - set(rows.column_names)):
         raise ValueError(f"rows must have the columns of a results folder, {', '.join(missing)} missing")
-    names, codes = zip(*(_ranked(rows, key) for key in _KEYS), strict=True)
-    *groups, images = codes
-    order = np.lexsort((images, *reversed(groups)))
-    groups, images = [code[order] for code in groups], images[order]
-    _check_single(names, groups, images)
-    taken = rows.select(["value", *FACTS])
-    numbers = {name: taken[name].to_numpy().astype(np.float64)[order] for name in taken.column_names}
-    found: dict[Key, dict[tuple[str, str], Series]] = {}
-    for (dataset, model, source, contestant, metric), part in _runs(names, groups):
-        series = found.setdefault((dataset, model, source), {})
-        series[contestant, metric] = Series(images[part], numbers["value"][part])
-    for (dataset, model, source, contestant), part in _runs(names[:4], groups[:4]):
-        # A map's rows stand metric after metric: the first of an image tells of its map.
-        ranks, first = np.unique(images[part], return_index=True)
-        for fact in FACTS:
-            found[dataset, model, source][contestant, fact] = Series(ranks, numbers[fact][part][first])
-    found = _with_sourceless(found)
-    return Study(
-        tuple(Section(*key, found[key]) for key in sorted(found, key=_in_place)),
-        names[4],
-        {key: _distinct(rows, key, told) for key, told in _PROVENANCE.items()},
-        _ranked(rows, "versions")[0],
-    )
-
-
-def _in_place(key: Key) -> tuple[tuple[int, str], ...]:
-    return place(*key)
-
-
-def _with_sourceless(
-    found: dict[Key, dict[tuple[str, str], Series]],
-) -> dict[Key, dict[tuple[str, str], Series]]:
-    """Put the maps of no source beside those of each; they stand alone where there is none."""
-    sourced = {key for key in found if key[2] != NO_SOURCE}
-    places = {key[:2] for key in sourced}
-    return {
-        key: found.get((*key[:2], NO_SOURCE), {}) | series if key in sourced else series
-        for key, series in found.items()
-        if key in sourced or key[:2] not in places
+    frame = rows.select(sorted(needed)).to_pandas(strings_to_categorical=True)
+    twice = frame.duplicated(names)
+    if twice.any():
+        cell = frame.loc[twice.idxmax(), names]
+        words = ", ".join(f"{key} {name!r}" for key, name in cell.items())
+        raise ValueError(f"rows must measure each thing once, found twice: {words}")
+    told = {key: frame[[key, name]].astype(str).drop_duplicates() for key, name in _PROVENANCE.items()}
+    provenance = {
+        key: {name: tuple(sorted(own.iloc[:, 1])) for name, own in pairs.groupby(key)}
+        for key, pairs in told.items()
     }
+    return Study(_long(frame.rename(columns=_OURS)), provenance, tuple(sorted(frame.versions.unique())))
 
 
-def _ranked(rows: pa.Table, column: str) -> tuple[tuple[str, ...], Integers]:
-    """Return the distinct names of a column, sorted, and the rank of each row's (rows,)."""
-    encoded = pa.chunked_array(rows[column].cast(pa.string()).dictionary_encode()).unify_dictionaries()
-    found = encoded.combine_chunks()
-    if isinstance(found, pa.ChunkedArray):  # of no chunk, in older versions
-        return (), np.empty(0, np.int64)
-    names = found.dictionary.to_pylist()
-    order = sorted(range(len(names)), key=names.__getitem__)
-    rank = np.empty(len(names), np.int64)
-    rank[order] = np.arange(len(names))
-    return tuple(names[index] for index in order), rank[found.indices.to_numpy()]
-
-
-def _check_single(names: tuple[tuple[str, ...], ...], groups: list[Integers], images: Integers) -> None:
-    same = np.ones(max(len(images) - 1, 0), bool)
-    for code in (*groups, images):
-        same &= code[1:] == code[:-1]
-    if same.any():
-        at = int(np.argmax(same))
-        cell = [titles[code[at]] for titles, code in zip(names, (*groups, images), strict=True)]
-        told = ", ".join(f"{key} {name!r}" for key, name in zip(_KEYS, cell, strict=True))
-        raise ValueError(f"rows must measure each thing once, found twice: {told}")
-
-
-def _runs(
-    names: tuple[tuple[str, ...], ...], groups: list[Integers]
-) -> Iterable[tuple[tuple[str, ...], slice]]:
-    """Return the labels of each run of equal codes, and where it stands."""
-    count = len(groups[0])
-    changed = np.zeros(max(count - 1, 0), bool)
-    for code in groups:
-        changed |= code[1:] != code[:-1]
-    starts = [0, *(np.flatnonzero(changed) + 1).tolist()] if count else []
-    for start, stop in zip(starts, [*starts[1:], count], strict=False):
-        yield (
-            tuple(titles[code[start]] for titles, code in zip(names[: len(groups)], groups, strict=True)),
-            slice(start, stop),
-        )
-
-
-def _distinct(rows: pa.Table, key: str, told: str) -> dict[str, tuple[str, ...]]:
-    pairs = rows.select([key, told]).group_by([key, told]).aggregate([]).to_pylist()
-    found: dict[str, list[str]] = {}
-    for pair in sorted(pairs, key=lambda pair: (pair[key], pair[told])):
-        found.setdefault(pair[key], []).append(pair[told])
-    return {name: tuple(values) for name, values in found.items()}
+def _long(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the values of a study: metrics and the facts of each map below each other."""
+    frame = frame.astype(dict.fromkeys((*KEYS, "image"), str))
+    frame = frame.sort_values([*KEYS, "image"])
+    # Each row of a map tells the same of it.
+    maps = frame.drop(columns="value").drop_duplicates([*SECTION, "contestant", "image"])
+    facts = maps.melt([*SECTION, "contestant", "image"], list(FACTS), "measure")
+    long = pd.concat([frame[[*KEYS, "image", "value"]], facts], ignore_index=True).astype({"value": float})
+    for key in KEYS:
+        present = set(long[key].unique())
+        order = [*(name for name in TITLES[key] if name in present), *sorted(present - set(TITLES[key]))]
+        long[key] = pd.Categorical(long[key], order, ordered=True)
+    return long.sort_values([*KEYS, "image"], ignore_index=True)

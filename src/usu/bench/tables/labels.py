@@ -1,4 +1,4 @@
-"""What tables call the metrics, contestants, data sets and networks of a results folder, and their order.
+"""What tables call the measures, contestants, data sets and networks of a results folder, and their order.
 
 Nothing here needs a model, so that tables of saved results need none either.
 """
@@ -6,169 +6,120 @@ Nothing here needs a model, so that tables of saved results need none either.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from usu.bench.results.schema import NO_SOURCE
-from usu.bench.tables.sheet import Style
+from usu.metrics.faithfulness.labels import LABELS
 from usu.sources.registry import SOURCE_NAMES
 
 BlockName: TypeAlias = Literal["A", "B"]
+Style: TypeAlias = Literal["magnitude", "fixed", "signed", "p", "count", "percent", "text"]
 
 BLOCKS: Mapping[BlockName, str] = MappingProxyType(
     {"A": "A: as the paper measures", "B": "B: scale-fair, other segmenters, whole pixels"}
 )
 
 
-@dataclass(frozen=True)
-class MetricWords:
-    """How a metric is shown.
-
-    Attributes:
-        title: in the head of a column; a scaling of the map is part of it.
-        block: "A" for the paper's own, "B" for those that answer what the paper's cannot.
-        higher_is_better: direction.
-        style: of its figures.
-        log_ratio: whether two methods are compared by log(a / b) in place of a - b.
-        scaling: of the map before the metric, for metrics that see its scale.
-    """
-
-    title: str
-    block: BlockName
-    higher_is_better: bool
-    style: Style = "fixed"
-    log_ratio: bool = False
-    scaling: str = ""
-
-    @property
-    def heading(self) -> str:
-        """Title and direction."""
-        return f"{self.title} {'↑' if self.higher_is_better else '↓'}"
-
-
-def _infidelity(manner: str, block: BlockName, scaling: str) -> MetricWords:
-    return MetricWords(f"Infidelity ({manner})", block, False, "magnitude", log_ratio=True, scaling=scaling)
-
-
 _BEST_SCALE = "each map times its own best scale β = E[s·Δ] / E[s²]"
 
-METRIC_WORDS: Mapping[str, MetricWords] = MappingProxyType(
+# Of a map before a metric that sees its scale: the infidelities, whose figures span magnitudes, so that two
+# maps are compared by log(a / b) in place of a - b.
+SCALINGS: Mapping[str, str] = MappingProxyType(
     {
-        "infidelity": _infidelity("raw", "A", "each map as it is, signed and unscaled"),
-        "infidelity-minmax": _infidelity("min-max", "A", "each map min-max to [0, 1]"),
-        "pixel-flipping": MetricWords("PixelFlipping", "A", False),
-        "road": MetricWords("ROAD", "A", False),
-        "irof": MetricWords("IROF (area)", "A", True),
-        "irof-per-segment": MetricWords("IROF (per segment)", "A", True),
-        "monotonicity": MetricWords("Monotonicity", "A", True),
-        "sparseness": MetricWords("Sparseness", "A", True),
-        "infidelity-sum": _infidelity("sum 1", "B", "each map divided by its sum"),
-        "infidelity-scaled": _infidelity("best scale β", "B", _BEST_SCALE),
-        "infidelity-squares": _infidelity(
-            "best scale β, random squares", "B", f"{_BEST_SCALE}; independent random squares"
-        ),
-        "deletion-blur": MetricWords("Deletion, blurred", "B", False),
-        "deletion-mean": MetricWords("Deletion, mean colour", "B", False),
-        "insertion-blur": MetricWords("Insertion, blurred", "B", True),
-        "insertion-mean": MetricWords("Insertion, mean colour", "B", True),
-        "irof-grid": MetricWords("IROF, grid of 28 px", "B", True),
-        "irof-felzenszwalb": MetricWords("IROF, Felzenszwalb", "B", True),
+        "infidelity": "each map as it is, signed and unscaled",
+        "infidelity-minmax": "each map min-max to [0, 1]",
+        "infidelity-sum": "each map divided by its sum",
+        "infidelity-scaled": _BEST_SCALE,
+        "infidelity-squares": f"{_BEST_SCALE}; independent random squares",
     }
 )
-INFIDELITIES = tuple(name for name, words in METRIC_WORDS.items() if words.log_ratio)
 
-
-@dataclass(frozen=True)
-class ContestantWords:
-    """How what makes a pixel map is shown: its title and the group it stands in."""
-
-    title: str
-    group: str
-
-
-def _group(group: str, titles: Mapping[str, str]) -> dict[str, ContestantWords]:
-    return {name: ContestantWords(title, group) for name, title in titles.items()}
-
-
-CONTESTANT_WORDS: Mapping[str, ContestantWords] = MappingProxyType(
-    _group(
-        "Upsamplers",
-        {
-            "nearest": "Nearest",
-            "bilinear": "Bilinear",
-            "bicubic": "Bicubic",
-            "lanczos": "Lanczos-3",
-            "usu": "USU",
-            "iwmr": "Soft IWMR",
-            "hybrid": "USU-Hybrid",
-            "complete": "USU-Complete",
-        },
-    )
-    | _group(
-        "Controls",
-        {
-            "zero": "Zero map",
-            "constant": "Constant map",
-            "scores": "Scores alone",
-            "shuffled-scores": "USU, shuffled scores",
-            "random-segments": "USU, random segments",
-            "blurred-nearest": "Nearest, blurred",
-        },
-    )
-    | _group(
-        "Peers",
-        {
-            "guided": "Guided filter",
-            "rise": "RISE",
-            "rise-10x": "RISE, 10 × the passes",
-            "occlusion": "Occlusion",
-            "occlusion-10x": "Occlusion, 10 × the passes",
-            "xrai": "XRAI",
-            "refinecam": "RefineCAM",
-            "shap-partition": "SHAP, partition",
-        },
-    )
+# Of a map, whatever the metric: each of its rows repeats them. Title and style.
+FACTS: Mapping[str, tuple[str, Style]] = MappingProxyType(
+    {
+        "forward_passes": ("Forward passes", "count"),
+        "total_mass": ("Total mass", "magnitude"),
+        "d1_error": ("D1 error", "magnitude"),
+        "d1_relative": ("D1 error, relative", "magnitude"),
+    }
 )
-OTHERS = "Others"
 
-_DATASETS = {
-    "imagenet": "ImageNet",
-    "cifar10": "CIFAR-10",
-    "cub200": "CUB-200",
-    "folder": "A folder of photographs",
+_GROUPS: Mapping[str, Mapping[str, str]] = {
+    "Upsamplers": {
+        "nearest": "Nearest",
+        "bilinear": "Bilinear",
+        "bicubic": "Bicubic",
+        "lanczos": "Lanczos-3",
+        "usu": "USU",
+        "iwmr": "Soft IWMR",
+        "hybrid": "USU-Hybrid",
+        "complete": "USU-Complete",
+    },
+    "Controls": {
+        "zero": "Zero map",
+        "constant": "Constant map",
+        "scores": "Scores alone",
+        "shuffled-scores": "USU, shuffled scores",
+        "random-segments": "USU, random segments",
+        "blurred-nearest": "Nearest, blurred",
+    },
+    "Peers": {
+        "guided": "Guided filter",
+        "rise": "RISE",
+        "rise-10x": "RISE, 10 × the passes",
+        "occlusion": "Occlusion",
+        "occlusion-10x": "Occlusion, 10 × the passes",
+        "xrai": "XRAI",
+        "refinecam": "RefineCAM",
+        "shap-partition": "SHAP, partition",
+    },
 }
-_MODELS = {
-    "vgg16": "VGG16",
-    "resnet50": "ResNet50",
-    "vit_b_16": "ViT-B-16",
-    "efficientnet-lite0": "EfficientNet-Lite0",
-    "efficientnet-lite1": "EfficientNet-Lite1",
-    "efficientnet-lite2": "EfficientNet-Lite2",
-}
+UPSAMPLERS = tuple(_GROUPS["Upsamplers"])
+
+# What each kind of name is called, in the paper's order; what is not here follows by its own name.
+TITLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "dataset": {
+            "imagenet": "ImageNet",
+            "cifar10": "CIFAR-10",
+            "cub200": "CUB-200",
+            "folder": "A folder of photographs",
+        },
+        "model": {
+            "vgg16": "VGG16",
+            "resnet50": "ResNet50",
+            "vit_b_16": "ViT-B-16",
+            "efficientnet-lite0": "EfficientNet-Lite0",
+            "efficientnet-lite1": "EfficientNet-Lite1",
+            "efficientnet-lite2": "EfficientNet-Lite2",
+        },
+        "source": {**SOURCE_NAMES, NO_SOURCE: "no coarse map"},
+        "contestant": {name: title for titles in _GROUPS.values() for name, title in titles.items()},
+        "measure": {
+            **{name: title for name, (title, _) in FACTS.items()},
+            **{name: label.heading for name, label in LABELS.items()},
+        },
+    }
+)
 
 
-def contestant_words(name: str) -> ContestantWords:
-    """Return the words of a contestant; one that tables do not know stands among the others by its name."""
-    return CONTESTANT_WORDS.get(name, ContestantWords(name, OTHERS))
+def title(kind: str, name: str) -> str:
+    """Return what tables call a "dataset", "model", "source", "contestant" or "measure".
+
+    >>> title("source", "gradcam"), title("measure", "road"), title("contestant", "mine")
+    ('Grad-CAM', 'ROAD ↓', 'mine')
+    """
+    return TITLES[kind].get(name, name)
 
 
-def dataset_title(name: str) -> str:
-    """Return what tables call a data set."""
-    return _DATASETS.get(name, name)
+def group(contestant: str) -> str:
+    """Return the group that a contestant stands in; one that tables do not know stands among the others."""
+    return next((name for name, titles in _GROUPS.items() if contestant in titles), "Others")
 
 
-def model_title(name: str) -> str:
-    """Return what tables call a network."""
-    return _MODELS.get(name, name)
-
-
-def source_title(name: str) -> str:
-    """Return what tables call a source of coarse maps."""
-    return "no coarse map" if name == NO_SOURCE else SOURCE_NAMES.get(name, name)
-
-
-def place(dataset: str, model: str, source: str) -> tuple[tuple[int, str], ...]:
-    """Return a key that sorts as the paper does, with what the paper lacks after it, by name."""
-    ranks = ((dataset, _DATASETS), (model, _MODELS), (source, SOURCE_NAMES))
-    return tuple((list(known).index(name) if name in known else len(known), name) for name, known in ranks)
+def style(measure: str) -> Style:
+    """Return how the figures of a measure are written."""
+    if measure in FACTS:
+        return FACTS[measure][1]
+    return "magnitude" if measure in SCALINGS else "fixed"
