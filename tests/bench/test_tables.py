@@ -213,6 +213,7 @@ def test_tables_import_results_and_statistics_alone():
                 "usu.bench.results",
                 "usu.bench.tables",
                 "usu.metrics.statistics",
+                "usu.metrics.faithfulness.labels",
                 "usu.sources.registry",
                 "usu.arrays.checks",
                 "usu.runtime.files",

@@ -1,7 +1,7 @@
 """Statistics of paired comparisons: one value per image and method, the same images for all methods.
 
-Nothing here knows what was measured. SciPy and torch are imported when they are needed; samples that are
-NumPy's need no torch.
+Nothing here knows what was measured. Tensors are taken as well as arrays, but torch is not imported, so that
+tables of saved results do not load it; SciPy is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def bootstrap_intervals(
         ValueError: an argument out of its range, values that are not finite.
         TypeError: an argument of the wrong kind.
     """
-    rows = _doubles(samples, "samples")
+    rows = _floats(samples, "samples")
     if rows.ndim != 2 or rows.shape[1] < 2:
         raise ValueError(f"samples must be (m, n) with n of at least 2, got shape {rows.shape}")
     if not 0 < check_number(level, "level") < 1:
@@ -298,21 +298,30 @@ def _differences(values: Array, reference: Array) -> Sample:
 
 
 def _sample(values: Array, name: str) -> Sample:
-    sample = _doubles(values, name)
+    sample = _floats(values, name)
     if sample.ndim != 1 or len(sample) < 2:
         raise ValueError(f"{name} must be one axis of at least 2 values, got shape {sample.shape}")
     return sample
 
 
-def _doubles(values: Array, name: str) -> Sample:
-    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu" and values.size:
-        doubles = values.astype(np.float64)
-        if np.isfinite(doubles).all():
-            return doubles
-    from usu.arrays.convert import as_floats, check_finite
-
-    checked: Sample = check_finite(as_floats(values, name), name).detach().cpu().double().numpy()
-    return checked
+def _floats(values: Any, name: str) -> Sample:
+    """Return finite real numbers as float64."""
+    if hasattr(values, "detach"):  # a tensor, which may lie on a GPU
+        values = values.detach().cpu()
+        values = values.double() if values.is_floating_point() else values
+    try:
+        given = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} does not form one regular array: {error}") from error
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array or tensor of real numbers, got {type(values).__name__}")
+    if not given.size:
+        raise ValueError(f"{name} is empty: shape {given.shape}")
+    found: Sample = given.astype(np.float64)
+    broken = found.size - int(np.isfinite(found).sum())
+    if broken:
+        raise ValueError(f"{name} must be finite, but {broken} of {found.size} values are NaN or infinite")
+    return found
 
 
 def _constant(sample: Sample) -> bool:
