@@ -165,7 +165,7 @@ def test_bad_width(width, error):
     ("earlier", "name"), [("concentration", "relevance_mass_accuracy"), ("pointing", "pointing_game")]
 )
 def test_earlier_names_are_told_about(earlier, name):
-    with pytest.warns(DeprecationWarning, match=f"{earlier} is called {name} now") as told:
+    with pytest.warns(DeprecationWarning, match=f"{earlier} is now {name}") as told:
         found = getattr(measures, earlier)
     assert found is getattr(measures, name)
     assert told[0].filename == __file__

@@ -68,7 +68,7 @@ def small(monkeypatch):
 @pytest.fixture(scope="module")
 def seen():
     """One scene after another through an untrained CNN."""
-    bench = measured.Bench(SCENES, SCORING, seed=0)
+    bench = measured.Bench(SCENES, QUICK, SCORING, seed=0)
     return list(bench.evidence(untrained("cnn").eval(), ("gradient", "gradcam")))
 
 
@@ -232,7 +232,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_file_is_measured_anew_with_a_warning(damage, result, tmp_path, monkeypatch):
+def test_a_damaged_file_is_measured_again_with_a_warning(damage, result, tmp_path, monkeypatch):
     measuring = []
 
     def measure(*_):
@@ -240,14 +240,14 @@ def test_a_damaged_file_is_measured_anew_with_a_warning(damage, result, tmp_path
         return result
 
     monkeypatch.setattr(measured, "measure_subject", measure)
-    bench = measured.Bench(SCENES, SCORING, 0)
-    arguments = (CNNS[1], bench, QUICK, 0, tmp_path, lambda: None)
+    bench = measured.Bench(SCENES, QUICK, SCORING, 0)
+    arguments = (CNNS[1], bench, tmp_path, lambda: None)
     measured.measured(*arguments)
     (path,) = tmp_path.iterdir()
     damage(path)
     with pytest.raises(ValueError, match="is damaged"):
         measured.Measured.load(path)
-    with pytest.warns(UserWarning, match=r"RRL-CNN, λ = 0\.1 is measured anew: .* is damaged"):
+    with pytest.warns(UserWarning, match=r"RRL-CNN, λ = 0\.1 is measured again: .* is damaged"):
         again = measured.measured(*arguments)
     np.testing.assert_array_equal(again.values, result.values)
     measured.measured(*arguments)  # whole again: pytest would make a warning an error
@@ -256,44 +256,58 @@ def test_a_damaged_file_is_measured_anew_with_a_warning(damage, result, tmp_path
 
 @pytest.fixture(scope="module")
 def made(result):
-    return rows.rows_of([result])
+    """Rows and tests."""
+    return rows.rows_of([result]), rows.tests_of([result])
 
 
 def test_rows_hold_means_and_intervals(result, made):
-    assert len(made) == 2 * (len(GRIDS) + 1) * len(methods.METHODS)
-    by_name = {(row.source, row.method, row.grid): row for row in made}
-    usu_row = by_name["gradient", "usu", 7]
+    table, _ = made
+    assert len(table) == 2 * (len(GRIDS) + 1) * len(methods.METHODS)
+    of_usu = table.loc[CNNS[1].name].xs(("gradient", "usu"), level=["source", "method"])
     place = (0, GRIDS.index(7), list(methods.METHODS).index("usu"), 0)
-    assert usu_row.measures["iou_area"].mean == pytest.approx(result.values[place].mean())
-    assert usu_row.measures["iou_area"].low <= usu_row.measures["iou_area"].mean
-    over_grids = [by_name["gradient", "usu", grid].measures["iou_area"].mean for grid in GRIDS]
-    assert by_name["gradient", "usu", "mean"].measures["iou_area"].mean == pytest.approx(np.mean(over_grids))
+    assert of_usu.loc[7, "iou_area"] == pytest.approx(result.values[place].mean())
+    assert of_usu.loc[7, "iou_area_low"] <= of_usu.loc[7, "iou_area"]
+    over_grids = of_usu.loc[list(GRIDS), "iou_area"]
+    assert of_usu.loc["mean", "iou_area"] == pytest.approx(np.mean(over_grids))
 
 
 def test_tests_are_paired_and_corrected_for_all_of_them(result, made):
-    tests = [test for row in made for test in row.tests]
+    _, tests = made
     # Two sources, three measures, all methods against both references, but for each against itself.
-    assert {test.correction.tests for test in tests} == {len(tests)}
+    assert set(tests["tests"]) == {len(tests)}
     assert len(tests) == 2 * 3 * (2 * len(methods.METHODS) - 2)
-    test = next(test for test in tests if test.reference == "bilinear" and test.measure == "concentration")
+    test = tests[(tests["reference"] == "bilinear") & (tests["measure"] == "concentration")].iloc[0]
+    assert test.name == (CNNS[1].name, "gradient", "nearest")
     number = list(methods.METHODS)
     values = result.values.mean(1)[0, :, list(measured.MEASURES).index("concentration")]
     expected = (values[number.index("nearest")] - values[number.index("bilinear")]).mean()
-    assert test.test.difference.mean == pytest.approx(expected)
+    assert test["difference"] == pytest.approx(expected)
+    # By Bonferroni and by Holm.
+    p_values = np.sort(tests["p_value"])
+    assert np.sort(tests["bonferroni"]) == pytest.approx(np.minimum(1, len(tests) * p_values))
+    stepped = np.maximum.accumulate(p_values * np.arange(len(tests), 0, -1))
+    assert np.sort(tests["holm"]) == pytest.approx(np.minimum(1, stepped))
 
 
 def test_tables_are_written_as_rows(made, tmp_path):
-    rows.write_rows(made, tmp_path / "table5.json")
+    table, tests = made
+    rows.write_rows(table, tests, tmp_path / "table5.json")
     read = json.loads((tmp_path / "table5.json").read_text())
     wanted = {"model", "method", "grid", "iou_area", "iou_half", "concentration", "pointing", "n"}
     assert all(wanted | {"iou_area_low", "iou_area_high", "source", "tests"} <= row.keys() for row in read)
     assert {row["grid"] for row in read} == {4, 7, 14, "mean"}
     assert {row["n"] for row in read} == {len(SCENES)}
+    assert all(row["tests"] == [] for row in read if row["grid"] != "mean")
+    written = [test for row in read for test in row["tests"]]
+    assert [test["p_value"] for test in written] == tests["p_value"].tolist()
+    assert [test["cohens_d"] for test in written] == [
+        value if np.isfinite(value) else str(value) for value in tests["cohens_d"]
+    ]
 
 
 def test_tables_stand_beside_the_papers(result, made):
     table = replace(tables.TABLES["table5"], subjects=(CNNS[1],))
-    text = "\n".join(tables.render(table, [result], made))
+    text = "\n".join(tables.render(table, [result], *made))
     for method in methods.METHODS.values():
         assert method.title in text
     assert " 0.86   0.76  1.00" in text
@@ -310,18 +324,19 @@ def test_empty_coarse_maps_are_counted(seen, result, made):
     some = replace(result, values=values)
     assert [some.empty(source) for source in some.sources] == [0, 2]
     table = replace(tables.TABLES["table5"], subjects=(CNNS[1],))
-    said = [line for line in tables.render(table, [some], made) if "are 0 everywhere" in line]
+    said = [line for line in tables.render(table, [some], *made) if "are 0 everywhere" in line]
     assert len(said) == 1
     assert said[0].startswith(f"  2 of {len(SCENES)} coarse maps")
-    assert not any("are 0 everywhere" in line for line in tables.render(table, [result], made))
+    assert not any("are 0 everywhere" in line for line in tables.render(table, [result], *made))
 
 
 def test_the_papers_rows_are_ours_by_name():
-    for row in (*published.TABLE1, *published.TABLE5):
-        assert row.method in methods.UPSAMPLED
-        assert row.model in {subject.paper for subject in SUBJECTS}
-    assert len(published.TABLE5) == 14
-    assert len(published.TABLE1) == 5
+    tables_of_paper = {name: published.published(name) for name in ("table1", "table5")}
+    for table in tables_of_paper.values():
+        assert set(table.index.get_level_values("method")) <= methods.UPSAMPLED.keys()
+        assert set(table.index.get_level_values("model")) <= {subject.paper for subject in SUBJECTS}
+        assert table.index.is_unique
+    assert {name: len(table) for name, table in tables_of_paper.items()} == {"table1": 5, "table5": 14}
 
 
 def test_scenes_are_chosen_and_reported_apart():
@@ -349,17 +364,28 @@ def test_the_command_keeps_what_it_measured(small, tmp_path, capsys, monkeypatch
     assert set(by_grid) <= set(second.splitlines())
 
 
-def test_other_settings_are_measured_anew(monkeypatch):
-    bench = measured.Bench(SCENES[:1], SCORING, 0)
+def test_a_network_that_cannot_be_measured_is_told_in_one_line(small, tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise ImportError("trained weights need safetensors")
+
+    monkeypatch.setattr(Subject, "trained", fail)
+    assert main(["reproduce", "table1", "--quick", "--out", str(tmp_path)]) == 2
+    problem = capsys.readouterr().err.splitlines()[-1]
+    assert problem.startswith("usu: error: ImportError: trained weights need safetensors")
+
+
+def test_other_settings_are_measured_again(monkeypatch):
+    bench = measured.Bench(SCENES[:1], QUICK, SCORING, 0)
     others = (
-        measured.Bench(SCENES[:1], Scoring(), 0),
-        measured.Bench(SCENES[1:2], SCORING, 0),
+        measured.Bench(SCENES[:1], QUICK, Scoring(), 0),
+        measured.Bench(SCENES[1:2], QUICK, SCORING, 0),
+        measured.Bench(SCENES[:1], QUICK, SCORING, 1),
+        measured.Bench(SCENES[:1], FULL, SCORING, 0),
     )
-    keys = {measured.key(CNNS[0], one, QUICK, 0) for one in (bench, *others)}
-    keys |= {measured.key(CNNS[1], bench, QUICK, 0), measured.key(CNNS[0], bench, QUICK, 1)}
-    keys.add(measured.key(CNNS[0], bench, FULL, 0))
+    keys = {one.key(CNNS[0]) for one in (bench, *others)}
+    keys.add(bench.key(CNNS[1]))
     monkeypatch.setattr(cache, "EDITION", cache.EDITION + 1)  # the same settings, but other weights
-    keys.add(measured.key(CNNS[0], bench, QUICK, 0))
+    keys.add(bench.key(CNNS[0]))
     assert len(keys) == 7
 
 
@@ -456,7 +482,7 @@ def test_sheets_have_the_papers_panels(views, name):
 
 
 def test_nine_configurations_in_the_papers_order(views):
-    assert figures.figure9(QUICK).rows == (
+    assert figures.figure9(QUICK).rows == [
         "circle",
         "triangle",
         "zigzag",
@@ -466,7 +492,7 @@ def test_nine_configurations_in_the_papers_order(views):
         "moiré",
         "square",
         "circle",
-    )
+    ]
 
 
 def test_figures_are_written_as_png_and_pdf(views, tmp_path, capsys):

@@ -57,7 +57,7 @@ def error_maps(attribution: Array, truth: Array) -> ErrorMaps:
 
     Args:
         attribution: Ã, (..., H, W), signed, in any unit.
-        truth: A*, in the same unit; its batch dimensions broadcast. May be a boolean mask.
+        truth: A*, in the same unit; its batch dimensions broadcast. It may be a boolean mask.
 
     Returns:
         α and β in the kind, device and dtype of `attribution`.
@@ -82,12 +82,12 @@ def mass_errors(attribution: Array, truth: Array, neighbourhoods: Array | tuple[
 
     Args:
         attribution: Ã, (..., H, W), signed, in any unit.
-        truth: A*, in the same unit; its batch dimensions broadcast. May be a boolean mask.
+        truth: A*, in the same unit; its batch dimensions broadcast. It may be a boolean mask.
         neighbourhoods: an (H, W) map of integer labels 0..K-1; or a tuple of integers such as (7, 7), the
             shape of a grid of cells over the lattice.
 
     Returns:
-        Deficit and excess, (..., K) or (..., *grid), in the kind, device and dtype of `attribution`; but in
+        Deficit and excess, (..., K) or (..., *grid), in the kind, device and dtype of `attribution`; in
         float32 for 16-bit maps, whose range a sum of pixels would leave.
 
     Raises:

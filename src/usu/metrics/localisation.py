@@ -1,27 +1,27 @@
 """How well an attribution map finds a known truth: one number per map, with ties and empty maps defined.
 
 Every measure takes an attribution (H, W), NumPy or torch, and a truth (H, W): a mask, or a map that is not
-negative and whose positive pixels are the foreground. None depends on the attribution's unit or scale, but
-for `alpha_total` and `beta_total`, which compare it with a truth in its own unit.
+negative and whose positive pixels are the foreground. None depends on the attribution's unit or scale,
+except `alpha_total` and `beta_total`, which compare it with a truth in its own unit.
 """
 
 from __future__ import annotations
 
 import operator
-import warnings
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from usu.arrays.convert import Array, as_floats, check_finite
 from usu.metrics.errors import error_maps
+from usu.runtime.renames import tell
 
 Values: TypeAlias = "np.ndarray[Any, np.dtype[np.floating[Any]]]"
 Mask: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
 
 def iou_area(attribution: Array, truth: Array) -> float:
-    """Return the IoU of the truth and as many of the highest pixels as the truth has.
+    """Return the IoU of the truth and as many of the highest pixels as the truth has, in [0, 1].
 
     Pixels that tie at the threshold share the places that are left, each counting in part: the expected
     intersection under random tie-breaking. So a constant or all-zero map gets what chance would get. With r
@@ -30,9 +30,6 @@ def iou_area(attribution: Array, truth: Array) -> float:
     Args:
         attribution: (H, W), signed.
         truth: (H, W), with at least one pixel of foreground.
-
-    Returns:
-        In [0, 1].
 
     Raises:
         ValueError: shapes that do not fit, values that are not finite, a truth without foreground.
@@ -53,14 +50,9 @@ def iou_area(attribution: Array, truth: Array) -> float:
 
 
 def iou_half(attribution: Array, truth: Array) -> float:
-    """Return the IoU of the truth and the pixels of at least half the map's maximum.
+    """Return the IoU of the truth and the pixels of at least half the map's maximum, in [0, 1].
 
-    A map without a positive value selects nothing: 0.
-
-    Takes and raises what `iou_area` does.
-
-    Returns:
-        In [0, 1].
+    A map without a positive value selects nothing: 0. Takes and raises what `iou_area` does.
 
     >>> iou_half([[4.0, 2.0], [1.0, 0.0]], [[1, 0], [1, 0]])
     0.3333333333333333
@@ -74,21 +66,16 @@ def iou_half(attribution: Array, truth: Array) -> float:
 
 
 def iou_best(attribution: Array, truth: Array) -> float:
-    """Return the best IoU with the truth over all thresholds, which the truth itself chooses.
+    """Return the best IoU with the truth over all thresholds, in [0, 1]: the truth itself chooses.
 
     A threshold takes all pixels of one value or none. A constant or all-zero map can only select the whole
-    image.
-
-    Takes and raises what `iou_area` does.
-
-    Returns:
-        In [0, 1]; at least the foreground's share of the image.
+    image, whose IoU, the foreground's share, is the least. Takes and raises what `iou_area` does.
 
     >>> iou_best([[3.0, 2.0], [1.0, 0.0]], [[1, 0], [1, 0]])
     0.6666666666666666
     """
     values, inside = _flat(attribution, truth)
-    # A threshold between two values of the foreground takes in background only: it cannot be the best.
+    # A threshold between two values of the foreground only adds background: it cannot be the best.
     thresholds = np.sort(values[inside])
     hits = len(thresholds) - np.searchsorted(thresholds, thresholds)
     selected = len(values) - np.searchsorted(np.sort(values), thresholds)
@@ -96,14 +83,9 @@ def iou_best(attribution: Array, truth: Array) -> float:
 
 
 def relevance_mass_accuracy(attribution: Array, truth: Array) -> float:
-    """Return the share of the map's absolute mass that lies on the foreground (Arras et al., 2022).
+    """Return the share, in [0, 1], of the map's absolute mass that is on the foreground (Arras et al., 2022).
 
-    An all-zero map has none there: 0.
-
-    Takes and raises what `iou_area` does.
-
-    Returns:
-        In [0, 1].
+    An all-zero map has none there: 0. Takes and raises what `iou_area` does.
 
     >>> relevance_mass_accuracy([[3.0, -1.0], [0.0, 0.0]], [[1, 0], [0, 0]])
     0.75
@@ -115,14 +97,10 @@ def relevance_mass_accuracy(attribution: Array, truth: Array) -> float:
 
 
 def pointing_game(attribution: Array, truth: Array) -> float:
-    """Return whether the highest pixel lies on the foreground (Zhang et al., 2018).
+    """Return whether the highest pixel lies on the foreground, 0 or 1 (Zhang et al., 2018).
 
     Where several pixels are highest, the share of them that does; in an all-zero map these are all pixels.
-
     Takes and raises what `iou_area` does.
-
-    Returns:
-        In [0, 1].
 
     >>> pointing_game([[3.0, 3.0], [1.0, 0.0]], [[1, 0], [1, 1]])
     0.5
@@ -132,23 +110,21 @@ def pointing_game(attribution: Array, truth: Array) -> float:
 
 
 def band_error(attribution: Array, truth: Array, width: int = 4) -> float:
-    """Return how much of the mass is at the wrong pixel of a band along the true boundary.
+    """Return how much of the mass is at the wrong pixel of a band along the true boundary, in [0, 2].
 
     The sum over the band of abs(|Ã| / Σ|Ã| - A* / ΣA*), both maps having a mass of 1 over the image. The
     band is made of the pixels with foreground and background among those at most `width` rows and columns
-    away: `width` pixels deep on either side. An all-zero map lacks all of the band's true mass.
+    away: `width` pixels deep on either side. An all-zero map lacks all of the band's true mass. The error is
+    0 where the foreground fills the image, which then has no boundary.
 
     Args:
         attribution: as for `iou_area`.
         truth: as for `iou_area`; its values are compared, so that a mask stands for even mass.
         width: of the band on each side, in pixels.
 
-    Returns:
-        In [0, 2]; 0 where the foreground fills the image, which has no boundary then.
-
     Raises:
         ValueError: as `iou_area`; a width that is not positive.
-        TypeError: as `iou_area`; a width that is no integer.
+        TypeError: as `iou_area`; a width that is not an integer.
 
     >>> band_error([[4.0, 2.0, 2.0, 0.0]], [[1, 1, 0, 0]], width=1)
     0.5
@@ -173,10 +149,8 @@ def boundary_band(mask: Mask, width: int) -> Mask:
 def alpha_total(attribution: Array, truth: Array) -> float:
     """Return the sum of α over all pixels, spurious attribution, over the truth's mass (paper eq. 3).
 
-    Takes and raises what `iou_area` does; the attribution is in the unit of the truth, A*.
-
-    Returns:
-        0 or more; 0 for an all-zero map.
+    At least 0, and 0 for an all-zero map. Takes and raises what `iou_area` does; the attribution is in the
+    unit of the truth, A*.
 
     >>> alpha_total([[3.0, 1.0]], [[2.0, 2.0]])
     0.25
@@ -187,10 +161,8 @@ def alpha_total(attribution: Array, truth: Array) -> float:
 def beta_total(attribution: Array, truth: Array) -> float:
     """Return the sum of β over all pixels, lost attribution, over the truth's mass (paper eq. 3).
 
-    Takes and raises what `iou_area` does; the attribution is in the unit of the truth, A*.
-
-    Returns:
-        In [0, 1]; 1 for an all-zero map.
+    In [0, 1], and 1 for an all-zero map. Takes and raises what `iou_area` does; the attribution is in the
+    unit of the truth, A*.
 
     >>> beta_total([[3.0, 1.0]], [[2.0, 2.0]])
     0.25
@@ -209,7 +181,7 @@ def _shares(values: Values) -> Values:
     largest = magnitudes.max()
     if largest == 0:
         return magnitudes
-    magnitudes = magnitudes / largest  # so that neither tiny nor huge values leave the range in the sum
+    magnitudes = magnitudes / largest  # so that the sum of tiny or huge values stays in range
     shares: Values = magnitudes / magnitudes.sum()
     return shares
 
@@ -234,11 +206,11 @@ def _pair(attribution: Array, truth: Array) -> tuple[Values, Values]:
     return given, wanted
 
 
-_EARLIER_NAMES = {"concentration": "relevance_mass_accuracy", "pointing": "pointing_game"}
+_RENAMED = {"concentration": relevance_mass_accuracy, "pointing": pointing_game}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EARLIER_NAMES:
+    if name not in _RENAMED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"{__name__}.{name} is called {_EARLIER_NAMES[name]} now", DeprecationWarning, stacklevel=2)
-    return globals()[_EARLIER_NAMES[name]]
+    tell(f"{__name__}.{name}", _RENAMED[name].__name__)
+    return _RENAMED[name]

@@ -1,7 +1,7 @@
 """Statistics of paired comparisons: one value per image and method, the same images for all methods.
 
-Nothing here knows what was measured. Tensors are taken as well as arrays, but torch is not imported, so that
-tables of saved results do not load it; SciPy is imported when it is needed.
+Nothing here knows what was measured. Tensors are accepted as well as arrays, but torch is not imported, so
+that tables of saved results do not load it; SciPy is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 Sample: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Counts: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
-# Differences that are equal but for the rounding of a subtraction must not make an effect of infinite size.
+# Differences that are equal except for rounding must not make an effect of infinite size.
 _ROUNDING = 1e-12
 
-# Counts that are drawn at a time, and up to how many are kept for the next samples of the same size.
+# How many counts are drawn at a time, and up to how many are kept for the next samples of the same size.
 BLOCK, KEPT = 2**18, 2**24
 
 
@@ -38,7 +38,7 @@ class Interval:
         low: lower end of the BCa interval.
         high: upper end.
         n: number of values.
-        level: coverage that is aimed at.
+        level: the coverage that it aims at.
         resamples: number of bootstrap resamples.
         seed: of the resampling.
     """
@@ -126,7 +126,7 @@ def wilcoxon(differences: Array) -> tuple[float, float]:
     """Return W and the two-sided p-value of the signed-rank test, zeros after Pratt; (0, 1) if all are 0.
 
     Raises:
-        ValueError: fewer than two differences, or such as are not finite.
+        ValueError: fewer than two differences, or values that are not finite.
     """
     sample = _sample(differences, "differences")
     if not sample.any():
@@ -143,7 +143,7 @@ def cohens_d(differences: Array) -> float:
     0 if all differences are 0; infinite, with their sign, if all are the same.
 
     Raises:
-        ValueError: fewer than two differences, or such as are not finite.
+        ValueError: fewer than two differences, or values that are not finite.
 
     >>> cohens_d([1.0, 2.0, 3.0])
     2.0
@@ -162,7 +162,7 @@ def rank_biserial(differences: Array) -> float:
     1 if every difference is positive, -1 if every one is negative, 0 if all are 0.
 
     Raises:
-        ValueError: fewer than two differences, or such as are not finite.
+        ValueError: fewer than two differences, or values that are not finite.
 
     >>> rank_biserial([3.0, 2.0, -1.0])
     0.6666666666666666
@@ -192,9 +192,9 @@ def bootstrap_intervals(
 ) -> list[Interval]:
     """Return the bias-corrected and accelerated bootstrap interval of each row's mean.
 
-    All rows are resampled alike. Drawn as `scipy.stats.bootstrap` draws, and equal to it but for rounding; a
-    mean needs only how often each value was drawn, which makes many rows as cheap as one. A sample without
-    spread has an interval of no width.
+    All rows share their resamples, which are drawn as `scipy.stats.bootstrap` draws; results equal its own
+    except for rounding. A mean needs only how often each value was drawn, so many rows are as cheap as one.
+    A sample without spread has an interval of no width.
 
     Args:
         samples: (m, n), m samples of n ≥ 2 values.
@@ -226,7 +226,7 @@ def bootstrap_intervals(
 
 
 def _draws(n: int, resamples: int, seed: int) -> Iterator[Counts]:
-    """Give how often each of n values is drawn in each resample, (resamples, n), in blocks of resamples."""
+    """Yield how often each of n values is drawn in each resample, (resamples, n), in blocks of resamples."""
     generator = np.random.default_rng(seed)
     at_once = max(1, BLOCK // n)
     for first in range(0, resamples, at_once):
@@ -246,10 +246,10 @@ def _bca(row: Sample, sums: Sample, level: float) -> tuple[float, float]:
     from scipy.special import ndtr, ndtri
 
     n, total = len(row), float(row.sum())
-    # Sums that equal the sample's own but for rounding count as ties.
+    # Sums that equal the sample's own except for rounding count as ties.
     slack = _ROUNDING * float(np.abs(row).sum())
     below, up_to = (sums < total - slack).mean(), (sums <= total + slack).mean()
-    # As if half a resample lay on the other side where all lie on one, which few resamples may.
+    # Where all resamples lie on one side, as few may, count half a resample on the other.
     half = 0.5 / len(sums)
     bias = ndtri(np.clip((below + up_to) / 2, half, 1 - half))
     influence = _scaled(row - row.mean())
@@ -264,7 +264,7 @@ def correct(p_values: Sequence[float] | Array) -> list[Correction]:
     """Correct p-values for all the tests that were run, by Bonferroni and by Holm.
 
     Args:
-        p_values: (tests,), in [0, 1], one per test that was run, null results among them.
+        p_values: (tests,), in [0, 1], one per test that was run, null results included.
 
     Raises:
         ValueError: no p-value, or one outside [0, 1].
@@ -329,6 +329,6 @@ def _constant(sample: Sample) -> bool:
 
 
 def _scaled(sample: Sample) -> Sample:
-    """Return a sample over a power of two, which is exact, so that its own powers are in range."""
+    """Return a sample divided by a power of two, which is exact, to keep its squares and cubes in range."""
     scaled: Sample = np.ldexp(sample, -np.frexp(np.abs(sample).max())[1])
     return scaled

@@ -1,7 +1,7 @@
 """Pictures of records: panels that draw one on an axis, and whole figures.
 
-Nothing here computes an attribution, a score or a statistic: panels take records and an axis, and draw what
-stands in the record.
+Nothing here computes an attribution, a score or a statistic: panels take a record and an axis, and draw what
+the record holds.
 """
 
 from usu.plot.distributions import distributions

@@ -1,4 +1,4 @@
-"""A benchmark's distributions: every value as a point, each method's mean with its interval."""
+"""Distributions of a benchmark: every value as a point, each method's mean with its interval."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from usu.arrays.convert import Array, as_numpy
 from usu.metrics.statistics import Interval
 from usu.plot.scales import Pixels
 
-_POINTS, _MEAN = "#0072B2", "#D55E00"  # blue and vermilion of Okabe and Ito: apart for all readers
+_POINTS, _MEAN = "#0072B2", "#D55E00"  # blue and vermilion of Okabe and Ito, which all readers can tell apart
 _SPREAD = 0.28  # half the height of a method's points, in rows
 _GOLDEN = 0.6180339887498949
 
@@ -25,7 +25,7 @@ def distributions(
     log: bool = False,
     fontsize: float = 8,
 ) -> None:
-    """Draw one row per method: its values as points, its mean and interval above them, and n in its name.
+    """Draw one row per method: its values as points, its mean and interval on top, and n beside its name.
 
     Args:
         values: method to (n,), one value per image.
@@ -37,7 +37,7 @@ def distributions(
 
     Raises:
         ValueError: nothing to draw, methods that differ between the mappings, values that are not finite or
-            of another number than the interval says, values that a logarithm does not take.
+            not as many as the interval says, values that have no logarithm.
     """
     if not values:
         raise ValueError("values is empty: give at least one method")

@@ -18,7 +18,7 @@ _WIDTH, _SMALL = 1.5, 8
 
 
 def error_limits(errors: Iterable[ErrorMaps]) -> Normalize:
-    """Return one colour scale for all error maps: to the joint 98 % quantile of errors that are not 0."""
+    """Return one colour scale for all error maps, up to the joint 98 % quantile of errors that are not 0."""
     magnitudes = np.concatenate([np.abs(_signed(one)).ravel() for one in errors])
     present = magnitudes[magnitudes > 0]
     limit = float(np.quantile(present, QUANTILE)) if present.size else 1.0
@@ -33,7 +33,7 @@ def error_map(
     Args:
         errors: α and β, (H, W) each.
         axis: to draw on.
-        truth: (H, W), whose border at half its largest value is outlined.
+        truth: (H, W), outlined at half its largest value.
         norm: colour scale, shared with other panels; by default the map's own.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from matplotlib.ticker import FuncFormatter
 
 from usu.arrays.convert import Array, as_numpy
 from usu.plot.panels import coarse_cells, heat, overlay, photograph, score_map, segment_borders
-from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, top
+from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, power_of_ten
 from usu.record import Record, coarse_title, unit_of
 from usu.runtime.files import written_whole
 from usu.runtime.renames import renamed
@@ -64,10 +63,10 @@ def comparison(
     class_name: str | None = None,
     model: str | None = None,
 ) -> Figure:
-    """Return one figure of all stages and of all maps, the maps and the coarse cells on one colour scale.
+    """Return one figure of all stages and all maps; maps and coarse cells share one colour scale.
 
     Args:
-        explanation: gives the stages: photograph, coarse cells, segments, scores.
+        explanation: of which the stages are drawn: photograph, coarse cells, segments, scores.
         maps: upsampler name to (H, W), in the order of the panels.
         class_name: name of the explained class; its index by default.
         model: name of the model, for the title.
@@ -78,7 +77,7 @@ def comparison(
     if not maps:
         raise ValueError("maps is empty: give at least one map to compare")
     norm = colour_limits(maps.values())
-    # One panel more than there are maps, for the map over its photograph.
+    # One panel more than there are maps: the map over its photograph.
     figure, (stages, *rows) = _panels(explanation, 2 + len(maps) // _COLUMNS, _COLUMNS, width=2.2)
     scores = _draw_stages(explanation, stages, norm)
     figure.colorbar(scores, ax=stages, label="segment score\n(1 = matters most)", aspect=10, pad=0.01)
@@ -97,7 +96,7 @@ def comparison(
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
-    """Write a figure in the format of the ending, whole or not at all: an old file is replaced at the end.
+    """Write a figure in the format of the path's ending, whole or not at all: an old file is replaced last.
 
     Raises:
         ValueError: an ending that matplotlib cannot write.
@@ -131,19 +130,13 @@ def _draw_stages(explanation: Record, panels: list[Axes], norm: Normalize) -> Ax
 
 
 def _colour_bar(
-    figure: Figure,
-    norm: Normalize,
-    panels: list[Axes],
-    explanation: Record,
-    maps: Iterable[Array],
+    figure: Figure, norm: Normalize, panels: list[Axes], explanation: Record, maps: Iterable[Array]
 ) -> None:
-    """Draw the colour bar of `maps`: it says the unit and, where colours are clipped, how far values go."""
+    """Draw the colour bar of `maps`: it says the unit and, where colours are clipped, the largest value."""
     values = [as_numpy(one) for one in maps]
     extend = clipped(norm, values)
-    power = math.floor(math.log10(top(norm)))
-    power = 0 if -2 <= power <= 2 else power
-    unit = unit_of(explanation)
-    label = f"attribution per pixel\nin {f'$10^{{{power}}}$ ' if power else ''}{unit}"
+    power, factor = power_of_ten(norm)
+    label = f"attribution per pixel\nin {factor}{unit_of(explanation)}"
     if extend != "neither":
         furthest = max(float(np.abs(one).max()) for one in values) / 10**power
         label += f" (clipped at\nthe {100 * QUANTILE:g} % quantile; largest: {furthest:.3g})"
@@ -163,9 +156,8 @@ def _headline(explanation: Record, class_name: str | None, model: str | None) ->
     name = f"{kind} {explanation.target}" if class_name is None else class_name
     if explanation.probability is not None:
         name += f", probability {100 * explanation.probability:.1f} %"
-    parts = [name, model]
-    parts.append(coarse_title(explanation))
-    return "  ·  ".join([*filter(None, parts), f"{explanation.forward_passes} forward passes"])
+    parts = (name, model, coarse_title(explanation), f"{explanation.forward_passes} forward passes")
+    return "  ·  ".join(filter(None, parts))
 
 
 def _title(upsampler: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -53,7 +56,7 @@ def overlay(
         alpha: opacity in [0, 1]; by default it grows with the magnitude, so that zero is transparent.
 
     Returns:
-        What `Figure.colorbar` takes.
+        The colours, for `Figure.colorbar`.
     """
     values = as_numpy(explanation.attribution if attribution is None else attribution)
     norm = norm or colour_limits([values])
@@ -64,12 +67,12 @@ def overlay(
 
 
 def photograph(explanation: Record, axis: Axes, *, grey: bool = False) -> AxesImage:
-    """Draw the picture that was explained, in colour or in dim grey as a ground for something else."""
+    """Draw the picture that was explained, in colour or in dim grey as a background."""
     return picture(explanation.image, axis, grey=grey)
 
 
 def picture(image: Array, axis: Axes, *, grey: bool = False) -> AxesImage:
-    """Draw a picture (3, H, W), RGB in [0, 1], in colour or in dim grey as a ground for something else."""
+    """Draw a picture (3, H, W), RGB in [0, 1], in colour or in dim grey as a background."""
     values = as_numpy(image).transpose(1, 2, 0).clip(0, 1)
     bare(axis)
     if not grey:
@@ -111,7 +114,7 @@ def hierarchy(explanation: Record, axis: Axes) -> list[LineCollection]:
     """Draw the borders of all partitions over the dim photograph, wider and brighter the coarser they are.
 
     Returns:
-        The borders of each partition, in order: what `Axes.legend` takes. Those of coarser ones lie above.
+        The borders of each partition, in order, for `Axes.legend`. Coarser ones lie on top.
     """
     photograph(explanation, axis, grey=True)
     count = len(explanation.partitions)
@@ -127,12 +130,12 @@ def hierarchy(explanation: Record, axis: Axes) -> list[LineCollection]:
 
 
 def score_map(explanation: Record, axis: Axes) -> AxesImage:
-    """Draw the scores in [0, 1] that the mass was shared by."""
+    """Draw the scores in [0, 1] by which the mass was shared."""
     return scores(explanation.score_map, axis)
 
 
 def scores(values: Array, axis: Axes) -> AxesImage:
-    """Draw a score matrix Φ (H, W), in [0, 1] whatever its own extremes are."""
+    """Draw a score matrix Φ (H, W) on a scale of [0, 1], whatever its own extremes."""
     bare(axis)
     return axis.imshow(as_numpy(values), cmap=SCORES, vmin=0, vmax=1)
 
@@ -144,7 +147,7 @@ def raw_scores(explanation: Record, axis: Axes, number: int, *, norm: Normalize 
         explanation: gives partitions and raw scores.
         axis: to draw on.
         number: of the partition in `explanation.partitions`.
-        norm: colour scale, shared with the panels of other partitions; by default to its own extreme.
+        norm: colour scale, shared with the panels of other partitions; by default up to its own extreme.
 
     Raises:
         ValueError: there is no such partition.
@@ -159,7 +162,7 @@ def h_map(explanation: Record, axis: Axes, *, norm: Normalize | None = None) -> 
 
 
 def changes(values: Array, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
-    """Draw signed values of scores (H, W), raw ones or an H-map, to their extreme and symmetric about 0."""
+    """Draw raw scores or an H-map, signed (H, W), up to their extreme and symmetric about 0."""
     limit = top(norm or full_limits([values]))
     bare(axis)
     return axis.imshow(as_numpy(values), cmap=CHANGES, norm=norm or Normalize(-limit, limit))
@@ -170,7 +173,7 @@ def cell_weights(explanation: Record, axis: Axes, cell: int, *, norm: Normalize 
 
     Args:
         explanation: gives the pixel map and the cells.
-        axis: to draw on; shows the rectangle around the cell, other cells blank.
+        axis: to draw on; it shows the rectangle around the cell, with other cells blank.
         cell: number of the cell, row by row, or its label.
         norm: colour scale; by default from 0 to the largest weight.
 
@@ -234,10 +237,6 @@ def _box(inside: Pixels) -> tuple[slice, slice]:
 
 def _cells(explanation: Record) -> Pixels:
     """Return the label map (H, W) of the cells that the coarse values belong to."""
-    if explanation.neighbourhoods is not None:
-        return as_numpy(explanation.neighbourhoods)
-    rows, columns = explanation.coarse.shape
-    height, width = explanation.attribution.shape
-    row = (2 * np.arange(height) + 1) * rows // (2 * height)
-    column = (2 * np.arange(width) + 1) * columns // (2 * width)
-    return np.asarray(row[:, None] * columns + column)
+    cells = explanation.coarse_map.cells(tuple(explanation.attribution.shape))
+    numbers = torch.arange(math.prod(cells.shape)).reshape(cells.shape)
+    return as_numpy(cells.spread(numbers))

@@ -1,11 +1,12 @@
 """Colour scales, colour bars and lines: what all panels have in common.
 
 Maps that stand side by side share one colour scale: sequential from zero, or diverging about it as soon as a
-map has negative values. All colours stay apart for colour-blind readers and in grey print.
+map has negative values. Colour-blind readers and grey print can tell all colours apart.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -25,14 +26,14 @@ Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 QUANTILE = 0.98  # a few peaks must not turn all other pixels, and whole maps beside theirs, black
 SEQUENTIAL, DIVERGING, SCORES = "inferno", "RdBu_r", "cividis"
-CHANGES = "PuOr_r"  # of signed scores and of their differences: other colours than an attribution's
+CHANGES = "PuOr_r"  # for signed scores and their differences: other colours than an attribution's
 DEPTHS = "plasma"
 
-_NEGLIGIBLE = 0.01  # negative values below this share of the limit are not worth half of the colours
+_NEGLIGIBLE = 0.01  # negative values below this share of the limit get no half of the colours
 
 
 def colour_limits(maps: Iterable[Array]) -> Normalize:
-    """Return one colour scale for all `maps`: to their joint 98 % quantile, from 0 or symmetric about 0."""
+    """Return one colour scale for all `maps`, up to their joint 98 % quantile, from 0 or symmetric about 0."""
     values = np.concatenate([as_numpy(values).ravel() for values in maps])
     magnitudes = np.abs(values)
     limit = float(np.quantile(magnitudes, QUANTILE)) or float(magnitudes.max()) or 1.0
@@ -41,7 +42,7 @@ def colour_limits(maps: Iterable[Array]) -> Normalize:
 
 
 def full_limits(maps: Iterable[Array]) -> Normalize:
-    """Return one colour scale for all `maps` to their joint extreme, from 0 or symmetric about 0.
+    """Return one colour scale for all `maps`, up to their joint extreme, from 0 or symmetric about 0.
 
     For maps that are 0 nearly everywhere, such as H-maps: a quantile of them would be 0.
     """
@@ -51,7 +52,7 @@ def full_limits(maps: Iterable[Array]) -> Normalize:
 
 
 def clipped(norm: Normalize, maps: Iterable[Array]) -> str:
-    """Return the ends of a scale that `maps` go beyond, as a colour bar's `extend` has them."""
+    """Return the ends of a scale that `maps` exceed, as the `extend` of a colour bar."""
     values = [as_numpy(one) for one in maps]
     above = max(float(one.max()) for one in values) > top(norm)
     below = min(float(one.min()) for one in values) < (norm.vmin or 0.0)
@@ -77,7 +78,13 @@ def top(norm: Normalize) -> float:
     return float(norm.vmax or 1.0)
 
 
+def power_of_ten(norm: Normalize) -> tuple[int, str]:
+    """Return the exponent by which a colour bar's numbers are scaled, 0 from 0.01 to 1,000, and its label."""
+    power = math.floor(math.log10(top(norm)))
+    return (0, "") if -2 <= power <= 2 else (power, f"$10^{{{power}}}$ ")
+
+
 def bare(axis: Axes) -> None:
-    """Take the ticks from an axis that pixels are drawn on."""
+    """Remove the ticks of an axis on which pixels are drawn."""
     axis.set_xticks([])
     axis.set_yticks([])

@@ -1,6 +1,6 @@
 """Figures 5 and 6 of the paper, drawn from real records at the width of a page's text.
 
-Text is 7 points and larger at the size that the figures have: do not scale them down.
+The smallest text is of 7 points at the figures' own size: do not scale them down.
 """
 
 from __future__ import annotations
@@ -34,7 +34,17 @@ from usu.plot.panels import (
     scores,
     segment_borders,
 )
-from usu.plot.scales import Pixels, bare, borders, clipped, colour_limits, colours, full_limits, top
+from usu.plot.scales import (
+    Pixels,
+    bare,
+    borders,
+    clipped,
+    colour_limits,
+    colours,
+    full_limits,
+    power_of_ten,
+    top,
+)
 from usu.record import Record, unit_of
 from usu.scoring.refinement import Refinement, merge
 
@@ -57,10 +67,11 @@ def figure5(explanation: Record, *, cell: int | None = None) -> Figure:
 
     Args:
         explanation: of one hierarchy of at most three depths.
-        cell: whose weights are shown, by number or label; the one of most mass by default.
+        cell: whose weights are shown, by number or label; by default the one of most mass.
 
     Raises:
-        ValueError: partitions that are no hierarchy or too many; a cell that is not there or without mass.
+        ValueError: too many partitions, or partitions that are not nested; an unknown cell, or one without
+            mass.
     """
     depths = _check_depths(explanation)
     if cell is None:
@@ -88,7 +99,7 @@ def _segmentation(explanation: Record, row: Sequence[Axes], depths: int) -> None
     _title(row[0], "Photograph")
     for depth, axis in enumerate(row[1 : 1 + depths]):
         count = segment_borders(explanation, axis, depth)
-        # All titles in full would touch.
+        # Titles in full would touch.
         _title(axis, f"Depth {depth}: {count}{' segments' if depth == 0 else ''}")
     if depths > 1:
         axis = row[1 + depths]
@@ -106,7 +117,7 @@ def _segmentation(explanation: Record, row: Sequence[Axes], depths: int) -> None
             columnspacing=0.9,
             borderpad=0.15,
             borderaxespad=0,
-            facecolor="0.6",  # both ends of the colours stand out on it
+            facecolor="0.6",  # both ends of the colours stand out against it
             framealpha=1,
         )
 
@@ -130,7 +141,7 @@ def _scoring(explanation: Record, row: Sequence[Axes], depths: int) -> None:
 
 
 def _raw_words(explanation: Record) -> str:
-    """Return what the raw scores are, as the record tells it."""
+    """Return what the raw scores are, by the record."""
     settings = explanation.settings
     output = settings.get("output", "probability")
     named = isinstance(explanation.target, int) and output in ("probability", "logit")
@@ -149,10 +160,8 @@ def _redistribution(explanation: Record, row: Sequence[Axes], cell: int) -> None
     _title(pixels, "Pixel map")
     overlay(explanation, over, norm=norm)
     _title(over, "Over the photograph")
-    limit = top(norm)
-    power = 0 if 0.01 <= limit < 1000 else int(np.floor(np.log10(limit)))
-    scaled = Normalize((norm.vmin or 0.0) / 10**power, limit / 10**power)
-    factor = f"$10^{{{power}}}$ " if power else ""
+    power, factor = power_of_ten(norm)
+    scaled = Normalize((norm.vmin or 0.0) / 10**power, top(norm) / 10**power)
     label = f"attribution per pixel, {factor}{unit_of(explanation)}"
     extend = clipped(norm, [explanation.attribution])
     _bar(ScalarMappable(scaled, colours(norm)), [coarse, pixels, over], label, extend)
@@ -161,12 +170,12 @@ def _redistribution(explanation: Record, row: Sequence[Axes], cell: int) -> None
 def figure6(refinement: Refinement, image: Array) -> Figure:
     """Return the refinement depth by depth: scores, merge, H-map, what is split (paper, figure 6).
 
-    Each row merges the scores of its depth with the row above, by the α that the H-map of the row above
-    gives; the H-map of the merge decides which segments the next row has split.
+    Each row merges the scores of its depth with the row above, by the α from the H-map of the row above; the
+    H-map of the merge decides which segments are split in the next row.
 
     Args:
         refinement: of two to four depths.
-        image: (3, H, W), RGB in [0, 1], what was refined.
+        image: (3, H, W), RGB in [0, 1], whose segments were refined.
 
     Raises:
         ValueError: a refinement of one depth only or of more than four; an image of another size.
@@ -208,7 +217,7 @@ def figure6(refinement: Refinement, image: Array) -> Figure:
 
 
 def merged_scores(refinement: Refinement) -> list[Pixels]:
-    """Return the score matrix (H, W) after each depth, by the recorded scores and α (eq. 18)."""
+    """Return the score matrix (H, W) after each depth, from the recorded scores and α (eq. 18)."""
     own = [
         as_numpy(values)[as_numpy(labels)]
         for values, labels in zip(refinement.scores, refinement.partitions, strict=True)
@@ -221,7 +230,7 @@ def merged_scores(refinement: Refinement) -> list[Pixels]:
 
 
 def _faint(maps: Sequence[Array]) -> Normalize:
-    """Return a scale to half of the extreme: lines one pixel wide would be too pale in print."""
+    """Return a scale up to half of the extreme: lines one pixel wide would be too pale in print."""
     limit = top(full_limits(maps)) / 2
     return Normalize(-limit, limit)
 
@@ -244,7 +253,7 @@ def _split(ground: Pixels, labels: Pixels, finer: Pixels, axis: Axes) -> int:
 
 
 def _close(note: Axes, unused: Axes, labels: Sequence[Pixels]) -> None:
-    """Say in the place of the last H-map what the refinement came to."""
+    """Sum up the refinement in place of the last H-map."""
     for axis in (note, unused):
         axis.set_axis_off()
     counts = " → ".join(str(int(one.max()) + 1) for one in labels)
@@ -273,7 +282,7 @@ def _check_depths(explanation: Record) -> int:
 
 
 def _panels(columns: int, size: tuple[int, ...], bars: Sequence[float]) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of the page's width; each row has a title above it and `bars` inches below."""
+    """Return a figure as wide as the page; each row has a title above it and one of `bars` inches below."""
     panel = (_WIDTH - _LEFT) / columns - _GAP
     tall = panel * size[0] / size[1]
     height = sum(_TITLE + tall + bar for bar in bars)

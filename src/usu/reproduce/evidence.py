@@ -1,8 +1,8 @@
-"""What the maps of one scene are made of: gradients and score maps, got once for all grids and methods."""
+"""What the maps of one scene are made of: gradients and score maps, made once for all grids and methods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +56,7 @@ class Evidence:
         truth: (H, W).
         maps: fine attribution maps by source, (h, w), to be summed into cells: "gradient" |∇ₓ s_y| of every
             pixel; "gradcam" the positive part of Grad-CAM at the CNN's third convolution.
-        scores: score maps (H, W) in [0, 1]: "model" the pipeline's; "shuffled" the same scores dealt to
+        scores: score maps (H, W) in [0, 1]: "model" the pipeline's; "shuffled" the same scores given to
             other segments; "random segments" the model's for segments that ignore the image; "true segments"
             the model's for foreground and background; "true scores" the share of each of the pipeline's
             segments that is foreground; "truth" the foreground.
@@ -111,12 +111,12 @@ def gather(
     sources: Sequence[str] = ("gradient",),
     seed: int = 0,
 ) -> list[Evidence]:
-    """Look at a batch of scenes through one network.
+    """Return the evidence of a batch of scenes for one network.
 
     Args:
         model: in evaluation mode.
         scenes: of one size.
-        numbers: of the scenes, which seed their random controls: the same for every network.
+        numbers: of the scenes; they seed their random controls, the same for every network.
         hierarchies: of each scene, from `segmented`.
         scoring: how segments are scored.
         sources: of fine maps, "gradient" and "gradcam".
@@ -155,8 +155,8 @@ def gather(
     ]
 
 
-def _gradients(model: nn.Module, inputs: Tensor, targets: list[int]) -> Tensor:
-    return attribution(model, inputs, targets)
+# Of the CNN, after its ReLU: 56 × 56 values of an image of 224 × 224 pixels.
+_THIRD_CONVOLUTION = "features.7"
 
 
 def _gradcam(model: nn.Module, inputs: Tensor, targets: list[int]) -> Tensor:
@@ -164,15 +164,15 @@ def _gradcam(model: nn.Module, inputs: Tensor, targets: list[int]) -> Tensor:
     return torch.as_tensor(found.values).clamp(min=0)
 
 
-_THIRD_CONVOLUTION = (
-    "features.7"  # of the CNN, after its ReLU: 56 × 56 values of an image of 224 × 224 pixels
-)
-
-SOURCES = {"gradient": _gradients, "gradcam": _gradcam}
+# From a network, a batch of inputs and the class of each to fine maps (B, h, w).
+SOURCES: Mapping[str, Callable[[nn.Module, Tensor, list[int]], Tensor]] = {
+    "gradient": attribution,
+    "gradcam": _gradcam,
+}
 
 
 def true_scores(explanation: usu.Explanation, truth: Tensor) -> Tensor:
-    """Return the score map after each segment's score was replaced by its share of foreground."""
+    """Return the score map with each segment's score replaced by its share of foreground."""
     inside = (truth > 0).to(torch.float32).flatten()
     shares = []
     for labels in explanation.partitions:

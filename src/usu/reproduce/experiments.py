@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import queue
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from multiprocessing import get_context, parent_process
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from threading import Thread
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
+from usu.bench.engines.base import use_threads
+from usu.bench.engines.local import LocalEngine
 from usu.reproduce.evidence import Scoring
 from usu.reproduce.measured import Bench, Measured, measured
 from usu.reproduce.published import CAPTIONS
-from usu.reproduce.rows import rows_of, write_rows
+from usu.reproduce.rows import rows_of, tests_of, write_rows
 from usu.reproduce.selection import choose
 from usu.reproduce.subjects import FULL, QUICK, SEED, Effort, Subject, reported_scenes
 from usu.reproduce.tables import TABLES, render
-from usu.runtime.memory import keep_freed_memory
 
 _LONGEST_FIRST = ("cnn", "vit", "mlp")
 
@@ -34,69 +35,64 @@ def measure_all(
 ) -> list[Measured]:
     """Measure some networks on the test scenes, under one progress bar on standard error.
 
-    Networks of one kind go on from one plain network, so each kind is one task; where there are several, they
-    share the processors, one thread each.
+    Networks of one kind start from the same plain network, so each kind is one job; where there are several,
+    they share the processors, one thread each.
+
+    Raises:
+        ChildProcessError: a network could not be trained or measured.
     """
-    kinds = [[one for one in subjects if one.network == kind] for kind in _LONGEST_FIRST]
+    kinds = [tuple(one for one in subjects if one.network == kind) for kind in _LONGEST_FIRST]
     kinds = [kind for kind in kinds if kind]
-    total = len(subjects) * len(reported_scenes(effort, seed))
+    engine = LocalEngine(min(len(kinds), os.cpu_count() or 1))
     results: dict[str, Measured] = {}
-    with tqdm(total=total, unit="scene", mininterval=1) as bar:
-        if len(kinds) == 1:
-            found = [measure_kind(kinds[0], effort, folder, seed, bar.update)]
-        else:
-            found = _side_by_side(kinds, effort, folder, seed, bar)
-        for measured_kind in found:
-            results.update((one.subject, one) for one in measured_kind)
+    with _counting(len(subjects) * len(reported_scenes(effort, seed))) as ticks:
+        worker = partial(_Worker, effort, folder, seed, ticks)
+        with closing(engine.run(worker, kinds)) as outcomes:
+            for outcome in outcomes:
+                if outcome.problem is not None:
+                    raise ChildProcessError(outcome.problem)
+                for row in outcome.rows:
+                    results.update(row)
     return [results[subject.name] for subject in subjects]
 
 
-def measure_kind(
-    subjects: Sequence[Subject], effort: Effort, folder: Path, seed: int, tick: Callable[[], object]
-) -> list[Measured]:
-    """Measure networks one after the other, on scenes that are drawn and segmented once."""
-    bench = Bench(reported_scenes(effort, seed), Scoring(), seed)
-    return [measured(subject, bench, effort, seed, folder, tick) for subject in subjects]
+class _Worker:
+    """Measures networks of one kind, on scenes that are drawn and segmented once."""
+
+    def __init__(self, effort: Effort, folder: Path, seed: int, ticks: SimpleQueue[bool]) -> None:
+        if parent_process() is not None:
+            use_threads(1)  # so that weights do not depend on the number of processors
+        self.bench = Bench(reported_scenes(effort, seed), effort, Scoring(), seed)
+        self.folder, self.tick = folder, partial(ticks.put, True)
+
+    def work(self, kind: Sequence[Subject]) -> list[dict[str, Measured]]:
+        return [{one.name: measured(one, self.bench, self.folder, self.tick)} for one in kind]
 
 
-def _side_by_side(
-    kinds: Sequence[Sequence[Subject]], effort: Effort, folder: Path, seed: int, bar: Any
-) -> list[list[Measured]]:
-    context = multiprocessing.get_context("spawn")
-    ticks = context.Queue()
-    workers = min(len(kinds), os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(ticks,)) as pool:
-        futures = [pool.submit(_measure_kind_there, kind, effort, folder, seed) for kind in kinds]
-        while not all(future.done() for future in futures):
-            with suppress(queue.Empty):
-                ticks.get(timeout=0.5)
-                bar.update()
-        return [future.result() for future in futures]
+@contextmanager
+def _counting(scenes: int) -> Iterator[SimpleQueue[bool]]:
+    """Give a queue on which any process reports each scene that is done, for one bar on standard error."""
+    ticks: SimpleQueue[bool] = get_context("spawn").SimpleQueue()
+    with tqdm(total=scenes, unit="scene", mininterval=1) as bar:
+        counter = Thread(target=_count, args=(bar, ticks), daemon=True)
+        counter.start()
+        yield ticks
+        ticks.put(False)  # not after an exception: a process that was killed may have locked the queue
+        counter.join()
 
 
-_ticks: Any = None  # where a process of its own tells that a scene is done
-
-
-def _begin(ticks: Any) -> None:
-    global _ticks
-    _ticks = ticks
-    keep_freed_memory()
-    torch.set_num_threads(1)
-
-
-def _measure_kind_there(
-    subjects: Sequence[Subject], effort: Effort, folder: Path, seed: int
-) -> list[Measured]:
-    return measure_kind(subjects, effort, folder, seed, lambda: _ticks.put(1))
+def _count(bar: Any, ticks: SimpleQueue[bool]) -> None:
+    while ticks.get():
+        bar.update()
 
 
 def _table(name: str) -> Experiment:
     def make(folder: Path, quick: bool) -> list[str]:
         table = TABLES[name]
         results = measure_all(table.subjects, QUICK if quick else FULL, folder / "measured")
-        rows = rows_of(results)
-        write_rows(rows, folder / f"{name}.json")
-        return render(table, results, rows)
+        rows, tests = rows_of(results), tests_of(results)
+        write_rows(rows, tests, folder / f"{name}.json")
+        return render(table, results, rows, tests)
 
     return make
 

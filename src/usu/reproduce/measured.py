@@ -1,4 +1,4 @@
-"""Every measure of every map of every scene, of one network; kept in one file, so that it is done once."""
+"""Every measure of every map of every scene, of one network; kept in a file, so that it is done once."""
 
 from __future__ import annotations
 
@@ -9,33 +9,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
+from torch import nn
 
 from usu.metrics import localisation as measures
 from usu.reproduce.evidence import GRIDS, Evidence, Scoring, gather, segmented
-from usu.reproduce.methods import METHODS, TEMPERATURE, Pixels
+from usu.reproduce.methods import METHODS, TEMPERATURE, Values
 from usu.reproduce.subjects import Effort, Subject
 from usu.runtime.files import written_whole
 from usu.segmentation.hierarchy import Hierarchy
 from usu.worlds import cache
 from usu.worlds.drawings import Drawings
 
-Values: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
-
-_EDITION = 1  # to be raised when the same settings come to mean other values
+_EDITION = 1  # raise it when the same settings come to mean other values
 _BATCH = 8
 _BAND = 4
 
 
-def _misplaced(pixels: Pixels, truth: Pixels) -> float:
+def _misplaced(pixels: Values, truth: Values) -> float:
     """Return the share of mass above a truth that spreads the map's own mass evenly over the foreground."""
     total = np.abs(pixels).sum()
     return measures.alpha_total(pixels, truth * (total / truth.sum())) if total else 0.0
 
 
-MEASURES: Mapping[str, Callable[[Pixels, Pixels], float]] = MappingProxyType(
+MEASURES: Mapping[str, Callable[[Values, Values], float]] = MappingProxyType(
     {
         "iou_area": measures.iou_area,
         "iou_best": measures.iou_best,
@@ -98,31 +97,56 @@ class Measured:
             raise ValueError(f"{path} is damaged: {problem!r}") from None
 
     def empty(self, source: str) -> int:
-        """Return of how many scenes the coarse map is 0 everywhere: those without an attribution by IWMR."""
-        methods, measures = self.methods.index("iwmr"), self.measures.index("concentration")
+        """Return how many scenes have a coarse map of zeros: those without any attribution by IWMR."""
+        method, measure = self.methods.index("iwmr"), self.measures.index("concentration")
         # IWMR gives every pixel a part of the total, so that some of it always falls on the foreground.
-        shares = self.values[self.sources.index(source), :, methods, measures]
+        shares = self.values[self.sources.index(source), :, method, measure]
         return int((shares == 0).all(0).sum())
 
 
 class Bench:
-    """The scenes of one split, drawn and segmented once for all networks."""
+    """The scenes of one split, drawn once and segmented once for all networks.
 
-    def __init__(self, scenes: Drawings, scoring: Scoring, seed: int) -> None:
-        self.scenes, self.scoring, self.seed = scenes, scoring, seed
-        self._hierarchies: dict[int, list[Hierarchy]] = {}
+    Args:
+        scenes: to measure on.
+        effort: that networks are trained with.
+        scoring: how segments are made and scored.
+        seed: of the training, and of random controls.
+    """
 
-    def evidence(self, model: Any, sources: Sequence[str]) -> Iterator[Evidence]:
-        """Look at the scenes one after the other through a network."""
+    def __init__(self, scenes: Drawings, effort: Effort, scoring: Scoring, seed: int) -> None:
+        self.scenes, self.effort, self.scoring, self.seed = scenes, effort, scoring, seed
+        self._hierarchies: dict[int, list[list[Hierarchy]]] = {}  # by the first scene of a batch
+
+    def evidence(self, model: nn.Module, sources: Sequence[str]) -> Iterator[Evidence]:
+        """Look at one scene after the other through a network."""
         for start in range(0, len(self.scenes), _BATCH):
-            batch = list(self.scenes[start : start + _BATCH])
-            numbers = self.scenes.numbers[start : start + _BATCH]
-            missing = [index for index, number in enumerate(numbers) if number not in self._hierarchies]
-            made = segmented([batch[index] for index in missing], self.scoring)
-            for index, several in zip(missing, made, strict=True):
-                self._hierarchies[numbers[index]] = [_small(hierarchy) for hierarchy in several]
-            hierarchies = [self._hierarchies[number] for number in numbers]
-            yield from gather(model, batch, numbers, hierarchies, self.scoring, sources, self.seed)
+            part = self.scenes[start : start + _BATCH]
+            batch = list(part)
+            if start not in self._hierarchies:
+                self._hierarchies[start] = [
+                    [_small(hierarchy) for hierarchy in several] for several in segmented(batch, self.scoring)
+                ]
+            hierarchies = self._hierarchies[start]
+            yield from gather(model, batch, part.numbers, hierarchies, self.scoring, sources, self.seed)
+
+    def key(self, subject: Subject) -> str:
+        """Return a short text that differs where any setting does."""
+        settings = {
+            "edition": _EDITION,
+            "weights": cache.EDITION,
+            "subject": subject.name,
+            "recipe": repr(subject.recipe(self.effort)),
+            "scenes": self.scenes.numbers,
+            "count": self.effort.scenes,
+            "seed": self.seed,
+            "scoring": self.scoring.plain(),
+            "temperature": TEMPERATURE,
+            "grids": GRIDS,
+            "methods": tuple(METHODS),
+            "measures": tuple(MEASURES),
+        }
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
 
 
 def _small(hierarchy: Hierarchy) -> Hierarchy:
@@ -131,19 +155,36 @@ def _small(hierarchy: Hierarchy) -> Hierarchy:
     return Hierarchy(tuple(np.asarray(level).astype(kind) for level in hierarchy.levels), hierarchy.method)
 
 
-def measure_subject(
-    subject: Subject, bench: Bench, effort: Effort, seed: int, tick: Callable[[], object]
-) -> Measured:
-    """Train or fetch a network and measure every map of every scene.
+def measured(subject: Subject, bench: Bench, folder: Path, tick: Callable[[], object]) -> Measured:
+    """Return what was measured with these settings before, or measure and keep it.
+
+    A file that cannot be read is measured again, with a warning.
 
     Args:
         subject: the network.
-        bench: its scenes.
-        effort: that it is trained with.
-        seed: of the training.
+        bench: its scenes and settings.
+        folder: of the kept files.
         tick: is called after each scene.
     """
-    network = subject.trained(effort, seed)
+    path = folder / f"{subject.network}-{subject.penalty:g}-{bench.key(subject)}.npz"
+    if path.exists():
+        try:
+            found = Measured.load(path)
+        except (OSError, ValueError) as problem:
+            warnings.warn(f"{subject.name} is measured again: {problem}", stacklevel=2)
+        else:
+            for _ in range(found.values.shape[-1]):
+                tick()
+            return found
+    result = measure_subject(subject, bench, tick)
+    folder.mkdir(parents=True, exist_ok=True)
+    result.save(path)
+    return result
+
+
+def measure_subject(subject: Subject, bench: Bench, tick: Callable[[], object]) -> Measured:
+    """Train or fetch a network and measure every map of every scene; as `measured`, without a file."""
+    network = subject.trained(bench.effort, bench.seed)
     columns, passes = [], []
     for evidence in bench.evidence(network.model, subject.sources):
         columns.append(measure_scene(evidence, subject.sources))
@@ -158,15 +199,8 @@ def measure_subject(
         "penalty": subject.penalty,
         "forward_passes": float(np.mean(passes)),
     }
-    return Measured(
-        subject.name,
-        subject.sources,
-        GRIDS,
-        tuple(METHODS),
-        tuple(MEASURES),
-        np.stack(columns, axis=-1),
-        facts,
-    )
+    values = np.stack(columns, axis=-1)
+    return Measured(subject.name, subject.sources, GRIDS, tuple(METHODS), tuple(MEASURES), values, facts)
 
 
 def measure_scene(evidence: Evidence, sources: Sequence[str]) -> Values:
@@ -180,45 +214,3 @@ def measure_scene(evidence: Evidence, sources: Sequence[str]) -> Values:
                 pixels = method.draw(case).double().numpy()
                 values[row, column, index] = [measure(pixels, truth) for measure in MEASURES.values()]
     return values
-
-
-def measured(
-    subject: Subject, bench: Bench, effort: Effort, seed: int, folder: Path, tick: Callable[[], object]
-) -> Measured:
-    """Return what was measured with these settings before, or measure and keep it.
-
-    A file that cannot be read is warned of and made anew.
-    """
-    path = folder / f"{subject.network}-{subject.penalty:g}-{key(subject, bench, effort, seed)}.npz"
-    if path.exists():
-        try:
-            found = Measured.load(path)
-        except (OSError, ValueError) as problem:
-            warnings.warn(f"{subject.name} is measured anew: {problem}", stacklevel=2)
-        else:
-            for _ in range(found.values.shape[-1]):
-                tick()
-            return found
-    result = measure_subject(subject, bench, effort, seed, tick)
-    folder.mkdir(parents=True, exist_ok=True)
-    result.save(path)
-    return result
-
-
-def key(subject: Subject, bench: Bench, effort: Effort, seed: int) -> str:
-    """Return a short text that differs where any setting does."""
-    settings = {
-        "edition": _EDITION,
-        "weights": cache.EDITION,
-        "subject": subject.name,
-        "recipe": repr(subject.recipe(effort)),
-        "scenes": bench.scenes.numbers,
-        "count": effort.scenes,
-        "seed": seed,
-        "scoring": bench.scoring.plain(),
-        "temperature": TEMPERATURE,
-        "grids": GRIDS,
-        "methods": tuple(METHODS),
-        "measures": tuple(MEASURES),
-    }
-    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]

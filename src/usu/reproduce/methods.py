@@ -13,7 +13,7 @@ from torch import Tensor
 from usu.operators.upsamplers import find_upsampler
 from usu.scoring.controls import blurred
 
-Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+Values: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 # The paper's temperature, within cells and between them (supplement E).
 TEMPERATURE = 0.1

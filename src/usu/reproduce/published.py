@@ -1,71 +1,10 @@
-"""What the paper says: its own figures and captions, each with its place."""
+"""What the paper says: the figures of its tables 1 and 5, in `published.csv`, and its captions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from importlib.resources import files
 
-TITLE = "Attribution Upsampling should Redistribute, Not Interpolate"
-
-
-@dataclass(frozen=True)
-class PaperRow:
-    """One row of table 1 or 5; the paper gives neither grid nor interval nor number of images.
-
-    Attributes:
-        model: as the paper names it.
-        method: by our name (see `usu.reproduce.methods`).
-        iou: the paper does not say at which threshold; the caption of table 5 calls it "best IoU".
-        concentration: share of mass inside the truth, as far as the paper says.
-        pointing: pointing game.
-    """
-
-    model: str
-    method: str
-    iou: float
-    concentration: float
-    pointing: float
-
-
-def _rows(model: str, figures: dict[str, tuple[float, float, float]]) -> tuple[PaperRow, ...]:
-    return tuple(PaperRow(model, method, *values) for method, values in figures.items())
-
-
-# Section 4.1, table 1, "Controlled validation: shape classification".
-TABLE1 = _rows(
-    "RRL-CNN",
-    {
-        "bilinear": (0.79, 0.54, 0.78),
-        "bicubic": (0.82, 0.59, 0.79),
-        "usu": (0.86, 0.76, 1.00),
-        "oracle-usu": (0.96, 0.88, 1.00),
-        "oracle-iwmr": (1.00, 0.85, 1.00),
-    },
-)
-
-# Supplement E, table 5, "Full synthetic results: shape classification".
-TABLE5 = _rows(
-    "RRL-MLP",
-    {
-        "nearest": (0.77, 0.52, 0.76),
-        "bilinear": (0.81, 0.56, 0.80),
-        "bicubic": (0.84, 0.55, 0.79),
-        "usu": (0.88, 0.79, 1.00),
-        "iwmr": (0.91, 0.84, 1.00),
-        "oracle-usu": (0.97, 0.90, 1.00),
-        "oracle-iwmr": (1.00, 0.95, 1.00),
-    },
-) + _rows(
-    "RRL-CNN",
-    {
-        "nearest": (0.75, 0.50, 0.74),
-        "bilinear": (0.79, 0.54, 0.78),
-        "bicubic": (0.82, 0.52, 0.76),
-        "usu": (0.86, 0.76, 1.00),
-        "iwmr": (0.89, 0.81, 1.00),
-        "oracle-usu": (0.96, 0.88, 1.00),
-        "oracle-iwmr": (1.00, 0.93, 1.00),
-    },
-)
+import pandas as pd
 
 # The words of the captions that say what is drawn.
 CAPTIONS = {
@@ -83,3 +22,18 @@ CAPTIONS = {
     "and 8-9 shapes, rows 3-7 patterns); from left, ground-truth attribution, input, coarse 7 × 7 heatmap, "
     "bilinear, bicubic, Lanczos, USU.",
 }
+
+
+def published(table: str) -> pd.DataFrame:
+    """Return the paper's "table1" (section 4.1) or "table5" (supplement E), as printed.
+
+    The paper gives neither grid nor interval nor number of images, nor the threshold of its IoU, which the
+    caption of table 5 calls "best IoU".
+
+    Returns:
+        `iou`, `concentration` (the share of mass inside the truth, as far as the paper says) and `pointing`,
+        by `model`, as the paper names it, and `method`, by our name.
+    """
+    with (files("usu.reproduce") / "published.csv").open(encoding="utf-8") as file:
+        rows = pd.read_csv(file, index_col=["table", "model", "method"])
+    return rows.loc[table]

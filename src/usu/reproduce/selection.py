@@ -14,14 +14,15 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from usu.metrics import localisation as measures
-from usu.reproduce.evidence import GRIDS, SOURCES, Evidence, Scoring, scored, segmented
+from usu.reproduce.evidence import GRIDS, Evidence, Scoring, scored, segmented
+from usu.reproduce.measured import MEASURES
 from usu.reproduce.methods import UPSAMPLED
 from usu.reproduce.subjects import FULL, QUICK, SUBJECTS, validation_scenes
 from usu.runtime.files import written_whole
+from usu.worlds.gradients import attribution
 from usu.worlds.scene import Scene
 
-# Segments by the ways that the pipeline knows, from one for the whole object to the pipeline's own default.
+# Numbers of segments by method, from one segment for the whole object to the pipeline's own default.
 SEGMENTATIONS: tuple[Mapping[str, tuple[int, ...]], ...] = (
     {"watershed": (2, 8)},
     {"watershed": (2, 8), "slic": (2, 8)},
@@ -34,12 +35,12 @@ METHODS = ("mask", "both")
 
 _SCENES = 12
 _JUDGED = ("usu", "iwmr")
-_BY = {"iou_area": measures.iou_area, "concentration": measures.relevance_mass_accuracy}
+_BY = ("iou_area", "concentration")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to score and what came of it.
+    """One way to score and how it did.
 
     Attributes:
         scoring: the settings.
@@ -53,7 +54,7 @@ class Candidate:
 
     @property
     def merit(self) -> float:
-        """Return what is chosen by: mean IoU at area and concentration, of USU and IWMR, all networks."""
+        """Return the mean of IoU at area and concentration, of USU and IWMR, over all networks."""
         return float(np.mean([list(figures.values()) for figures in self.figures.values()]))
 
     def plain(self) -> dict[str, Any]:
@@ -94,21 +95,22 @@ def choose(folder: Path, quick: bool) -> list[str]:
 
 
 def judge(networks: Mapping[str, nn.Module], scenes: Sequence[Scene], scoring: Scoring) -> Candidate:
-    """Return what one way to score is worth on some scenes."""
+    """Return how one way to score does on some scenes."""
     hierarchies = segmented(scenes, scoring)
+    inputs = torch.stack([scene.inputs for scene in scenes])
     figures, passes = {}, []
     for name, model in networks.items():
         explanations = scored(model, scenes, hierarchies, scoring)
-        inputs = torch.stack([scene.inputs for scene in scenes])
-        gradients = SOURCES["gradient"](model, inputs, [scene.target for scene in scenes])
+        gradients = attribution(model, inputs, [scene.target for scene in scenes])
         passes += [explanation.forward_passes for explanation in explanations]
         found: dict[str, list[float]] = {}
         for scene, explanation, fine in zip(scenes, explanations, gradients, strict=True):
+            truth = scene.truth.double().numpy()
             scores = {"model": torch.as_tensor(explanation.score_map)}
             evidence = Evidence(scene.truth, {"gradient": fine}, scores, explanation.forward_passes)
-            for grid, method, (by, measure) in itertools.product(GRIDS, _JUDGED, _BY.items()):
-                pixels = UPSAMPLED[method].draw(evidence.case("gradient", grid))
-                found.setdefault(f"{method} {by}", []).append(measure(pixels, scene.truth))
+            for grid, method, measure in itertools.product(GRIDS, _JUDGED, _BY):
+                pixels = UPSAMPLED[method].draw(evidence.case("gradient", grid)).double().numpy()
+                found.setdefault(f"{method} {measure}", []).append(MEASURES[measure](pixels, truth))
         figures[name] = {key: float(np.mean(values)) for key, values in found.items()}
     return Candidate(scoring, figures, float(np.mean(passes)))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from usu.plot import colour_limits, heat, save_figure
+from usu.reproduce.methods import Values
 
 try:
     from matplotlib.cm import ScalarMappable
@@ -17,9 +18,6 @@ try:
     from matplotlib.figure import Figure
 except ImportError as missing:
     raise ImportError("figures need matplotlib: pip install 'usu-xai[plot]'") from missing
-
-
-Values: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 PICTURE, MAP, ERROR, BLANK = "picture", "map", "error", "blank"
 
@@ -39,13 +37,11 @@ class Panel:
         values: (H, W): grey levels in [0, 1], or mass per pixel relative to the image's mean.
         kind: "picture", "map", "error" |Ã| - |A*| (spurious mass positive, lost mass negative), or "blank".
         outline: (H, W) truth, whose border is drawn.
-        title: above it.
     """
 
     values: Values
     kind: str = MAP
     outline: Values | None = None
-    title: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +57,10 @@ class Sheet:
     """
 
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[str, ...]
-    panels: tuple[tuple[Panel, ...], ...]
-    notes: tuple[str, ...] = ()
+    columns: Sequence[str]
+    rows: Sequence[str]
+    panels: Sequence[Sequence[Panel]]
+    notes: Sequence[str] = ()
 
 
 def draw(sheet: Sheet) -> Figure:
@@ -91,7 +87,7 @@ def draw(sheet: Sheet) -> Figure:
         _colour_bar(figure, axes, ScalarMappable(error_scale, _ERRORS), label)
     figure.suptitle(sheet.title, fontsize=_LARGE)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # the layout is settled: no need to find it again for each file
+    figure.set_layout_engine("none")  # the layout is settled: it need not be found again for each file
     return figure
 
 
@@ -118,8 +114,6 @@ def _draw_panel(panel: Panel, axis: Any, scale: Normalize, error_scale: Normaliz
     if panel.outline is not None:
         colour = "black" if panel.kind == ERROR else "cyan"
         axis.contour(panel.outline, levels=[0.5 * panel.outline.max()], colors=colour, linewidths=0.5)
-    if panel.title:
-        axis.set_title(panel.title, fontsize=_SMALL)
 
 
 def _colour_bar(figure: Figure, axes: Any, colours: ScalarMappable, label: str) -> None:

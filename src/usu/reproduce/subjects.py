@@ -19,19 +19,19 @@ class Effort:
 
     Attributes:
         scenes: in all, of which 70 % are trained on and 15 % are tested on.
-        haste: training takes this many times fewer steps.
+        haste: by how much the number of training steps is divided.
     """
 
     scenes: int
     haste: int = 1
 
     def hurry(self, recipe: Recipe) -> Recipe:
-        """Return the recipe with as many steps as there is time for."""
+        """Return a recipe with its numbers of steps divided by the haste."""
         plain, penalised = (
             tuple(replace(stage, steps=-(-stage.steps // self.haste)) for stage in stages)
             for stages in (recipe.plain, recipe.penalised)
         )
-        return replace(recipe, plain=plain, penalised=penalised)
+        return Recipe(plain, penalised)
 
 
 FULL = Effort(2000)  # the paper's number
@@ -45,7 +45,7 @@ class Subject:
     Attributes:
         network: "cnn", "mlp" or "vit".
         penalty: λ.
-        paper: what the paper calls it, if its tables have it.
+        paper: its name in the paper's tables, if they have it.
     """
 
     network: str
@@ -54,18 +54,18 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """Return the name in tables, which says what it was trained by."""
+        """Return the name in tables, which says how it was trained."""
         kind = self.network.upper().replace("VIT", "ViT")
         return f"RRL-{kind}, λ = {self.penalty:g}" if self.penalty else f"vanilla {kind}"
 
     @property
     def strong(self) -> bool:
-        """Return whether the penalty is the one that brings the gradient inside."""
+        """Return whether the penalty is the one that brings the gradient inside the foreground."""
         return self.penalty == PENALTIES[self.network]
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Return the fine maps that its coarse maps are made of."""
+        """Return the names of the fine maps that its coarse maps are summed from."""
         return ("gradient", "gradcam") if self.network == "cnn" else ("gradient",)
 
     def recipe(self, effort: Effort) -> Recipe:
@@ -73,7 +73,7 @@ class Subject:
         return effort.hurry(RECIPES[self.network])
 
     def trained(self, effort: Effort, seed: int = SEED, *, world: str = "shapes") -> TrainedNetwork:
-        """Return the trained network, from the user's cache where it was trained before."""
+        """Return the trained network, from the user's cache if it was trained before."""
         return trained(
             self.network,
             self.penalty,

@@ -6,30 +6,38 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from usu.reproduce import published
+import pandas as pd
+
+from usu.reproduce.evidence import GRIDS
 from usu.reproduce.measured import Measured
 from usu.reproduce.methods import CONTROLS, LIMITS, METHODS, UPSAMPLED
-from usu.reproduce.rows import MEAN, Row
+from usu.reproduce.published import published
+from usu.reproduce.rows import MEAN
 from usu.reproduce.subjects import CNNS, SUBJECTS, Subject
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """One of the paper's tables.
 
     Attributes:
         title: what it is called, here and there.
         subjects: the networks.
-        paper: the paper's rows.
+        paper: the paper's rows, by the paper's name of the network and our name of the method.
         sources: of the coarse maps that are printed.
         groups: the methods that are printed, by heading.
     """
 
     title: str
     subjects: tuple[Subject, ...]
-    paper: tuple[published.PaperRow, ...]
+    paper: pd.DataFrame
     sources: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]
+
+    def paper_rows(self, network: str) -> pd.DataFrame:
+        """Return the paper's rows of one of the subjects, by method; none if its table lacks the network."""
+        names = {subject.name: subject.paper for subject in self.subjects}
+        return self.paper[self.paper.index.get_level_values("model") == names[network]].droplevel("model")
 
 
 TABLES: Mapping[str, Table] = MappingProxyType(
@@ -37,14 +45,14 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         "table1": Table(
             "Table 1, controlled validation: shape classification, CNN",
             CNNS,
-            published.TABLE1,
+            published("table1"),
             ("gradient",),
             {"": tuple(UPSAMPLED)},
         ),
         "table5": Table(
             "Table 5, full synthetic results: shape classification",
             SUBJECTS,
-            published.TABLE5,
+            published("table5"),
             ("gradient", "gradcam"),
             {
                 "": tuple(UPSAMPLED),
@@ -64,126 +72,100 @@ _SECOND = (
     f"{'method':28}{'area':>7} {'':15}{'IoU':>6}{'max.':>6}{'tration':>9}{'95 % interval':>16}{'ing':>7}"
     f"{'error':>6} {'mean':>8}{'d_z':>7}{'p Holm':>9}"
 )
-_PAPER = " |  paper: IoU  Conc.    PG"
+_LINE = (
+    "{title:28}{iou_area:>7.3f} [{iou_area_low:.3f}, {iou_area_high:.3f}]{iou_best:>6.2f}{iou_half:>6.2f}"
+    "{concentration:>9.3f} [{concentration_low:.3f}, {concentration_high:.3f}]{pointing:>6.2f}"
+    "{band_error:>6.2f}"
+)
+_TEST = " {difference:>+8.3f}{cohens_d:>7.2f}{holm:>9.1e}"
+_PAPER_HEADING = " |  paper: IoU  Conc.    PG"
+_PAPER = " | {iou:>11.2f}{concentration:>7.2f}{pointing:>6.2f}"
+_SHORT = "{iou_area:.2f} / {concentration:.2f} / {pointing:.2f}"
+
+# Ours, and the paper's that it is held against.
+_COMPARED = {
+    "IoU at area": ("iou_area", "iou"),
+    "best IoU": ("iou_best", "iou"),
+    "concentration": ("concentration", "concentration"),
+    "pointing": ("pointing", "pointing"),
+}
+_REDISTRIBUTED = ("usu", "iwmr", "oracle-usu", "oracle-iwmr")
 
 
-def render(table: Table, results: Sequence[Measured], rows: Sequence[Row]) -> list[str]:
+def render(table: Table, results: Sequence[Measured], rows: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
     """Return the lines of a table: one block for each network and source, means over all grids.
 
     Args:
         table: which networks, sources and methods to print.
         results: what was measured of its networks.
         rows: that `rows_of` made of them.
+        tests: that `tests_of` made of them.
     """
-    lines = [table.title, *_legend(rows)]
+    lines = [
+        table.title,
+        f"{rows['n'].iloc[0]} test scenes, means over grids of 4, 7 and 14 cells a side; 95 % BCa intervals.",
+        f"Holm's correction is for all {len(tests)} Wilcoxon tests that were run for this table.",
+    ]
     for result in results:
         for source in result.sources:
             if source in table.sources:
-                lines += ["", *_block(table, result, source, rows)]
-    return [*lines, "", *_by_grid(rows, table), "", *_targets(table, rows)]
+                lines += ["", *_block(table, result, source, rows, tests)]
+    return [*lines, "", *_by_grid(table, rows), "", *_targets(table, rows)]
 
 
-def _legend(rows: Sequence[Row]) -> list[str]:
-    tests = next((test.correction.tests for row in rows for test in row.tests if test.correction), 0)
-    return [
-        f"{rows[0].n} test scenes, means over grids of 4, 7 and 14 cells a side; 95 % BCa intervals.",
-        f"Holm's correction is for all {tests} Wilcoxon tests that were run for this table.",
-    ]
-
-
-def _block(table: Table, result: Measured, source: str, rows: Sequence[Row]) -> Iterator[str]:
-    facts = result.facts
+def _block(
+    table: Table, result: Measured, source: str, rows: pd.DataFrame, tests: pd.DataFrame
+) -> Iterator[str]:
     yield f"{result.subject}: {_SOURCES[source]}"
-    before, after = facts["inside_before"], facts["inside_after"]
     yield (
-        f"  accuracy {facts['accuracy']:.3f}; gradient inside the foreground {before:.3f} without and "
-        f"{after:.3f} with the penalty; {facts['forward_passes']:.0f} forward passes per scene"
-    )
+        "  accuracy {accuracy:.3f}; gradient inside the foreground {inside_before:.3f} without and "
+        "{inside_after:.3f} with the penalty; {forward_passes:.0f} forward passes per scene"
+    ).format(**result.facts)
     empty, scenes = result.empty(source), result.values.shape[-1]
     if empty:
         yield f"  {empty} of {scenes} coarse maps are 0 everywhere: IoU there is chance's, concentration 0"
-    own = {
-        row.method: row for row in rows if (row.model, row.source, row.grid) == (result.subject, source, MEAN)
-    }
-    theirs = {row.method: row for row in table.paper if row.model == _paper_name(table, result)}
-    yield f"{_HEADING}{_PAPER if theirs else ''}"
+    ours = rows.xs((result.subject, source, MEAN), level=["model", "source", "grid"])
+    against = tests[(tests["reference"] == "bilinear") & (tests["measure"] == "iou_area")]
+    against = against.xs((result.subject, source), level=["model", "source"])
+    theirs = table.paper_rows(result.subject)
+    yield _HEADING + ("" if theirs.empty else _PAPER_HEADING)
     yield _SECOND
     for heading, methods in table.groups.items():
         if heading:
             yield f"  {heading}:"
         for method in methods:
-            yield _line(own[method], theirs.get(method))
+            line = _LINE.format(title=METHODS[method].title, **ours.loc[method])
+            line += _TEST.format(**against.loc[method]) if method in against.index else " " * 25
+            line += _PAPER.format(**theirs.loc[method]) if method in theirs.index else ""
+            yield line.rstrip()
 
 
-def _line(row: Row, theirs: published.PaperRow | None) -> str:
-    area, conc = row.measures["iou_area"], row.measures["concentration"]
-    best, half, pointing, band = (
-        row.measures[name].mean for name in ("iou_best", "iou_half", "pointing", "band_error")
-    )
-    cells = (
-        f"{METHODS[row.method].title:28}{area.mean:>7.3f} [{area.low:.3f}, {area.high:.3f}]{best:>6.2f}"
-        f"{half:>6.2f}"
-        f"{conc.mean:>9.3f} [{conc.low:.3f}, {conc.high:.3f}]{pointing:>6.2f}{band:>6.2f}"
-    )
-    test = next((t for t in row.tests if (t.reference, t.measure) == ("bilinear", "iou_area")), None)
-    if test is None or test.correction is None:
-        cells += f" {'':24}"
-    else:
-        cells += f" {test.test.difference.mean:>+8.3f}{test.test.cohens_d:>7.2f}{test.correction.holm:>9.1e}"
-    if theirs is not None:
-        cells += f" | {theirs.iou:>11.2f}{theirs.concentration:>7.2f}{theirs.pointing:>6.2f}"
-    return cells.rstrip()
-
-
-def _by_grid(rows: Sequence[Row], table: Table) -> Iterator[str]:
+def _by_grid(table: Table, rows: pd.DataFrame) -> Iterator[str]:
     """Give the main figures of each grid, which the paper does not."""
-    grids = sorted({row.grid for row in rows if isinstance(row.grid, int)})
     yield "By grid, from input gradients: IoU at the foreground's area / concentration / pointing"
     for subject in table.subjects:
-        yield f"{subject.name:28}" + "".join(f"{f'{grid} × {grid}':^22}" for grid in grids)
-        for method in UPSAMPLED:
-            found = {
-                row.grid: row.measures
-                for row in rows
-                if (row.model, row.source, row.method) == (subject.name, "gradient", method)
-            }
-            cells = (
-                " / ".join(
-                    f"{found[grid][name].mean:.2f}" for name in ("iou_area", "concentration", "pointing")
-                )
-                for grid in grids
-            )
-            yield f"  {UPSAMPLED[method].title:26}" + "".join(f"{cell:^22}" for cell in cells)
+        yield f"{subject.name:28}" + "".join(f"{f'{grid} × {grid}':^22}" for grid in GRIDS)
+        ours = rows.xs((subject.name, "gradient"), level=["model", "source"])
+        for method, upsampled in UPSAMPLED.items():
+            cells = (_SHORT.format(**ours.loc[(grid, method)]) for grid in GRIDS)
+            yield f"  {upsampled.title:26}" + "".join(f"{cell:^22}" for cell in cells)
 
 
-_REDISTRIBUTED = ("usu", "iwmr", "oracle-usu", "oracle-iwmr")
-
-
-def _targets(table: Table, rows: Sequence[Row]) -> Iterator[str]:
+def _targets(table: Table, rows: pd.DataFrame) -> Iterator[str]:
     """Say where a redistributed map reaches the paper's figure, to two decimals, and where it does not."""
     yield "The paper's figures for USU and IWMR, reached or not (ours, the paper's):"
     for subject in table.subjects:
-        for theirs in table.paper:
-            if theirs.model != subject.paper or theirs.method not in _REDISTRIBUTED:
+        theirs = table.paper_rows(subject.name)
+        ours = rows.xs((subject.name, "gradient", MEAN), level=["model", "source", "grid"])
+        for method in _REDISTRIBUTED:
+            if method not in theirs.index:
                 continue
-            ours = next(
-                row.measures
-                for row in rows
-                if (row.model, row.source, row.method, row.grid)
-                == (subject.name, "gradient", theirs.method, MEAN)
-            )
             pairs = {
-                "IoU at area": (ours["iou_area"].mean, theirs.iou),
-                "best IoU": (ours["iou_best"].mean, theirs.iou),
-                "concentration": (ours["concentration"].mean, theirs.concentration),
-                "pointing": (ours["pointing"].mean, theirs.pointing),
+                name: (ours.loc[method, mine], theirs.loc[method, wanted])
+                for name, (mine, wanted) in _COMPARED.items()
             }
             verdicts = (
                 f"{name} {mine:.2f} {'≥' if round(mine, 2) >= wanted else '<'} {wanted:.2f}"
                 for name, (mine, wanted) in pairs.items()
             )
-            yield f"  {subject.name:20} {METHODS[theirs.method].title:12} " + ", ".join(verdicts)
-
-
-def _paper_name(table: Table, result: Measured) -> str | None:
-    return next((subject.paper for subject in table.subjects if subject.name == result.subject), None)
+            yield f"  {subject.name:20} {METHODS[method].title:12} " + ", ".join(verdicts)

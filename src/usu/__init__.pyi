@@ -1,0 +1,34 @@
+from . import plot as plot
+from .desiderata.check import check_desiderata as check_desiderata
+from .desiderata.report import DesiderataReport as DesiderataReport
+from .desiderata.report import Finding as Finding
+from .desiderata.report import Witness as Witness
+from .explanation import Explanation as Explanation
+from .metrics.errors import ErrorMaps as ErrorMaps
+from .metrics.errors import MassErrors as MassErrors
+from .metrics.errors import error_maps as error_maps
+from .metrics.errors import mass_errors as mass_errors
+from .models.placement import Placement as Placement
+from .operators.interpolation import interpolate as interpolate
+from .operators.redistribution import iwmr as iwmr
+from .operators.redistribution import redistribute as redistribute
+from .operators.upsamplers import UPSAMPLERS as UPSAMPLERS
+from .operators.upsamplers import find_upsampler as find_upsampler
+from .pipeline import explain as explain
+from .pipeline import upsample as upsample
+from .scoring.h_map import h_map as h_map
+from .scoring.owen import Owen as Owen
+from .scoring.refinement import Masking as Masking
+from .scoring.refinement import Refinement as Refinement
+from .scoring.refinement import Rules as Rules
+from .scoring.refinement import refine as refine
+from .scoring.registry import SCORINGS as SCORINGS
+from .scoring.registry import SegmentScores as SegmentScores
+from .scoring.registry import score_segments as score_segments
+from .scoring.regression import Regression as Regression
+from .segmentation.hierarchy import Hierarchy as Hierarchy
+from .segmentation.methods import segment as segment
+from .settings import Settings as Settings
+from .sources.coarse_map import CoarseMap as CoarseMap
+
+__version__: str
