@@ -5,8 +5,9 @@ Names are imported when they are first used (PEP 562): `import usu` loads neithe
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from usu.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from usu import plot as plot
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from usu.models.placement import Placement
     from usu.operators.interpolation import interpolate
     from usu.operators.redistribution import iwmr, redistribute
-    from usu.operators.upsamplers import UPSAMPLERS, find_upsampler
+    from usu.operators.registry import UPSAMPLERS
+    from usu.operators.upsamplers import find_upsampler
     from usu.pipeline import explain, upsample
     from usu.scoring.refinement import Refinement, Rules, h_map, refine
     from usu.scoring.registry import SegmentScores, score_segments
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from usu.settings import Settings
     from usu.sources.coarse_map import CoarseMap
 
-_ROOMS = {
+_HOMES = {
     "desiderata.check": ("check_desiderata",),
     "desiderata.report": ("DesiderataReport", "Finding", "Witness"),
     "explanation": ("Explanation",),
@@ -34,8 +36,10 @@ _ROOMS = {
     "models.placement": ("Placement",),
     "operators.interpolation": ("interpolate",),
     "operators.redistribution": ("iwmr", "redistribute"),
-    "operators.upsamplers": ("UPSAMPLERS", "find_upsampler"),
+    "operators.registry": ("UPSAMPLERS",),
+    "operators.upsamplers": ("find_upsampler",),
     "pipeline": ("explain", "upsample"),
+    "plot": (),
     "scoring.refinement": ("Refinement", "Rules", "h_map", "refine"),
     "scoring.registry": ("SegmentScores", "score_segments"),
     "segmentation.hierarchy": ("Hierarchy",),
@@ -43,7 +47,6 @@ _ROOMS = {
     "settings": ("Settings",),
     "sources.coarse_map": ("CoarseMap",),
 }
-_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "UPSAMPLERS",
@@ -76,18 +79,16 @@ __all__ = [
 ]
 
 
+_named, _contents = lazy_names(__name__, _HOMES)
+
+
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
         return version("usu-xai")
-    if name == "plot":
-        return import_module("usu.plot")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'usu' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"usu.{_HOMES[name]}"), name)
-    return value
+    return _named(name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    return [*_contents(), "__version__"]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from usu.models.placement import Padding
-from usu.operators.upsamplers import UPSAMPLERS, Upsampler, upsample_all
+from usu.operators.registry import UPSAMPLERS
+from usu.operators.upsamplers import Upsampler, upsample_all
 from usu.record import Record
 
 

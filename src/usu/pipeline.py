@@ -18,6 +18,7 @@ from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs,
 from usu.models.placement import Placement
 from usu.models.targets import Targets, check_outputs, name_of, unit_of_answer
 from usu.operators.redistribution import Mass
+from usu.operators.registry import MODES as MODES
 from usu.operators.upsamplers import upsample_all
 from usu.scoring.owen import owen_map, pixel_scores
 from usu.scoring.perturbation import Perturbation
@@ -29,7 +30,6 @@ from usu.settings import Settings, as_plain
 from usu.sources.coarse_map import CoarseMap, Source, check_cells, check_coarse_map
 from usu.sources.registry import find_source
 
-MODES = ("usu", "iwmr", "hybrid", "complete")
 # Where a mode's defaults differ from those of `usu.Settings`; docs/scores.md has the reasons.
 _COMPLETE = {"method": "owen", "negative": "opposite"}
 _DEFAULTS: dict[str, dict[str, Any]] = {"complete": {**_COMPLETE, "temperature": 1.0}}

@@ -151,6 +151,7 @@ def test_tables_load_no_model():
                 "usu.sources.registry",
                 "usu.arrays.checks",
                 "usu.runtime.files",
+                "usu.runtime.lazy",
             )
             own = [name for name in names if name.split(".")[0] == "usu"]
             assert all(name.startswith(allowed) for name in own), path.name

@@ -46,7 +46,8 @@ from usu.desiderata.report import DESIDERATA, DesiderataReport
 from usu.operators.lattice import lattice_size
 from usu.operators.potentials import Potential
 from usu.operators.redistribution import Mass, Negative, gather
-from usu.operators.upsamplers import UPSAMPLERS, Upsampler, find_upsampler
+from usu.operators.registry import UPSAMPLERS
+from usu.operators.upsamplers import Upsampler, find_upsampler
 
 
 def check_desiderata(

@@ -8,9 +8,8 @@ An upsampler is any callable `(coarse, scores) -> pixels`: a coarse map of densi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
@@ -30,6 +29,7 @@ from usu.operators.redistribution import (
     neighbourhoods_of,
     redistribute,
 )
+from usu.operators.registry import UPSAMPLERS
 
 Upsampler: TypeAlias = Callable[[Any, Any], Any]
 Budget: TypeAlias = Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -222,14 +222,9 @@ def _portions(prior: Tensor, importances: Tensor, temperature: float) -> Tensor:
     return levels.flatten().softmax(0).reshape(prior.shape)
 
 
-UPSAMPLERS: Mapping[str, BuiltIn] = MappingProxyType(
-    {
-        "usu": BuiltIn(_usu, _own_mass),
-        "iwmr": BuiltIn(_soft("area"), _by_importance),
-        "hybrid": BuiltIn(_soft("mass"), _by_importance_and_mass),
-        "nearest": BuiltIn(_nearest),
-        "bilinear": BuiltIn(_kernel("bilinear")),
-        "bicubic": BuiltIn(_kernel("bicubic")),
-        "lanczos": BuiltIn(_kernel("lanczos")),
-    }
-)
+# The values of `usu.operators.registry.UPSAMPLERS`.
+USU = BuiltIn(_usu, _own_mass)
+IWMR = BuiltIn(_soft("area"), _by_importance)
+HYBRID = BuiltIn(_soft("mass"), _by_importance_and_mass)
+NEAREST = BuiltIn(_nearest)
+BILINEAR, BICUBIC, LANCZOS = (BuiltIn(_kernel(mode)) for mode in ("bilinear", "bicubic", "lanczos"))

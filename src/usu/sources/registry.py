@@ -5,11 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from usu.sources.coarse_map import Source
-
 if TYPE_CHECKING:
-    pass
-
+    from usu.sources.coarse_map import Source
 
 SOURCE_NAMES = {
     "given": "a given map",

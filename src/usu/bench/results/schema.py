@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
-# What stands for the source of a map that needs no coarse map.
-NO_SOURCE = "none"
-
-
-class Cell(NamedTuple):
-    """One measurement of a results folder, whose protocol says how it was made.
-
-    Attributes:
-        image: name in the data set.
-        model: name of the network.
-        source: of the coarse map, a name of `usu.sources.SOURCES`.
-        upsampler: name of `usu.bench.methods.registry.CONTESTANTS`.
-        metric: name of `usu.metrics.faithfulness.METRICS`.
-    """
-
-    image: str
-    model: str
-    source: str
-    upsampler: str
-    metric: str
-
+from usu.bench.results.cell import NO_SOURCE as NO_SOURCE
+from usu.bench.results.cell import Cell as Cell
 
 # Values of one measurement: the settings of an upsampler, of a metric and the versions are JSON texts.
 SCHEMA = pa.schema(

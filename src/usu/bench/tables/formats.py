@@ -6,16 +6,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from html import escape
-from types import MappingProxyType
 
-from usu.bench.tables.html import html
-from usu.bench.tables.latex import latex
 from usu.bench.tables.numbers import has_marks, parts, row_counts, visible
+from usu.bench.tables.registry import FORMATS as FORMATS
 from usu.bench.tables.sheet import Block, Column, Entry, Number, Sheet
-from usu.bench.tables.text import text
 from usu.runtime.files import finite
 
 _MARKED = {"best": "**{}**", "second": "<u>{}</u>", None: "{}"}
@@ -108,8 +104,3 @@ def _fields(cell: Entry) -> tuple[object, ...]:
 def table_json(sheet: Sheet) -> str:
     """Return a sheet as JSON that loses nothing; a number that is infinite stands as text."""
     return json.dumps(finite(asdict(sheet)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-FORMATS: Mapping[str, Callable[[Sheet], str]] = MappingProxyType(
-    {"text": text, "md": md, "csv": table_csv, "json": table_json, "latex": latex, "html": html}
-)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from usu.bench.results.schema import NO_SOURCE
-from usu.bench.tables.sheet import Style
+from usu.bench.results.cell import NO_SOURCE
 from usu.sources.registry import SOURCE_NAMES
+
+if TYPE_CHECKING:
+    from usu.bench.tables.sheet import Style
 
 BlockName: TypeAlias = Literal["A", "B"]
 

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from types import MappingProxyType
-
 import pyarrow as pa
 
 from usu.arrays.checks import check_choice
-from usu.bench.tables.frame import Study, study_of
-from usu.bench.tables.full import FULL_TABLES, desiderata, full_results
-from usu.bench.tables.honest import honest
-from usu.bench.tables.infidelity import effect_sizes, infidelities, sources
+from usu.bench.tables.frame import study_of
 from usu.bench.tables.notes import with_unmeasured
+from usu.bench.tables.registry import LAYOUTS as LAYOUTS
 from usu.bench.tables.sheet import Sheet
-
-LAYOUTS: Mapping[str, Callable[[Study], Sheet]] = MappingProxyType(
-    {
-        "table2": desiderata,
-        "table3": infidelities,
-        "table7": effect_sizes,
-        "table8": sources,
-        **{name: partial(full_results, table=table) for name, table in FULL_TABLES.items()},
-        "honest": honest,
-    }
-)
 
 
 def layout(name: str, rows: pa.Table) -> Sheet:

@@ -10,20 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    pass
-
-
-# Table 2 of the paper: verdicts on D1 to D4, and the D1 error; it has no row for nearest and the hybrid.
-_PAPER = {
-    "usu": (("yes", "yes", "yes", "yes"), 4.95e-7),
-    "iwmr": (("no", "yes", "yes", "yes"), 3.81e-4),
-    "bilinear": (("no", "no", "no", "no"), 1.23e-1),
-    "bicubic": (("no", "no", "no", "no"), 8.65e-1),
-    "lanczos": (("no", "no", "no", "no"), 2.14e-2),
-}
+from typing import TypeAlias
 
 DATASETS = ("imagenet", "cifar10", "cub200")
 MODELS = ("vgg16", "resnet50", "vit_b_16")
