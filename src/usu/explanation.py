@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from usu.models.placement import Padding
-from usu.operators.upsamplers import UPSAMPLERS, Upsampler
+from usu.operators.registry import UPSAMPLERS
+from usu.operators.upsamplers import Upsampler
 from usu.record import Record
 from usu.runtime.renames import renamed, tell
 

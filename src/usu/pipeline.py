@@ -19,6 +19,7 @@ from usu.models.placement import Placement
 from usu.models.targets import Targets, check_outputs, name_of, unit_of_answer
 from usu.operators.coarse import Coarse
 from usu.operators.lattice import Mass
+from usu.operators.registry import MODES as MODES
 from usu.runtime.renames import renamed
 from usu.scoring.h_map import h_map
 from usu.scoring.owen import owen_map, pixel_scores
@@ -29,7 +30,6 @@ from usu.sources.coarse_map import CoarseMap, Source, check_cells, check_coarse_
 from usu.sources.registry import find_source
 from usu.views import Views, views_of
 
-MODES = ("usu", "iwmr", "hybrid", "complete")
 # Where a mode's defaults differ from those of `usu.Settings`; docs/scores.md has the reasons.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "complete": {"scoring": "owen", "negative": "opposite", "temperature": 1.0},

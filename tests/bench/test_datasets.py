@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10, ImageFolder
 
-from usu.bench.datasets.files import ImageFiles
+from usu.bench.datasets.files import ImageFiles, Item
 from usu.bench.datasets.imagenet import wordnet_ids
-from usu.bench.datasets.registry import DATASETS, Item, chosen, find_dataset
+from usu.bench.datasets.registry import DATASETS, chosen, find_dataset
 from usu.models.classifier import imagenet_class_names
 
 PICTURES = ("astronaut", "chelsea", "coffee", "rocket")

@@ -192,7 +192,7 @@ def test_ctrl_c_stops_a_run_of_processes_and_the_next_goes_on(tmp_path):
     )
     while len([*folder.glob("parts/*.parquet")]) < 2 or len([*notes.iterdir()]) < 2:
         assert process.poll() is None
-        time.sleep(0.02)  # until both workers are at work: one that only starts would print a traceback too
+        time.sleep(0.02)  # until both workers are at work
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGINT

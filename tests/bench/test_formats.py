@@ -29,8 +29,8 @@ from usu.bench.tables.cells import (
     written,
 )
 from usu.bench.tables.latex import escaped
-from usu.bench.tables.layouts import LAYOUTS, layout
-from usu.bench.tables.render import FORMATS
+from usu.bench.tables.layouts import layout
+from usu.bench.tables.registry import FORMATS, LAYOUTS
 
 METRICS = (
     "infidelity",

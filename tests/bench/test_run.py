@@ -20,9 +20,9 @@ from usu.bench.networks import Network
 from usu.bench.results.folder import read_protocol, read_rows
 from usu.bench.results.schema import Cell
 from usu.bench.run import Plan, read_problems, run
+from usu.bench.tables.registry import LAYOUTS
 from usu.bench.worker import Job, Spec, Worker, combinations, missing
 from usu.cli import main
-from usu.cli.bench import DATASETS, FORMATS, LAYOUTS
 from usu.metrics import METRICS, Judge
 from usu.models.classifier import Classifier, Preparation
 from usu.models.loading import load_classifier
@@ -183,15 +183,6 @@ def test_every_layout_is_printed(results, layout, capsys):
     assert capsys.readouterr().out.strip()
 
 
-def test_names_of_the_command_line_are_those_of_the_registries():
-    from usu.bench.datasets import registry as datasets
-    from usu.bench.tables import layouts, render
-
-    assert set(DATASETS) == set(datasets.DATASETS)
-    assert set(FORMATS) == set(render.FORMATS)
-    assert set(LAYOUTS) == set(layouts.LAYOUTS)
-
-
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
@@ -221,9 +212,9 @@ def test_only_rightly_classified_images(photographs, tmp_path, capsys):
             predicted = int(classifier.model(inputs[None]).argmax())
         lines.append(f"{name}.png,{predicted if name == 'coffee' else (predicted + 1) % 1000}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
-    assert bench(folder, tmp_path / "out", "--correct") == 0
+    assert bench(folder, tmp_path / "out", "--only-correct") == 0
     assert {row["image"] for row in read_rows(tmp_path / "out").to_pylist()} == {"coffee.png"}
-    assert bench(folder, tmp_path / "more", "--correct", "--images", "2") == 2
+    assert bench(folder, tmp_path / "more", "--only-correct", "--images", "2") == 2
     assert "classifies 1 rightly, 2 were asked for" in capsys.readouterr().err
 
 

@@ -16,9 +16,8 @@ from skimage.data import chelsea
 
 import usu
 from usu import cli, pipeline
-from usu.cli import _output, _parser
+from usu.cli.explain import output_names
 from usu.models.classifier import imagenet_class_names
-from usu.models.loading import DEMO_MODEL
 from usu.plot import TITLES
 
 FILES = {"overlay.png", "comparison.png", "report.html", "explanation.npz"}
@@ -251,7 +250,7 @@ def test_interrupt(photograph, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(pipeline, "explain", interrupt)
     assert run("explain", photograph, "--out", tmp_path / "out") == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "usu: interrupted\n"
     assert list((tmp_path / "out").rglob("*.*")) == []
 
 
@@ -314,19 +313,27 @@ def test_version(capsys):
     assert re.fullmatch(r"usu \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-def test_words_agree_with_the_library():
-    (explain,) = (command for command in _parser.COMMANDS if command.name == "explain")
-    rows = {flags[0]: settings for flags, settings in explain.arguments}
-    assert rows["--mode"]["choices"] == pipeline.MODES
-    assert rows["--model"]["default"] == DEMO_MODEL
-    assert f"(default: {usu.Settings().temperature})" in rows["--temperature"]["help"]
-    for command in _parser.COMMANDS:
-        for line in (command.details + command.examples).splitlines():
-            assert len(line) <= 110
+COMMANDS = ["demo", "explain", "check", "report", "reproduce", "bench"]
+COMMANDS += ["bench run", "bench status", "bench table"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_page(command, capsys):
+    assert run(*command.split(), "--help") == 0
+    text = capsys.readouterr().out
+    assert f"usu {command}" in text
+    assert all(len(line) <= 110 for line in text.splitlines())
+
+
+def test_words_agree_with_the_library(capsys):
+    assert run("explain", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    within, complete = usu.Settings().temperature, pipeline.settings_of("complete", {}).temperature
+    assert f"(default: {within}); for complete the default is {complete:g}" in text
 
 
 def test_names_never_clash():
-    names = _output.output_names(["a/x.jpg", "b/X.png", "x-2.jpg", "x.tif", "c/x.jpg", "y.tar.gz", "a/x.jpg"])
+    names = output_names(["a/x.jpg", "b/X.png", "x-2.jpg", "x.tif", "c/x.jpg", "y.tar.gz", "a/x.jpg"])
     assert names == ["x", "X-2", "x-2-2", "x-3", "x-4", "y.tar", "x-5"]
     assert len({name.casefold() for name in names}) == len(names)
 

@@ -18,7 +18,7 @@ import torch
 import usu
 from tests.helpers import reports
 from tests.helpers.networks import small_cnn
-from usu.cli._output import mass_table
+from usu.cli.explain import mass_table
 from usu.report import Entry, frame, write
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install '.[browser]'")

@@ -11,7 +11,6 @@ import torch
 
 import usu
 from usu.cli import main
-from usu.cli.reproduce import CHOICES
 from usu.metrics import localisation as measures
 from usu.reproduce import (
     evidence,
@@ -19,6 +18,7 @@ from usu.reproduce import (
     figures,
     measured,
     methods,
+    parallel,
     published,
     rows,
     selection,
@@ -58,11 +58,11 @@ def network_of(subject, effort, seed=0, *, world="shapes"):
 def small(monkeypatch):
     """Untrained networks, and three test scenes of 56 × 56 pixels."""
     monkeypatch.setattr(Subject, "trained", network_of)
-    monkeypatch.setattr(experiments, "reported_scenes", lambda effort, seed: SCENES)
-    monkeypatch.setattr(experiments, "Scoring", lambda: SCORING)
+    monkeypatch.setattr(parallel, "reported_scenes", lambda effort, seed: SCENES)
+    monkeypatch.setattr(parallel, "Scoring", lambda: SCORING)
     subjects = (Subject("cnn", 0.1, "RRL-CNN"),)
     only = {name: replace(table, subjects=subjects) for name, table in tables.TABLES.items()}
-    monkeypatch.setattr(experiments, "TABLES", only)
+    monkeypatch.setattr(tables, "TABLES", only)
 
 
 @pytest.fixture(scope="module")
@@ -399,8 +399,8 @@ def test_a_quick_run_takes_fewer_steps():
     assert QUICK.scenes * 10 == FULL.scenes
 
 
-def test_the_commands_choices_are_the_experiments():
-    assert set(CHOICES) == set(experiments.EXPERIMENTS)
+def test_every_table_and_figure_is_an_experiment():
+    assert set(experiments.EXPERIMENTS) == {*tables.TABLES, *figures.FIGURES, "settings"}
 
 
 def test_the_best_of_all_ways_and_segments_is_chosen(tmp_path, monkeypatch):

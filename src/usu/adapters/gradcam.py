@@ -17,6 +17,7 @@ from usu.arrays.checks import check_choice
 from usu.models.contexts import differentiable, frozen, kept_apart
 from usu.models.forward import check_evaluation_mode, check_inputs
 from usu.models.targets import Target
+from usu.operators.registry import REDISTRIBUTIONS
 from usu.operators.upsamplers import find_upsampler
 from usu.pipeline import upsample
 from usu.settings import Settings
@@ -35,7 +36,7 @@ except ImportError as missing:
 Maps: TypeAlias = "list[np.ndarray[Any, np.dtype[Any]]]"
 
 # Of `usu.explain`'s modes, those that redistribute the object's own map.
-MODES = ("usu", "iwmr", "hybrid")
+MODES = tuple(REDISTRIBUTIONS)
 
 
 def upsampled(

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from usu.bench.compiled import Compiled, quickened
-from usu.bench.datasets.registry import Dataset, Item, find_dataset
+from usu.bench.datasets.files import Item
+from usu.bench.datasets.registry import Dataset, find_dataset
 from usu.bench.methods.image import Subject
 from usu.bench.methods.registry import CONTESTANTS, PixelMap
 from usu.bench.networks import Network, load_network

@@ -1,20 +1,34 @@
-"""The command `usu`: a demo, explanations of one's own photographs, and a check of every upsampler.
+"""The command `usu`: a demo, explanations of one's own photographs, checks, reports and benchmarks.
 
-Heavy libraries are imported by the commands that use them, so that `usu --help` answers at once.
+Everything is imported inside `main`: `usu --help` answers at once, and Ctrl-C is one line from the start.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from usu.cli._output import complain
-from usu.cli._parser import build_parser
-from usu.cli.explain import BAD_INPUT
-from usu.runtime.memory import keep_freed_memory
+if TYPE_CHECKING:
+    import argparse
 
 INTERRUPTED, PIPE_CLOSED = 130, 141
+_TOLD = "usu: interrupted"
+
+_ABOUT = """\
+Bring a coarse attribution map, such as Grad-CAM's, to pixels: each cell's mass is shared among its
+pixels by how much the model's answer depends on the segments they lie in, and none is lost or made up.
+"""
+
+_START = """\
+start here:
+  usu demo                  explain a bundled photograph, with a small trained network
+  usu explain cat.jpg       explain your own photograph with the same network
+  usu explain --help        choose another network, class, layer or way of upsampling
+  usu check                 see which guarantees each way of upsampling keeps
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,13 +39,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: after `--help`, `--version`, and arguments that cannot be parsed (code 2).
     """
+    if argv is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        print(_TOLD, file=sys.stderr)
+        return INTERRUPTED
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """Raise KeyboardInterrupt, or end at once where an import is under way: libraries swallow it there."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            os.write(2, f"{_TOLD}\n".encode())
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    from usu.cli._output import BAD_INPUT, complain
+
     options = build_parser().parse_args(argv)
+
+    from usu.runtime.memory import keep_freed_memory
+
     keep_freed_memory()
     try:
         code: int = options.run(options)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has gone; what is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -40,3 +77,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(problem)
         return BAD_INPUT
     return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; its namespace has the command's function as `run`."""
+    from usu.cli import bench, check, demo, explain, report, reproduce
+    from usu.cli._output import Parser, ShowVersion
+
+    parser = Parser(prog="usu", description=_ABOUT, epilog=_START)
+    parser.add_argument("--version", action=ShowVersion)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (demo, explain, check, report, reproduce, bench):
+        command.add_parser(commands)
+    return parser

@@ -1,55 +1,66 @@
-"""The command `usu bench`: many images judged by many metrics, and the tables made of the results."""
+"""Judge pixel maps of many images: run measures, status says how far it is, table prints what came out."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-# The names of usu.bench.datasets.DATASETS, layouts.LAYOUTS and render.FORMATS, without importing them.
-DATASETS = ("imagenet", "cifar10", "cub200", "folder")
-LAYOUTS = ("table2", "table3", "table7", "table8", "table9", "table10", "honest")
-FORMATS = ("text", "md", "csv", "json", "latex", "html")
+from usu.bench.datasets.registry import DATASETS
+from usu.bench.engines.registry import ENGINES
+from usu.bench.tables.labels import GROUPS
+from usu.bench.tables.registry import FORMATS, LAYOUTS
+from usu.cli._output import BAD_INPUT, TEMPERATURE, Commands, Renamed, positive_number, whole_number
+from usu.metrics.faithfulness.labels import LABELS
+from usu.models.bundled import DEMO_MODEL, SIZES
+from usu.sources.registry import SOURCES
 
-SUMMARY = "judge upsamplers on many images, and print the tables"
 
-DETAILS = """\
-Judge pixel maps of many images: run measures them, status says how far it is, table prints what came out.
-"""
+def _listed(flag: str, groups: Mapping[str, Sequence[str]]) -> str:
+    told = ", ".join(f'"{group}" ({", ".join(names)})' for group, names in groups.items())
+    return textwrap.fill(f'Names of {flag}: {told}, "all", or single ones.', 110)
 
-EXAMPLES = """\
+
+_BLOCKS = {"A": "paper", "B": "fair"}
+_METRICS = {
+    group: [name for name, label in LABELS.items() if label.block == block]
+    for block, group in _BLOCKS.items()
+}
+_CONTESTANTS = {group.lower(): list(names) for group, names in GROUPS.items()}
+
+_EXAMPLES = """\
 examples:
   usu bench run --data photographs --images 20 --out results
   usu bench status results
   usu bench table results --layout honest
 """
 
-RUN_DETAILS = """\
+_RUN_DETAILS = f"""\
 Measure every metric of every map of every image, and write rows to RESULTS as they come. What is there is
-not measured again: a run that was stopped goes on, and images, models, sources, upsamplers and metrics can
+not measured again: a run that was stopped continues, and images, models, sources, upsamplers and metrics can
 be added. Settings are the folder's own: results of other settings belong in another folder.
 
-Names of --upsampler: "upsamplers" (nearest, bilinear, bicubic, lanczos, usu, iwmr, hybrid, complete),
-"controls" (zero, constant, scores, shuffled-scores, random-segments, blurred-nearest), "peers" (guided, rise,
-rise-10x, occlusion, occlusion-10x, shap-partition, xrai, refinecam), "all", or single ones.
-Names of --metric: "paper" (block A: infidelity, infidelity-minmax, irof, irof-per-segment, monotonicity,
-pixel-flipping, road, sparseness), "fair" (block B), "all", or single ones.
+{_listed("--upsampler", _CONTESTANTS)}
+{_listed("--metric", _METRICS)}
+In tables "paper" is block A, "fair" is block B.
 Names of --source: "paper" (the seven of table 8), or those of usu explain --source.
 """
 
-RUN_EXAMPLES = """\
+_RUN_EXAMPLES = """\
 examples:
   usu bench run --data photographs --images 4 --out results
       the upsamplers by all metrics on four photographs
   usu bench run --data photographs --images 100 --upsampler all --workers 2 --out results
       controls and other people's methods too, two images at a time
-  usu bench run --dataset imagenet --data imagenet --model resnet50 vit_b_16 --images 1000 --correct
+  usu bench run --dataset imagenet --data imagenet --model resnet50 vit_b_16 --images 1000 --only-correct
       --weights resnet50=resnet50-11ad3fa6.pth vit_b_16=vit_b_16-c867db91.pth
       --engine ray --address auto --out results
 """
 
-TABLE_DETAILS = """\
+_TABLE_DETAILS = """\
 Print a table made from results alone, beside the paper's figures where it has them; no model, no image.
 
   table2             D1 error of each upsampler
@@ -60,27 +71,83 @@ Print a table made from results alone, beside the paper's figures where it has t
   honest             both blocks of metrics, controls, peers, intervals and all tests that were run
 """
 
-TABLE_EXAMPLES = """\
+_TABLE_EXAMPLES = """\
 examples:
   usu bench table results
   usu bench table results --layout table3 --format latex > table3.tex
 """
 
-DATASET = "imagenet, cifar10, cub200, or any folder of images (default: %(default)s)"
-MODEL = """efficientnet-lite0, -lite1, -lite2, any torchvision classifier, or timm:NAME
-(default: efficientnet-lite0)"""
-WEIGHTS = "the weights of a network, such as resnet50=FILE"
-SOURCE = "what gives the coarse maps (default: gradcam)"
-UPSAMPLER = 'what makes pixel maps (default: "upsamplers")'
-METRIC = 'what judges them (default: "all")'
-CORRECT = "only images that the network classifies rightly"
-POSITIVE = "drop negative values of every coarse map; the complete map, which needs none, keeps its own"
-SEED = "of the choice of images and of everything random (default: %(default)s)"
-ENGINE = "local, or ray for a cluster (default: %(default)s)"
-WORKERS = "images at the same time (default: 1, or what a cluster has room for)"
-LAYOUT = "%(choices)s (default: %(default)s)"
+_MODEL = f"{', '.join(SIZES)}, any torchvision classifier, or timm:NAME (default: {DEMO_MODEL})"
+_DATASET = "folder is any folder of images (default: %(default)s)"
+_WORKERS = "images at the same time (default: 1, or what a cluster has room for)"
+_CORRECT = "only images that the network classifies rightly"
+_CLIP = "drop negative values of every coarse map; the complete map, which needs none, keeps its own"
 
-_PAPER_SOURCES = ("gradcam", "hirescam", "gradcam++", "xgradcam", "fullgrad", "shapleycam", "finercam")
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to those of `usu`."""
+    parser = commands.add_parser(
+        "bench",
+        help="judge upsamplers on many images, and print the tables",
+        description=__doc__,
+        epilog=_EXAMPLES,
+    )
+    own = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(own)
+    _add_status(own)
+    _add_table(own)
+
+
+def _add_run(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="measure what is missing in a results folder",
+        description=_RUN_DETAILS,
+        epilog=_RUN_EXAMPLES,
+    )
+    add = parser.add_argument
+    several: dict[str, Any] = {"metavar": "NAME", "nargs": "+"}
+    add("--dataset", choices=tuple(DATASETS), default="folder", help=_DATASET)
+    add("--data", metavar="DIR", required=True, help="folder of the data set")
+    add("--model", **several, default=[DEMO_MODEL], help=_MODEL)
+    add("--weights", metavar="NAME=FILE", nargs="+", default=[], help="of a network, such as resnet50=FILE")
+    add("--source", **several, default=["gradcam"], help="what gives the coarse maps (default: gradcam)")
+    add("--upsampler", **several, default=["upsamplers"], help="what makes pixel maps (default: upsamplers)")
+    add("--metric", **several, default=["all"], help="what judges them (default: all)")
+    add("--images", metavar="N", type=whole_number, help="how many (default: all)")
+    add("--only-correct", action="store_true", help=_CORRECT)
+    add("--correct", action=Renamed, now="--only-correct")
+    add("--clip-negative", action="store_true", help=_CLIP)
+    add("--positive", action=Renamed, now="--clip-negative")
+    add("--temperature", metavar="T", type=positive_number, help=TEMPERATURE)
+    add("--seed", metavar="S", type=int, default=0, help="of all that is random (default: %(default)s)")
+    add("--engine", choices=tuple(ENGINES), default="local", help="ray is for a cluster (default: local)")
+    add("--workers", metavar="N", type=whole_number, help=_WORKERS)
+    add("--address", metavar="A", help="of a Ray cluster (default: one here)")
+    add("--out", metavar="RESULTS", required=True, help="results folder, begun or continued")
+    parser.set_defaults(run=run)
+
+
+def _add_status(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "status",
+        help="say what a results folder holds",
+        description="Say what a results folder holds, and which images its last run left out and why.\n",
+        epilog="example:\n  usu bench status results\n",
+    )
+    parser.add_argument("results", metavar="RESULTS", help="folder of a run")
+    parser.set_defaults(run=status)
+
+
+def _add_table(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "table", help="print a table of results", description=_TABLE_DETAILS, epilog=_TABLE_EXAMPLES
+    )
+    add = parser.add_argument
+    add("results", metavar="RESULTS", help="folder of a run")
+    add("--layout", choices=tuple(LAYOUTS), default="honest", help="%(choices)s (default: %(default)s)")
+    add("--format", choices=tuple(FORMATS), default="text", help="%(choices)s (default: text)")
+    parser.set_defaults(run=table)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -94,9 +161,9 @@ def run(options: argparse.Namespace) -> int:
     settings = {} if options.temperature is None else {"temperature": options.temperature}
     weights = _named_files(options.weights)
     folder = str(Path(options.data).absolute())
-    spec = Spec(options.dataset, folder, weights, settings, options.positive, options.seed)
+    spec = Spec(options.dataset, folder, weights, settings, options.clip_negative, options.seed)
     upsamplers, metrics, sources = _names(options)
-    plan = Plan(spec, options.model, sources, upsamplers, metrics, options.images, options.correct)
+    plan = Plan(spec, options.model, sources, upsamplers, metrics, options.images, options.only_correct)
     summary = measure(plan, engine, Path(options.out), show_progress=True)
     for model, images in summary.images.items():
         print(f"{model}: {images} images")
@@ -105,7 +172,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{len(summary.problems)} images left out:", file=sys.stderr)
         for name, problem in summary.problems.items():
             print(f"  {name}: {problem}", file=sys.stderr)
-    return 2 if summary.problems else 0
+    return BAD_INPUT if summary.problems else 0
 
 
 def status(options: argparse.Namespace) -> int:
@@ -131,44 +198,37 @@ def table(options: argparse.Namespace) -> int:
     """Print a table of results."""
     from usu.bench.results.folder import read_rows
     from usu.bench.tables.layouts import layout
-    from usu.bench.tables.render import FORMATS as RENDER
 
-    sys.stdout.write(RENDER[options.format](layout(options.layout, read_rows(options.results))))
+    sys.stdout.write(FORMATS[options.format](layout(options.layout, read_rows(options.results))))
     return 0
 
 
 def _names(options: argparse.Namespace) -> tuple[list[str], list[str], list[str]]:
     """Return the upsamplers, metrics and sources that were named, groups spelled out."""
-    from usu.bench.methods.registry import CONTESTANTS, CONTROLS, PEERS, UPSAMPLERS
-    from usu.metrics.faithfulness import METRICS
-    from usu.metrics.faithfulness.labels import LABELS
-    from usu.sources.registry import SOURCES
+    from usu.bench.tables import published
 
-    groups = {"upsamplers": UPSAMPLERS, "controls": CONTROLS, "peers": PEERS, "all": CONTESTANTS}
-    blocks = {
-        name: [metric for metric in METRICS if LABELS[metric].block in letters]
-        for name, letters in (("paper", "A"), ("fair", "B"), ("all", "AB"))
-    }
+    contestants = [name for names in _CONTESTANTS.values() for name in names]
     return (
-        _spelled_out("--upsampler", options.upsampler, groups, CONTESTANTS),
-        _spelled_out("--metric", options.metric, blocks, METRICS),
-        _spelled_out("--source", options.source, {"paper": _PAPER_SOURCES}, SOURCES),
+        _spelled_out("--upsampler", options.upsampler, _CONTESTANTS | {"all": contestants}, contestants),
+        _spelled_out("--metric", options.metric, _METRICS | {"all": list(LABELS)}, LABELS),
+        _spelled_out("--source", options.source, {"paper": published.SOURCES}, SOURCES),
     )
 
 
 def _spelled_out(
-    flag: str, given: Sequence[str], groups: Mapping[str, Sequence[str] | Mapping[str, object]], known: object
+    flag: str, given: Sequence[str], groups: Mapping[str, Sequence[str]], known: Iterable[str]
 ) -> list[str]:
+    """Return the names that were given, groups spelled out."""
     from usu.arrays.checks import suggestion
 
+    every = [*groups, *known]
     names: list[str] = []
     for word in given:
-        if word not in groups and word not in known:  # type: ignore[operator]
-            every = [*groups, *known]  # type: ignore[misc]
+        if word not in every:
             raise ValueError(
                 f"{flag} {word!r} is unknown{suggestion(word, every) or ': give one of ' + ', '.join(every)}"
             )
-        names += list(groups.get(word, [word]))
+        names += groups.get(word, [word])
     return list(dict.fromkeys(names))
 
 

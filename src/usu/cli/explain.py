@@ -1,22 +1,29 @@
-"""What the commands do; each returns its exit code."""
+"""`usu explain`: photographs from files, by a network of the caller's choice."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usu.cli._output import (
-    _writable_folder,
+    BAD_INPUT,
+    FILES,
+    OUT,
+    TEMPERATURE,
+    Commands,
     complain,
-    fact_table,
-    mass_table,
-    output_names,
+    positive_number,
+    whole_number,
+    writable_folder,
 )
+from usu.models.bundled import DEMO_MODEL, SIZES
+from usu.operators.registry import MODES
+from usu.sources.registry import SOURCES
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,13 +32,69 @@ if TYPE_CHECKING:
     from usu.explanation import Explanation
     from usu.models.classifier import Classifier
 
+_DETAILS = f"""\
+Explain photographs: which pixels speak for a class, by a network of your choice.
 
-VIOLATED, BAD_INPUT = 1, 2
+{FILES}
+Each photograph gets a folder of its own inside DIR. Pictures may be of any kind that Pillow reads; one
+that cannot be read is reported, the others continue, and the exit code is 2 at the end.
+"""
+
+_EXAMPLES = """\
+examples:
+  usu explain cat.jpg dog.jpg
+      the predicted classes, by EfficientNet-Lite0, to usu-out/cat/ and usu-out/dog/
+  usu explain cat.jpg --target "Persian cat"
+      what speaks for another class; an index or a unique part of the name will do
+  usu explain cat.jpg --model resnet50 --weights resnet50-11ad3fa6.pth
+      any torchvision classifier; nothing is downloaded, so give the file of its weights
+  usu explain cat.jpg --model resnet50 --weights mine.pth --layer layer3
+      your own fine-tuned network, and the coarse map of an earlier layer
+  usu explain cat.jpg --mode hybrid --temperature 0.3
+      let mass move between cells, and share it less sharply within them
+  usu explain cat.jpg --source shap --size photograph
+      another method, and the map over the whole photograph, 0 where the network did not look
+"""
+
+_MODEL = f"{', '.join(SIZES)}, or any torchvision classifier (default: %(default)s)"
+_WEIGHTS = "the network's weights: a state dict, as torch.save writes it"
+_TARGET = "class to explain, by index or name (default: the predicted one)"
+_LAYER = "module whose map is taken, such as layer4 (default: the last one before pooling)"
+_MODE = """usu keeps the mass of each cell; iwmr and hybrid keep only the total and move it to the cells that
+matter, hybrid in proportion to the mass that is there; complete accounts for the prediction itself, by Owen
+values on parts of the picture (default: %(default)s)"""
+_SOURCE = """method that gives the coarse map: %(choices)s (default: gradcam; for complete, the gradient
+times the difference from the fill)"""
+_SIZE = """what overlay.png shows: the network's input, or the whole photograph with the map at its size
+(default: %(default)s)"""
+_IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temperature)"
+_BATCH = "masked images per forward call; fewer need less memory (default: %(default)s)"
 
 _TO_EXPLAIN = ("layer", "mode", "source", "temperature", "importance_temperature", "perturbations_per_eval")
 
 
-def explain_files(options: argparse.Namespace) -> int:
+def add_parser(commands: Commands) -> None:
+    """Add the command to those of `usu`."""
+    parser = commands.add_parser(
+        "explain", help="explain your own photographs", description=_DETAILS, epilog=_EXAMPLES
+    )
+    add = parser.add_argument
+    add("images", metavar="IMAGE", nargs="+", help="photographs")
+    add("--model", metavar="NAME", default=DEMO_MODEL, help=_MODEL)
+    add("--weights", metavar="FILE", help=_WEIGHTS)
+    add("--target", metavar="CLASS", help=_TARGET)
+    add("--layer", metavar="NAME", help=_LAYER)
+    add("--mode", choices=MODES, default=MODES[0], help=_MODE)
+    add("--source", choices=SOURCES, metavar="NAME", help=_SOURCE)
+    add("--size", choices=("network", "photograph"), default="network", help=_SIZE)
+    add("--temperature", metavar="T", type=positive_number, help=TEMPERATURE)
+    add("--importance-temperature", metavar="T", type=positive_number, help=_IMPORTANCE)
+    add("--perturbations-per-eval", "--batch-size", metavar="N", type=whole_number, default=16, help=_BATCH)
+    add("--out", metavar="DIR", default="usu-out", help=OUT)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
     """Explain photographs from files; a bad one is reported and the rest go on."""
     import torch
     from tqdm import tqdm
@@ -42,7 +105,7 @@ def explain_files(options: argparse.Namespace) -> int:
     from usu.models.targets import find_class
     from usu.sources.registry import find_source
 
-    folder = _writable_folder(options.out)
+    folder = writable_folder(options.out)
     if options.source is not None:
         find_source(options.source)
     classifier = load_classifier(options.model, options.weights)
@@ -59,7 +122,7 @@ def explain_files(options: argparse.Namespace) -> int:
             image = read_image(path)
             own = folder / name
             own.mkdir(exist_ok=True)
-            _explain_picture(image, classifier, own, options.size, **keywords)
+            explain_picture(image, classifier, own, options.size, **keywords)
         except BrokenPipeError:  # whoever read the output has gone
             raise
         except (ValueError, OSError) as problem:
@@ -68,7 +131,7 @@ def explain_files(options: argparse.Namespace) -> int:
     return BAD_INPUT if failed else 0
 
 
-def _explain_picture(
+def explain_picture(
     image: Image.Image,
     classifier: Classifier,
     folder: Path,
@@ -96,14 +159,15 @@ def _explain_picture(
     )
     seconds = time.perf_counter() - start
     maps = _by_each(explanation, TITLES)
-    category = classifier.class_names[explanation.target] if classifier.class_names else None
-    names = {"class_name": category, "model": classifier.name}
+    class_name = classifier.class_names[explanation.target] if classifier.class_names else None
+    shown = _in_the_photograph(explanation, image) if size == "photograph" else explanation
+    names = {"class_name": class_name, "model": classifier.name}
     explanation.save(folder / "explanation.npz")
-    save_figure(overlay_figure(_SIZES[size](explanation, image), **names), folder / "overlay.png")
+    save_figure(overlay_figure(shown, **names), folder / "overlay.png")
     save_figure(comparison(explanation, maps, **names), folder / "comparison.png")
     write([Entry(explanation, name=folder.name, verdicts=verdicts, **names)], folder / "report.html")
     lines = [
-        *fact_table(explanation, category, classifier.name, seconds),
+        *fact_table(explanation, class_name, classifier.name, seconds),
         f"{'written to':<16}{folder}: overlay.png, comparison.png, report.html, explanation.npz",
         "",
         *mass_table(explanation, maps),
@@ -125,12 +189,10 @@ def _by_each(explanation: Explanation, names: Iterable[str]) -> dict[str, Array]
     return maps
 
 
-def _as_seen(explanation: Explanation, image: Image.Image) -> Explanation:
-    return explanation
-
-
 def _in_the_photograph(explanation: Explanation, image: Image.Image) -> Explanation:
     """Return an explanation whose picture and map are those of the whole photograph."""
+    from dataclasses import replace
+
     from torchvision.transforms.functional import to_tensor
 
     return replace(
@@ -138,4 +200,62 @@ def _in_the_photograph(explanation: Explanation, image: Image.Image) -> Explanat
     )
 
 
-_SIZES = {"network": _as_seen, "photograph": _in_the_photograph}
+def fact_table(explanation: Explanation, class_name: str | None, model: str, seconds: float) -> list[str]:
+    """Return what was explained and what it took, a line each."""
+    from usu.record import cells_of
+
+    layer = f" of layer {explanation.layer}" if explanation.layer else ""
+    coarse = f"{explanation.source}, {cells_of(explanation)}{layer}"
+    if explanation.mode == "complete":
+        coarse = f"Owen values, {cells_of(explanation)}, shared by {explanation.source}{layer}"
+    probability = explanation.probability
+    facts = {
+        "class": f"{class_name} ({explanation.target})" if class_name else str(explanation.target),
+        "probability": "none" if probability is None else f"{100 * probability:.1f} %",
+        "model": model,
+        "coarse map": coarse,
+        "forward passes": str(explanation.forward_passes),
+        "seconds": f"{seconds:.1f}",
+    }
+    return [f"{name:<16}{value}" for name, value in facts.items()]
+
+
+def mass_table(explanation: Explanation, maps: Mapping[str, Array]) -> list[str]:
+    """Return how well each map (H, W) keeps the coarse map's mass, a line each under a heading.
+
+    The D1 error is the mean over cells of |Σ Ã - M_k|: absolute, and relative to the mean |M_k|. M_k holds
+    the mass that maps on further grids have in the cell.
+    """
+    import torch
+
+    coarse, size = explanation.coarse_map, tuple(explanation.attribution.shape)
+    lines = [f"{'upsampler':<12}{'D1 error':>12}{'relative':>12}{'total mass':>14}"]
+    for name, values in maps.items():
+        pixels = torch.as_tensor(values, dtype=torch.float64)
+        error, scale = coarse.mass_error(pixels)
+        relative = f"{error / scale:.1e}" if scale else "-"
+        lines.append(f"{name:<12}{error:>12.1e}{relative:>12}{float(pixels.sum()):>14.6g}")
+    lines.append(f"{'(coarse map)':<36}{float(coarse.masses(size).sum()):>14.6g}")
+    return [
+        *lines,
+        "D1 error: mean over cells of |sum of pixels - mass of the cell|; relative to the mean |mass|",
+    ]
+
+
+def output_names(paths: Sequence[str]) -> list[str]:
+    """Return one folder name per photograph: its own without the ending, numbered where several share it.
+
+    Capitals do not tell folders apart on every system, so they do not here.
+
+    >>> output_names(["a/cat.jpg", "b/Cat.png", "cat-2.jpg"])
+    ['cat', 'Cat-2', 'cat-2-2']
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        stem = Path(path).stem
+        candidates = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        name = next(name for name in candidates if name.casefold() not in taken)
+        taken.add(name.casefold())
+        names.append(name)
+    return names

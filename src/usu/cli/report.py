@@ -1,4 +1,10 @@
-"""The command `usu report`: explanations from files as one page for the browser."""
+"""Make a page that shows explanations, as usu demo and usu explain write them, in any browser.
+
+It has each map over its photograph, beside any other way of upsampling; sliders for the temperatures, which
+recompute the map in the page; for every pixel its cell, its segments and its share; and which of D1 to D4
+hold. The page is one file, which holds all it needs and asks the network for nothing. Several explanations
+make a gallery.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-SUMMARY = "make one interactive page of explanations"
+from usu.cli._output import Commands
 
-DETAILS = """\
-Make a page that shows explanations, as usu demo and usu explain write them, in any browser: each map over its
-photograph, beside any other way of upsampling; sliders for the temperatures, which recompute the map in the
-page; for every pixel its cell, its segments and its share; and which of D1 to D4 hold. The page is one file,
-which holds all it needs and asks the network for nothing. Several explanations make a gallery.
-"""
-
-EXAMPLES = """\
+_EXAMPLES = """\
 examples:
   usu report usu-demo/explanation.npz
       writes report.html; open it in a browser
@@ -27,7 +26,21 @@ examples:
 """
 
 
-def report(options: argparse.Namespace) -> int:
+def add_parser(commands: Commands) -> None:
+    """Add the command to those of `usu`."""
+    parser = commands.add_parser(
+        "report", help="make one interactive page of explanations", description=__doc__, epilog=_EXAMPLES
+    )
+    add = parser.add_argument
+    add("explanations", metavar="EXPLANATION.npz", nargs="+", help="files that usu wrote")
+    add("-o", "--out", metavar="FILE", default="report.html", help="the page (default: %(default)s)")
+    add("--model", metavar="NAME", help="name of the network, which a record does not hold")
+    add("--classes", metavar="FILE", help="file with the names of the classes, a line for each")
+    add("--quick", action="store_true", help="leave out the verdicts, which take most of the time")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
     """Write the page."""
     from tqdm import tqdm
 

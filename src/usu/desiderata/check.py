@@ -47,7 +47,8 @@ from usu.desiderata.report import DESIDERATA, DesiderataReport
 from usu.operators.arguments import gather
 from usu.operators.lattice import lattice_size
 from usu.operators.redistribution import Negative
-from usu.operators.upsamplers import UPSAMPLERS, Setting, Upsampler, find_upsampler
+from usu.operators.registry import UPSAMPLERS
+from usu.operators.upsamplers import Setting, Upsampler, find_upsampler
 
 
 def check_desiderata(

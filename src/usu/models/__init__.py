@@ -1,7 +1,5 @@
 """Networks and what goes into them: loading, layers, targets, fills, pictures and where they lie."""
 
-from usu.models.classifier import Classifier, Preparation
-from usu.models.images import read_image
-from usu.models.loading import classifier_names, load_classifier
+import lazy_loader
 
-__all__ = ["Classifier", "Preparation", "classifier_names", "load_classifier", "read_image"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

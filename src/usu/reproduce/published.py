@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The words of the captions that say what is drawn.
 CAPTIONS = {
@@ -34,6 +36,8 @@ def published(table: str) -> pd.DataFrame:
         `iou`, `concentration` (the share of mass inside the truth, as far as the paper says) and `pointing`,
         by `model`, as the paper names it, and `method`, by our name.
     """
+    import pandas as pd
+
     with (files("usu.reproduce") / "published.csv").open(encoding="utf-8") as file:
         rows = pd.read_csv(file, index_col=["table", "model", "method"])
     return rows.loc[table]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
-
-from PIL import Image
+from typing import TYPE_CHECKING, Protocol
 
 from usu.arrays.checks import suggestion
-from usu.bench.datasets.cifar10 import read_cifar10
-from usu.bench.datasets.cub200 import read_cub200
-from usu.bench.datasets.files import Item as Item
-from usu.bench.datasets.folder import read_folder
-from usu.bench.datasets.imagenet import read_imagenet
+from usu.runtime.lazy import Registry
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from usu.bench.datasets.files import Item
 
 
 class Dataset(Protocol):
@@ -43,12 +41,14 @@ class Dataset(Protocol):
         """Return 16 hexadecimal digits that change with the image."""
 
 
-DATASETS: Mapping[str, Callable[[Path], Dataset]] = {
-    "imagenet": read_imagenet,
-    "cifar10": read_cifar10,
-    "cub200": read_cub200,
-    "folder": read_folder,
-}
+DATASETS: Mapping[str, Callable[[Path], Dataset]] = Registry(
+    {
+        "imagenet": "usu.bench.datasets.imagenet:read_imagenet",
+        "cifar10": "usu.bench.datasets.cifar10:read_cifar10",
+        "cub200": "usu.bench.datasets.cub200:read_cub200",
+        "folder": "usu.bench.datasets.folder:read_folder",
+    }
+)
 
 
 def find_dataset(name: str, folder: str | os.PathLike[str]) -> Dataset:
@@ -93,4 +93,6 @@ def chosen(dataset: Dataset, count: int | None = None, seed: int = 0) -> list[It
 
 
 def _lot(name: str, seed: int) -> bytes:
+    import hashlib
+
     return hashlib.sha256(f"{seed}/{name}".encode()).digest()

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
 from usu.arrays.checks import check_count
@@ -28,6 +23,7 @@ from usu.bench.engines.base import (
     use_threads,
 )
 from usu.runtime.memory import keep_freed_memory
+from usu.runtime.processes import processes
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def _until_one_dies(
     """
     flying: dict[Future[Outcome[Job] | _Unready], Job] = {}
     lost: list[Job] = []
-    with _processes(make_worker, workers) as pool:
+    with processes(workers, _begin, make_worker, workers) as pool:
         while (queue and not lost) or flying:
             while queue and not lost and len(flying) < in_flight:
                 try:
@@ -113,21 +109,6 @@ def _outcome(job: Job, future: Future[Outcome[Job] | _Unready]) -> Outcome[Job]:
     return result
 
 
-@contextmanager
-def _processes(make_worker: MakeWorker[Job], workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Give processes with a worker each, which end with the block or with this process, however it ends."""
-    context = multiprocessing.get_context("spawn")
-    ear, mouth = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(make_worker, workers, ear))
-    try:
-        yield pool
-        pool.shutdown()
-    finally:
-        mouth.close()
-        pool.shutdown(cancel_futures=True)
-        ear.close()
-
-
 @dataclass(frozen=True)
 class _Unready:
     """Why a process has no worker."""
@@ -138,25 +119,14 @@ class _Unready:
 _mine: Any = None  # the worker of this process
 
 
-def _begin(make_worker: MakeWorker[Any], workers: int, ear: Connection) -> None:
+def _begin(make_worker: MakeWorker[Any], workers: int) -> None:
     global _mine
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all processes; the first one ends the others
-    threading.Thread(target=_end_with, args=(ear,), daemon=True).start()
     keep_freed_memory()
     use_threads(max(1, (os.cpu_count() or 1) // workers))
     try:
         _mine = make_worker()
     except Exception as error:
         _mine = _Unready(error)
-
-
-def _end_with(ear: Connection) -> None:
-    # Nothing is ever sent: the pipe closes when the process that gave the jobs wants no more, or is gone.
-    with suppress(EOFError, OSError):
-        ear.recv()
-    os._exit(1)
 
 
 def _work(job: Job) -> Outcome[Job] | _Unready:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from usu.arrays.checks import check_choice
-from usu.bench.engines.base import Engine
-from usu.bench.engines.local import LocalEngine
+
+if TYPE_CHECKING:
+    from usu.bench.engines.base import Engine
 
 
 def _local(workers: int | None, address: str | None) -> Engine:
     if address is not None:
         raise ValueError(f"address is for the engine 'ray', got {address!r} with the engine 'local'")
+    from usu.bench.engines.local import LocalEngine
+
     return LocalEngine(1 if workers is None else workers)
 
 

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-# What stands for the source of a map that needs no coarse map.
-NO_SOURCE = "none"
+from usu.bench.results import NO_SOURCE as NO_SOURCE
 
 
 class Cell(NamedTuple):

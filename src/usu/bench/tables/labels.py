@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from usu.bench.results.schema import NO_SOURCE
+from usu.bench.results import NO_SOURCE
 from usu.metrics.faithfulness.labels import LABELS
 from usu.sources.registry import SOURCE_NAMES
 
@@ -45,7 +45,7 @@ FACTS: Mapping[str, tuple[str, Style]] = MappingProxyType(
     }
 )
 
-_GROUPS: Mapping[str, Mapping[str, str]] = {
+GROUPS: Mapping[str, Mapping[str, str]] = {
     "Upsamplers": {
         "nearest": "Nearest",
         "bilinear": "Bilinear",
@@ -75,7 +75,7 @@ _GROUPS: Mapping[str, Mapping[str, str]] = {
         "shap-partition": "SHAP, partition",
     },
 }
-UPSAMPLERS = tuple(_GROUPS["Upsamplers"])
+UPSAMPLERS = tuple(GROUPS["Upsamplers"])
 
 # What each kind of name is called, in the paper's order; what is not here follows by its own name.
 TITLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -95,7 +95,7 @@ TITLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "efficientnet-lite2": "EfficientNet-Lite2",
         },
         "source": {**SOURCE_NAMES, NO_SOURCE: "no coarse map"},
-        "contestant": {name: title for titles in _GROUPS.values() for name, title in titles.items()},
+        "contestant": {name: title for titles in GROUPS.values() for name, title in titles.items()},
         "measure": {
             **{name: title for name, (title, _) in FACTS.items()},
             **{name: label.heading for name, label in LABELS.items()},
@@ -115,7 +115,7 @@ def title(kind: str, name: str) -> str:
 
 def group(contestant: str) -> str:
     """Return the group that a contestant stands in; one that tables do not know stands among the others."""
-    return next((name for name, titles in _GROUPS.items() if contestant in titles), "Others")
+    return next((name for name, titles in GROUPS.items() if contestant in titles), "Others")
 
 
 def style(measure: str) -> Style:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from usu.bench.tables import published as paper
 from usu.bench.tables.cells import Block, Table, block_of, written
 from usu.bench.tables.frame import KEYS, LEVEL, SECTION, Study, study_of
 from usu.bench.tables.labels import BLOCKS, FACTS, SCALINGS, UPSAMPLERS, group, style, title
+from usu.bench.tables.registry import LAYOUTS
 from usu.metrics.faithfulness.labels import LABELS
 
 COUNTS = (
@@ -383,14 +383,4 @@ def provenance(study: Study) -> tuple[str, ...]:
     return (*told, *(f"Versions: {text}" for text in study.versions))
 
 
-LAYOUTS: Mapping[str, Callable[[Study], Table]] = MappingProxyType(
-    {
-        "table2": desiderata,
-        "table3": infidelities,
-        "table7": effect_sizes,
-        "table8": sources,
-        "table9": partial(full_results, number=9),
-        "table10": partial(full_results, number=10),
-        "honest": honest,
-    }
-)
+table9, table10 = (partial(full_results, number=number) for number in (9, 10))

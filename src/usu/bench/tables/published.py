@@ -34,6 +34,7 @@ def _read() -> dict[str, Mapping[Figure, float]]:
 
 
 FIGURES: Mapping[str, Mapping[Figure, float]] = MappingProxyType(_read())
+SOURCES = tuple(dict.fromkeys(figure.source for figure in FIGURES["table8"] if figure.source))
 
 _MODELS = {figure.model for figure in FIGURES["table3"]}
 # The same architectures elsewhere; the paper does not say whose weights it took.

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from types import MappingProxyType
 
 import pandas as pd
 from tabulate import tabulate
 from wcwidth import wcswidth
 
 from usu.bench.tables.cells import AS_TEXT, CELL, Block, Dress, Table, grid, has_marks, panels, visible, wide
-from usu.bench.tables.html import html
-from usu.bench.tables.latex import latex
 from usu.runtime.files import finite
 
 _WIDTH, _LABEL, _TITLE = 120, 26, 20  # of the terminal, of the widest label and column
@@ -124,8 +121,3 @@ def table_json(table: Table) -> str:
     ]
     plain = {"title": table.title, "notes": table.notes, "blocks": blocks}
     return json.dumps(finite(plain), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-FORMATS: Mapping[str, Callable[[Table], str]] = MappingProxyType(
-    {"text": text, "md": md, "csv": table_csv, "json": table_json, "latex": latex, "html": html}
-)

@@ -1,0 +1,38 @@
+"""Names that are known at once, and whose modules are imported when they are first used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+class Registry(Mapping[str, Value]):
+    """A read-only mapping from names to what stands at "module:attribute".
+
+    >>> roots = Registry({"square": "math:sqrt", "whole": "math:isqrt"})
+    >>> list(roots), roots["whole"](17)
+    (['square', 'whole'], 4)
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = dict(places)
+
+    def __getitem__(self, name: str) -> Value:
+        module, attribute = self._places[name].split(":")
+        found: Value = getattr(import_module(module), attribute)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __repr__(self) -> str:
+        return f"Registry({self._places})"
