@@ -1,4 +1,4 @@
-"""Checks of plain arguments: choices, counts and numbers, and what a misspelt name may have meant."""
+"""Checks of plain arguments (choices, counts, numbers) and suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 
 def suggestion(text: str, names: Iterable[str]) -> str:
-    """Return words that name the entries closest to `text`, for the end of an error; none if far."""
+    """Return "; did you mean ...?" with the names closest to `text`, to end an error; "" if none is close."""
     by_lowered = {name.casefold(): name for name in names}
     close = difflib.get_close_matches(text.casefold(), by_lowered, n=4, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(by_lowered[key]) for key in close)}?" if close else ""
 
 
 def check_choice(value: Any, choices: Sequence[str], name: str) -> None:
-    """Refuse an option that is not one of `choices`.
+    """Check that an option is one of `choices`.
 
     Raises:
-        ValueError: anything else, of any type.
+        ValueError: it is not, whatever its type.
     """
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}")
 
 
 def check_count(value: Any, name: str, least: int) -> None:
-    """Refuse what is not an integer of at least `least`.
+    """Check that a value is an integer of at least `least`.
 
     Raises:
         TypeError: not an integer.
@@ -40,7 +40,7 @@ def check_count(value: Any, name: str, least: int) -> None:
 
 
 def as_number(value: Any, name: str) -> float:
-    """Return a real number as a float; one beyond every float becomes infinite.
+    """Return a real number as a float; one too large for a float becomes infinite.
 
     Raises:
         TypeError: not a real number.

@@ -26,7 +26,7 @@ def check_labels(labels: Tensor, name: str, count: int | None = None) -> Tensor:
     if lowest < 0 or highest >= expected:
         wrong = lowest if lowest < 0 else highest
         raise ValueError(f"{name} has the label {wrong}; labels must be 0..{expected - 1}")
-    # A gap is certain beyond the number of pixels, and bincount must not be asked for a huge table.
+    # More labels than pixels always leave a gap; checked first, so that bincount makes no huge table.
     gaps = expected > labels.numel() or not bool(torch.bincount(labels.flatten(), minlength=expected).all())
     if gaps:
         present = labels.unique()
@@ -65,7 +65,8 @@ def as_tensor(value: Any, name: str) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} does not form one regular array: {error}") from error
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be an array or tensor of real numbers, got {_describe(value, array)}")
+        given = f"dtype {array.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(f"{name} must be an array or tensor of real numbers, got {given}")
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         raise TypeError(f"{name} must be float16, float32 or float64, got {array.dtype}")
     if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
@@ -73,10 +74,6 @@ def as_tensor(value: Any, name: str) -> Tensor:
     if not array.flags.writeable:
         array = array.copy()
     return torch.from_numpy(array)
-
-
-def _describe(value: Any, array: np.ndarray[Any, Any]) -> str:
-    return f"dtype {array.dtype}" if isinstance(value, np.ndarray) else f"{type(value).__name__}"
 
 
 def as_floats(value: Any, name: str) -> Tensor:
@@ -100,7 +97,7 @@ def as_labels(value: Any, name: str) -> Tensor:
 
 
 def beside(tensor: Tensor, coarse: Tensor, given: Any, name: str) -> Tensor:
-    """Return `tensor` on the device of `coarse`; only plain arrays are moved there unasked.
+    """Return `tensor` on the device of `coarse`; only plain arrays are moved there silently.
 
     Raises:
         ValueError: a tensor on another device.
@@ -128,7 +125,7 @@ def like(result: Tensor, caller: Any, dtype: torch.dtype | None = None) -> Any:
 
 
 def as_numpy(values: Array) -> np.ndarray[Any, Any]:
-    """Return an array or a tensor of any device as NumPy's; bfloat16, which NumPy lacks, becomes float32."""
+    """Return an array or a tensor of any device as NumPy; bfloat16, which NumPy lacks, becomes float32."""
     if not isinstance(values, Tensor):
         return np.asarray(values)
     dense = values.detach().cpu()
@@ -143,7 +140,7 @@ def check_finite(values: Tensor, name: str) -> Tensor:
     """
     if values.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(values.shape)}")
-    # The sum is finite unless a value is not, or it overflows: one cheap look before the exact one.
+    # The sum is finite unless a value is not, or the sum overflows: a cheap check before the exact one.
     if not math.isfinite(values.detach().sum()) and not bool(values.isfinite().all()):
         broken = int((~values.isfinite()).sum())
         raise ValueError(
@@ -153,7 +150,7 @@ def check_finite(values: Tensor, name: str) -> Tensor:
 
 
 def check_range(result: Tensor, name: str) -> Tensor:
-    """Return `result` if it is finite; `name` is the finite argument that must be too large where it is not.
+    """Return `result` if it is finite; if not, errors blame the finite argument `name` as too large.
 
     Raises:
         ValueError: a value overflowed.
