@@ -1,4 +1,4 @@
-"""What stands in for a masked segment: the baselines of masked perturbation."""
+"""What replaces a masked segment: the baselines of masked perturbation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _blur(inputs: Tensor) -> Tensor:
 
     height, width = inputs.shape[-2:]
     sigma = max(height, width) * _BLUR
-    # A reflected border may not be wider than the image. Axis by axis, since torchvision's kernel is 2-D.
+    # A reflected border must not be wider than the image. One axis at a time: torchvision's kernel is 2-D.
     rows, columns = (2 * min(int(3 * sigma + 0.5), side - 1) + 1 for side in (height, width))
     blurred: Tensor = inputs
     for kernel in ([1, rows], [columns, 1]):
@@ -49,10 +49,10 @@ FILLS = tuple(_FILLS)
 
 
 def check_baselines(baselines: Baselines) -> None:
-    """Refuse a name that no fill has.
+    """Check that a name is one of `FILLS`.
 
     Raises:
-        ValueError: there is none.
+        ValueError: it is not.
     """
     if isinstance(baselines, str) and baselines not in _FILLS:
         raise ValueError(f"baselines must be one of {FILLS}, a tensor or a callable, got {baselines!r}")
@@ -61,7 +61,7 @@ def check_baselines(baselines: Baselines) -> None:
 def make_fill(inputs: Tensor, baselines: Baselines) -> Tensor:
     """Return what replaces masked pixels, for each input.
 
-    All fills are made in the network's own input space; blur and mean commute with its normalisation.
+    All fills are made in the network's input space; blur and mean commute with its normalisation.
 
     Args:
         inputs: (B, C, H, W).
