@@ -1,4 +1,4 @@
-"""A number of forward passes, shared among what is scored of one image."""
+"""A number of forward passes, shared among what is scored for one image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from usu.segmentation.hierarchy import Hierarchy
 
 @dataclass(frozen=True)
 class Budgeted:
-    """A scoring that chooses itself what to evaluate, within a number of passes.
+    """A scoring that itself chooses what to evaluate, within a number of passes.
 
     Attributes:
-        passes: at least 2; forward passes per image, the image itself and its fill among them.
+        passes: at least 2; forward passes per image, including the image itself and its fill.
 
     Raises:
         TypeError: passes are not a whole number.

@@ -1,4 +1,4 @@
-"""A model, its inputs and what stands in for masked pixels: the one way in which masked copies are run."""
+"""A model, its inputs and what replaces masked pixels: the one place that runs masked copies."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Coalition(NamedTuple):
 
 
 class Asking(TypedDict, total=False):
-    """How a model is asked: what `Perturbation` takes beside the model, its inputs and targets."""
+    """How a model is asked: what `Perturbation` takes besides the model, its inputs and targets."""
 
     baselines: Baselines
     output: Output
@@ -47,14 +47,14 @@ class Asking(TypedDict, total=False):
 class Perturbation:
     """A model, its inputs and targets, and the one way in which masked copies go through it.
 
-    A context manager, so that its progress bar ends with it.
+    A context manager, which closes its progress bar at the end.
 
     Attributes:
         inputs: (B, C, H, W).
         targets: one per image.
-        fills: (B, C, H, W), what stands in for masked pixels.
+        fills: (B, C, H, W), what replaces masked pixels.
         references: (B,), f_t of each image as it is.
-        probabilities: softmax probability of each image's target; None where there is none, see
+        probabilities: softmax probability of each image's target, or None; see
             `usu.models.targets.probabilities`.
         passes: forward passes of each image so far.
     """
@@ -100,14 +100,6 @@ class Perturbation:
         """Return a tensor in the kind and on the device of the caller's inputs."""
         return like(tensor.to(self.inputs.device), self._caller)
 
-    def without(self, requests: Sequence[Request]) -> list[Tensor]:
-        """Return f_t of each image with one segment replaced, (P,) per request."""
-        return self._one_by_one(requests, keep=False)
-
-    def alone(self, requests: Sequence[Request]) -> list[Tensor]:
-        """Return f_t of each image with all but one segment replaced, (P,) per request."""
-        return self._one_by_one(requests, keep=True)
-
     def filled(self, images: Sequence[int]) -> list[Tensor]:
         """Return f_t of the fill alone, a scalar per entry; one pass per image, however often it is asked."""
         missing = sorted(set(images) - self._floors.keys())
@@ -119,27 +111,26 @@ class Perturbation:
     def first_order(self) -> Tensor:
         """Return what the fill takes from f_t pixel by pixel, to first order: Σ_c ∂f_t/∂x_c · (x_c - fill_c).
 
-        A forward and a backward pass per image, one image at a time: activations are kept for the second.
+        A forward and a backward pass per image, one image at a time, since the second needs all activations.
 
         Returns:
             (B, H, W).
 
         Raises:
-            ValueError: the answers depend on the inputs by no gradient, or by one that is not finite.
+            ValueError: the answers have no gradient with respect to the inputs, or one that is not finite.
         """
-        found = [self._first_order(image) for image in range(len(self.inputs))]
-        return torch.cat(found)
+        return torch.cat([self._first_order(image) for image in range(len(self.inputs))])
 
     def _first_order(self, image: int) -> Tensor:
         model, inputs = self._forward_func, self.inputs[[image]].requires_grad_()
-        assert isinstance(model, nn.Module), "of other callables nobody knows the gradients"
+        assert isinstance(model, nn.Module), "other callables have no known gradients"
         with differentiable(model):
             answer = answers(model(inputs.clone()), [self.targets[image]], self._link)
             self.passes[image] += 1
             if not answer.requires_grad:
                 raise ValueError(
-                    "the model's outputs depend on its inputs by no gradient: name a source that needs none, "
-                    "such as 'occlusion'"
+                    "the model's outputs have no gradient with respect to its inputs: name a source that "
+                    "needs none, such as 'occlusion'"
                 )
             (gradient,) = torch.autograd.grad(answer.sum(), inputs)
         return check_finite(gradient * (self.inputs[[image]] - self.fills[[image]]), "the gradient").sum(1)
@@ -157,10 +148,11 @@ class Perturbation:
             self._bar.update(len(part))
         return torch.cat(values)
 
-    def _one_by_one(self, requests: Sequence[Request], keep: bool) -> list[Tensor]:
+    def one_by_one(self, requests: Sequence[Request], *, alone: bool) -> list[Tensor]:
+        """Return f_t of each image with one segment replaced (all but one if `alone`), (P,) per request."""
         counts = [len(request.segments) for request in requests]
         coalitions = (
-            Coalition(request.image, (request.labels == segment) == keep)
+            Coalition(request.image, (request.labels == segment) == alone)
             for request in requests
             for segment in request.segments.tolist()
         )

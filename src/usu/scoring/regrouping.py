@@ -1,4 +1,4 @@
-"""The refinements of a record of format 1, which held the partitions of all hierarchies in one row."""
+"""The refinements of a record of format 1, which held the partitions of all hierarchies in one list."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def regrouped(
     settings: Mapping[str, Any],
     forward_passes: int,
 ) -> list[Refinement]:
-    """Cut the row where nesting ends, and merge the depths of each hierarchy once more.
+    """Cut the list where nesting ends, and merge the depths of each hierarchy again.
 
     Args:
         partitions: label maps (H, W).
         raw_scores: of each (P,).
         scores: of each (P,), in [0, 1].
-        settings: of the record; the fields of `Rules` among them.
+        settings: of the record, including the fields of `Rules`.
         forward_passes: of the image.
     """
     groups: list[list[int]] = []
@@ -38,16 +38,15 @@ def regrouped(
         else:
             groups.append([index])
     rules = Rules(**{item.name: settings[item.name] for item in fields(Rules) if item.name in settings})
-
-    def of(group: list[int]) -> Refinement:
+    found = []
+    for group in groups:
         labels, raw, own = ([row[index] for index in group] for row in (partitions, raw_scores, scores))
-        return _merged(labels, raw, own, rules, forward_passes)
-
-    return [of(group) for group in groups]
+        found.append(_merged(labels, raw, own, rules, forward_passes))
+    return found
 
 
 def _refines(fine: Values, coarse: Values) -> bool:
-    """Say whether each fine segment lies in one coarse one, and there are more of them."""
+    """Return whether each fine segment lies in one coarse one, and there are more fine ones."""
     pairs = np.unique(fine.ravel().astype(np.int64) * (int(coarse.max()) + 1) + coarse.ravel())
     return len(pairs) == int(fine.max()) + 1 > int(coarse.max()) + 1
 
