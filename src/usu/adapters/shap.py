@@ -10,7 +10,7 @@ from usu import pipeline
 from usu.arrays.convert import Array
 from usu.models.forward import ForwardFunc, check_inputs
 from usu.models.targets import Targets
-from usu.sources.shap import _leaves
+from usu.sources.shap import leaves
 
 
 def upsample(
@@ -48,7 +48,7 @@ def upsample(
             f"explanation must have values {expected}, of one output, for each of {len(batch)} images, got "
             f"{parts[0].shape}; of several outputs take one, explanation[..., 0]"
         )
-    pairs = [_leaves(*each) for each in zip(shapley, credit, trees, strict=True)]
+    pairs = [leaves(*each) for each in zip(shapley, credit, trees, strict=True)]
     values, labels = zip(*pairs, strict=True) if batched else pairs[0]
     return pipeline.upsample(
         values, inputs, forward_func, target, neighbourhoods=labels, mass="total", **settings

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from usu.sources.coarse_map import Source
-
-if TYPE_CHECKING:
-    pass
-
 
 SOURCE_NAMES = {
     "given": "a given map",
@@ -33,7 +28,7 @@ SOURCE_NAMES = {
     "integrated-gradients": "Integrated gradients",
 }
 
-# Where each source lives; its module, and the library behind it, are imported when it is asked for.
+# Where each source lives; its module, and the library behind it, are imported on request.
 _SOURCES = {
     "gradcam": "usu.sources.gradcam:gradcam",
     "hirescam": "usu.sources.gradcam:hirescam",
