@@ -1,16 +1,16 @@
-"""Quantus 0.6's own metrics, one map of one image at a time, with its faults worked around.
+"""Quantus 0.6's own metrics, one map of one image at a time, with workarounds for its bugs.
 
 The reference for `usu.metrics.faithfulness`, which computes block A much faster; nothing else needs it.
-What of Quantus 0.6.0 stands in the way of scoring one map of an RGB image:
+What prevents Quantus 0.6.0 from scoring one map of an RGB image:
 
 * The areas call `np.trapz`, which NumPy 2.4 no longer has (IROF, PixelFlipping).
 * IROF compares a mask without channels with the image's shape, and ROAD takes indices of features for
-  indices of pixels; both stop at an RGB image.
+  indices of pixels; both fail on an RGB image.
 * IROF fills with the mean of the whole batch, `normalise=True` divides by the maximum of the whole batch,
-  ROAD returns the first batch alone, and MonotonicityCorrelation stops where some but not all images of a
+  ROAD returns the first batch alone, and MonotonicityCorrelation fails if some but not all images of a
   batch have a probability under 1e-5: a batch has one image here.
-* Maps that are constant, zero or negative throughout are refused, also by metrics with an answer for them.
-* A model is kept for ever by the caches of Quantus's wrapper.
+* Maps that are constant, zero or negative throughout are rejected, even by metrics that are defined for them.
+* The caches of Quantus's wrapper keep a model for ever.
 
 Infidelity needs patches that divide the image: its sides must be multiples of 14 here.
 """
@@ -62,10 +62,10 @@ def quantus_score(
         inputs: (C, H, W), on the model's device.
         target: index of the explained class.
         attribution: (H, W), signed.
-        seed: of Quantus's random numbers; NumPy's global state is put back afterwards.
+        seed: of Quantus's random numbers; NumPy's global state is restored afterwards.
 
     Returns:
-        The score; NaN for a constant map, which puts nothing in an order, where the metric needs one.
+        The score; NaN for a constant map, which orders nothing, if the metric needs an order.
 
     Raises:
         ValueError: an unknown name, a model in training mode, an attribution of another size; sides or a
@@ -85,7 +85,7 @@ def quantus_score(
         "batch_size": 1,
     }
     with _mended(), numpy_seeded(seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a step without effect, a constant curve: they show in the score
+        warnings.simplefilter("ignore")  # of steps without effect and constant curves: the score shows them
         return float(QUANTUS_SCORES[name](values, call))
 
 
@@ -191,7 +191,7 @@ QUANTUS_SCORES: Mapping[str, Callable[[Values, dict[str, Any]], float]] = Mappin
 
 @contextmanager
 def _mended() -> Iterator[None]:
-    """Take out of Quantus what stops it here, and put it back."""
+    """Replace what fails in Quantus, and restore it."""
     area, check = utils.calculate_auc, asserts.assert_attributions
     utils.calculate_auc, asserts.assert_attributions = _trapezoids, lambda **_: None
     try:

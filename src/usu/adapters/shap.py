@@ -1,4 +1,4 @@
-"""SHAP's partition explainer: the rectangles that it came to, brought to pixels, and as a source."""
+"""SHAP's partition explainer: the values of its rectangles brought to pixels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def upsample(
     """
     batch, batched = check_inputs(inputs)
     if explanation.hierarchical_values is None or explanation.clustering is None:
-        raise ValueError("explanation has no partition tree: make it by shap.PartitionExplainer")
+        raise ValueError("explanation has no partition tree: make it with shap.PartitionExplainer")
     parts = [np.asarray(explanation.values), explanation.hierarchical_values, explanation.clustering]
     single = parts[0].ndim == 3
     shapley, credit, trees = ([part] if single else part for part in parts)

@@ -48,6 +48,19 @@ def differentiable(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def counted(model: nn.Module, dtype: torch.dtype) -> Iterator[list[int]]:
+    """Note how many images each forward pass takes, and give the model copies of them in `dtype`."""
+    seen: list[int] = []
+
+    def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        seen.append(len(arguments[0]))
+        return (arguments[0].to(dtype, copy=True), *arguments[1:])
+
+    with model.register_forward_pre_hook(note):
+        yield seen
+
+
+@contextmanager
 def kept_apart(layers: Iterable[nn.Module]) -> Iterator[None]:
     """Let the network continue with a copy of each layer's output, so that what hooks keep stays unchanged.
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 try:
     from pytorch_grad_cam.ablation_layer import AblationLayer
@@ -37,14 +36,9 @@ def curved_map(
     return get_2d_projection(weighted) if eigen_smooth else weighted.sum(1)
 
 
-def twice_differentiable() -> Any:
-    """Return a context in which attention can be differentiated twice, as its fused kinds cannot."""
-    return sdpa_kernel(SDPBackend.MATH)
-
-
 @contextmanager
 def put_back(model: nn.Module, layer: nn.Module) -> Iterator[None]:
-    """Undo what Ablation-CAM leaves behind when a pass fails: a hook, and its own layer in the model."""
+    """Undo what Ablation-CAM leaves behind if a pass fails: a hook, and its own layer in the model."""
     hooks = set(layer._forward_hooks)
     try:
         yield

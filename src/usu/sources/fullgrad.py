@@ -73,12 +73,8 @@ def fullgrad(
 ) -> CoarseMap:
     """Return the terms of each image summed over channels and layers: one map per grid size.
 
-    Args:
-        model: in evaluation mode; left unchanged. In a vision transformer, only the convolution that makes
-            the patches has a bias that is used.
-        inputs: (B, C, H, W).
-        targets: one per image.
-        layer: None; FullGrad describes every layer with a bias.
+    In a vision transformer, only the convolution that makes the patches has a bias that is used. For the
+    arguments see `usu.sources.find_source`.
 
     Returns:
         `values` on the coarsest grid of more than one cell, the others as `further`, coarse to fine: the last

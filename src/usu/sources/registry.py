@@ -54,7 +54,10 @@ SOURCES = tuple(_SOURCES)
 def find_source(source: str | Source) -> Source:
     """Return a source by name, or a callable as it is.
 
-    A callable takes (model, inputs (B, C, H, W), targets, layer) and returns a `CoarseMap`.
+    A source is called with a model in evaluation mode, which it leaves unchanged; inputs (B, C, H, W);
+    targets, one per image, each a class index or a callable on the model's output; and a layer's name, a
+    module or None. It returns a `CoarseMap`. It raises ValueError for a model in training mode, targets that
+    do not fit, and a layer that does not exist or that it does not describe.
 
     Raises:
         ValueError: an unknown name.

@@ -135,11 +135,8 @@ def rollout(
     answer's gradient after the last attention shows which they are; otherwise the map does not depend on the
     target. A row sums to 1, and the map to 1 less the share of the class token and other prefix tokens.
 
-    Args:
-        model: a vision transformer in evaluation mode whose layers attend among all tokens; left unchanged.
-        inputs: (B, C, H, W).
-        targets: one per image.
-        layer: None; rollout uses all layers.
+    The model must be a vision transformer whose layers attend among all tokens. For the arguments see
+    `usu.sources.find_source`.
 
     Returns:
         The maps (B, gh, gw), each value at least 0, with `mass="total"`; one forward pass per image.
