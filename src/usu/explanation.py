@@ -1,4 +1,4 @@
-"""What `usu.explain` returns: the record, and what a user asks of it next."""
+"""What `usu.explain` returns: the record, and what can be done with it next."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Explanation(Record):
             upsampler: a name of `usu.UPSAMPLERS`, or a callable (see `usu.find_upsampler`).
 
         Raises:
-            ValueError: an unknown name; interpolation, where the cells are not a grid; "usu", "iwmr" or
-                "hybrid", where the potential was a callable, which a record does not hold.
+            ValueError: an unknown name; interpolation of cells that are not a grid; "usu", "iwmr" or
+                "hybrid", if the potential was a callable, which a record does not hold.
         """
         names = ("temperature", "importance_temperature", "potential", "negative")
         built_in = UPSAMPLERS.get(upsampler) if isinstance(upsampler, str) else None
@@ -37,7 +37,7 @@ class Explanation(Record):
         return self.upsampled_by(method)
 
     def to_original_size(self, padding: Padding = "raise") -> Any:
-        """Return the map at the size of the photograph that the image was cut from; 0 outside the cut.
+        """Return the map at the size of the photograph that the image was cropped from; 0 outside the crop.
 
         Args:
             padding: what to do with mass on padding around the photograph: "raise" an error or "drop" it.

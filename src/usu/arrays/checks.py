@@ -17,22 +17,13 @@ def suggestion(text: str, names: Iterable[str]) -> str:
 
 
 def check_choice(value: Any, choices: Sequence[str], name: str) -> None:
-    """Check that an option is one of `choices`.
-
-    Raises:
-        ValueError: it is not, whatever its type.
-    """
+    """Raise ValueError unless `value`, of whatever type, is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}")
 
 
 def check_count(value: Any, name: str, least: int) -> None:
-    """Check that a value is an integer of at least `least`.
-
-    Raises:
-        TypeError: not an integer.
-        ValueError: a smaller one.
-    """
+    """Raise TypeError unless `value` is an integer, and ValueError unless it is at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
@@ -40,11 +31,7 @@ def check_count(value: Any, name: str, least: int) -> None:
 
 
 def as_number(value: Any, name: str) -> float:
-    """Return a real number as a float; one too large for a float becomes infinite.
-
-    Raises:
-        TypeError: not a real number.
-    """
+    """Return a real number as a float, infinite if it is too large for one; raise TypeError for others."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     try:
@@ -54,12 +41,7 @@ def as_number(value: Any, name: str) -> float:
 
 
 def check_number(value: Any, name: str) -> float:
-    """Return a finite real number as a float.
-
-    Raises:
-        TypeError: not a real number.
-        ValueError: infinite or NaN.
-    """
+    """Return a real number as a float; raise TypeError if it is not one, ValueError if it is not finite."""
     number = as_number(value, name)
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}")

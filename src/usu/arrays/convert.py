@@ -14,11 +14,7 @@ from torch import Tensor
 
 
 def check_labels(labels: Tensor, name: str, count: int | None = None) -> Tensor:
-    """Return `labels` if they are exactly 0..count-1 without gaps (count: highest label + 1 by default).
-
-    Raises:
-        ValueError: a negative label, one beyond the count, or one without a pixel.
-    """
+    """Return `labels`; raise ValueError unless they are exactly 0..count-1, by default 0..highest label."""
     if labels.numel() == 0:
         raise ValueError(f"{name} is an empty label map of shape {tuple(labels.shape)}")
     lowest, highest = (int(bound) for bound in labels.aminmax())
@@ -83,11 +79,7 @@ def as_floats(value: Any, name: str) -> Tensor:
 
 
 def as_labels(value: Any, name: str) -> Tensor:
-    """Return a label map as an int32 or int64 tensor.
-
-    Raises:
-        TypeError: the labels are not integers.
-    """
+    """Return a label map as an int32 or int64 tensor; raise TypeError if the labels are not integers."""
     tensor = as_tensor(value, name)
     if tensor.dtype in (torch.int64, torch.int32):
         return tensor
@@ -97,11 +89,7 @@ def as_labels(value: Any, name: str) -> Tensor:
 
 
 def beside(tensor: Tensor, coarse: Tensor, given: Any, name: str) -> Tensor:
-    """Return `tensor` on the device of `coarse`; only plain arrays are moved there silently.
-
-    Raises:
-        ValueError: a tensor on another device.
-    """
+    """Return `tensor` on the device of `coarse`; raise ValueError if `given` is a tensor on another one."""
     if tensor.device == coarse.device:
         return tensor
     if isinstance(given, Tensor):
@@ -133,11 +121,7 @@ def as_numpy(values: Array) -> np.ndarray[Any, Any]:
 
 
 def check_finite(values: Tensor, name: str) -> Tensor:
-    """Return `values` if all are finite.
-
-    Raises:
-        ValueError: the array is empty, or has a NaN or an infinity.
-    """
+    """Return `values`; raise ValueError if there are none, or one is NaN or infinite."""
     if values.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(values.shape)}")
     # The sum is finite unless a value is not, or the sum overflows: a cheap check before the exact one.
@@ -150,11 +134,7 @@ def check_finite(values: Tensor, name: str) -> Tensor:
 
 
 def check_range(result: Tensor, name: str) -> Tensor:
-    """Return `result` if it is finite; if not, errors blame the finite argument `name` as too large.
-
-    Raises:
-        ValueError: a value overflowed.
-    """
+    """Return `result`; raise ValueError, which calls the argument `name` too large, if it is not finite."""
     if not math.isfinite(result.detach().sum()) and not bool(result.isfinite().all()):
         dtype = str(result.dtype).removeprefix("torch.")
         raise ValueError(

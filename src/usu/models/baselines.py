@@ -49,11 +49,7 @@ FILLS = tuple(_FILLS)
 
 
 def check_baselines(baselines: Baselines) -> None:
-    """Check that a name is one of `FILLS`.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Raise ValueError if `baselines` is a name that is not in `FILLS`."""
     if isinstance(baselines, str) and baselines not in _FILLS:
         raise ValueError(f"baselines must be one of {FILLS}, a tensor or a callable, got {baselines!r}")
 

@@ -14,11 +14,7 @@ ForwardFunc: TypeAlias = Callable[[Any], Any]
 
 
 def run(forward_func: ForwardFunc, batch: Any) -> Any:
-    """Return the output of a model, or of any callable, for a batch, without gradients.
-
-    Raises:
-        TypeError: a model fails on inputs whose dtype is not that of its weights.
-    """
+    """Call a model or any callable on a batch without gradients; a mismatch of dtypes raises TypeError."""
     try:
         with torch.no_grad():
             return forward_func(batch)
@@ -33,11 +29,9 @@ def run(forward_func: ForwardFunc, batch: Any) -> Any:
 
 
 def check_evaluation_mode(forward_func: Any, name: str = "forward_func") -> None:
-    """Check that an argument can be called and that, if it is a model, no part of it is in training mode.
+    """Raise TypeError for what cannot be called, and ValueError for a model with a part in training mode.
 
-    Raises:
-        TypeError: not callable.
-        ValueError: a part is in training mode: dropout or batch statistics would make every score noise.
+    In training mode, dropout or batch statistics would make every score noise.
     """
     if not callable(forward_func):
         raise TypeError(f"{name} must be callable, got {type(forward_func).__name__}")
@@ -53,11 +47,7 @@ def check_evaluation_mode(forward_func: Any, name: str = "forward_func") -> None
 
 
 def check_inputs(inputs: Array) -> tuple[Tensor, bool]:
-    """Return inputs as (B, C, H, W) and whether they came as a batch.
-
-    Raises:
-        ValueError: another rank, an empty array, values that are not finite.
-    """
+    """Return inputs as (B, C, H, W) and whether they came as a batch; raise ValueError if they do not fit."""
     tensor = check_finite(as_floats(inputs, "inputs").detach(), "inputs")
     if tensor.dim() not in (3, 4):
         raise ValueError(f"inputs must be (C, H, W) or a batch (B, C, H, W), got {tuple(tensor.shape)}")

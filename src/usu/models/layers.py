@@ -52,11 +52,7 @@ class SpatialLayer:
 
 
 def grid_of(values: Tensor, size: Sequence[int], name: str, module: nn.Module | None = None) -> Tensor:
-    """Return a layer's output, or shares of its values, as (B, C, h, w); see `SpatialLayer.grid_of`.
-
-    Raises:
-        ValueError: the values, called `name` in errors, are neither spatial nor a grid of tokens.
-    """
+    """Return a layer's output, or shares of its values, as (B, C, h, w), as `SpatialLayer.grid_of` does."""
     shape = tuple(values.shape)
     if len(shape) == 4 and not _are_heads(shape, size, module):
         first, last = _stretch(shape[2:], size), _stretch(shape[1:3], size)

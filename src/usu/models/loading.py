@@ -73,11 +73,7 @@ def _load_lite(name: str, weights: Path | None) -> Classifier:
 
 
 def import_package(module: str, wheel: str) -> Any:
-    """Import a package of an optional extra.
-
-    Raises:
-        ImportError: it is missing; the message says how to install it.
-    """
+    """Import a package of an optional extra; if it is missing, ImportError says how to install it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as problem:

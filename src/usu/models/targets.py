@@ -121,11 +121,7 @@ _LINKS: dict[str, Link] = {"probability": _softmax, "logit": lambda outputs: out
 
 
 def find_link(output: Output) -> Link:
-    """Return the function of the (B, classes) outputs whose entry is f_t: by name, or a callable as it is.
-
-    Raises:
-        ValueError: neither.
-    """
+    """Return the function of (B, classes) outputs whose entry is f_t; raise ValueError for unknown names."""
     if callable(output):
         return output
     if not isinstance(output, str) or output not in _LINKS:

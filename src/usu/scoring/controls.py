@@ -31,8 +31,7 @@ class Scored(Protocol):
 def mean_map(explanation: Scored, scores: Sequence[Tensor]) -> Tensor:
     """Average `scores`, (P,) for each partition, to a map (H, W) as the pipeline does with mixing="mean".
 
-    Raises:
-        ValueError: several partitions whose scores the explanation merged by another rule.
+    Raises ValueError if the explanation merged the scores of several partitions by another rule.
     """
     mixing = explanation.settings["mixing"]
     if mixing != "mean" and len(explanation.partitions) > 1:
@@ -46,11 +45,7 @@ def mean_map(explanation: Scored, scores: Sequence[Tensor]) -> Tensor:
 
 
 def shuffled(explanation: Scored, random: np.random.Generator) -> Tensor:
-    """Return the score map (H, W) after the scores of each partition were shuffled among its segments.
-
-    Raises:
-        ValueError: as `mean_map`.
-    """
+    """Return the `mean_map` (H, W) after the scores of each partition were shuffled among its segments."""
     known = [as_tensor(own, "scores") for own in explanation.scores]
     return mean_map(explanation, [own[torch.from_numpy(random.permutation(len(own)))] for own in known])
 

@@ -60,11 +60,7 @@ class Hierarchy:
 
 
 def check_fit(hierarchy: Hierarchy, inputs: Tensor) -> Hierarchy:
-    """Return a hierarchy if its label maps have the size of the inputs (B, C, H, W).
-
-    Raises:
-        ValueError: the sizes differ.
-    """
+    """Return a hierarchy; raise ValueError unless its label maps have the size of inputs (B, C, H, W)."""
     found, size = tuple(hierarchy.levels[0].shape), tuple(inputs.shape[-2:])
     if found != size:
         raise ValueError(f"hierarchy has label maps {found}, but inputs are {size}")
@@ -72,7 +68,7 @@ def check_fit(hierarchy: Hierarchy, inputs: Tensor) -> Hierarchy:
 
 
 def _check_nested(coarse: Tensor, fine: Tensor, depth: int) -> None:
-    """Check that no segment of the finer map spans two segments of the coarser one."""
+    """Raise ValueError if a segment of the finer map spans two segments of the coarser one."""
     parents = torch.zeros(int(fine.max()) + 1, dtype=torch.int64, device=fine.device)
     parents.scatter_(0, fine.flatten().to(torch.int64), coarse.flatten().to(torch.int64))
     crossing = parents[fine.to(torch.int64)] != coarse

@@ -54,11 +54,7 @@ def segment(image: Array, counts: Sequence[int] = (16, 64), method: str = "water
 
 
 def check_image(image: Array, name: str) -> Tensor:
-    """Return an RGB or grey picture (or a batch) in [0, 1] as a tensor.
-
-    Raises:
-        ValueError: another shape, values outside [0, 1], NaN.
-    """
+    """Return an RGB or grey picture (or a batch) as a tensor; raise ValueError if it is not one in [0, 1]."""
     pixels = as_floats(image, name)
     if pixels.dim() not in (3, 4) or pixels.shape[-3] not in (1, 3):
         raise ValueError(

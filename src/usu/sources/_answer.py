@@ -100,8 +100,7 @@ def checked_targets(
 ) -> list[Target]:
     """Return one target per image for a source that describes no single layer.
 
-    Raises:
-        ValueError: a layer; a model in training mode; not as many targets as images.
+    Raises ValueError for a layer, a model in training mode, or not as many targets as images.
     """
     check_evaluation_mode(model, "model")
     if layer is not None:
@@ -112,11 +111,6 @@ def checked_targets(
 
 
 def check_counts(source: Any, **least: int) -> None:
-    """Check that the named fields of a source are integers of at least the given values.
-
-    Raises:
-        TypeError: not an integer.
-        ValueError: a smaller one.
-    """
+    """Raise as `check_count` unless the named fields of a source are integers of at least these values."""
     for name, smallest in least.items():
         check_count(getattr(source, name), name, smallest)

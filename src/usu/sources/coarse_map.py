@@ -94,12 +94,7 @@ def check_coarse_map(found: Any, count: int, origin: str = "source's values") ->
 
 
 def check_cells(found: CoarseMap, size: tuple[int, ...]) -> None:
-    """Check that the cells of coarse maps fit images of `size` pixels, before passes are spent on them.
-
-    Raises:
-        ValueError: labels of another size, or not one for each value; a grid finer than the pixels.
-        TypeError: labels that are not integers.
-    """
+    """Raise as `Coarse.cells` does unless all cells fit images of `size` pixels."""
     for image in range(len(found.values)):
         for coarse in (found[image], *found[image].grids):
             coarse.cells(size)
