@@ -98,7 +98,7 @@ def beside(tensor: Tensor, coarse: Tensor, given: Any, name: str) -> Tensor:
 
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:
-    """Return the dtype to compute in: the widest given, and float32 in place of the 16-bit ones."""
+    """Return the dtype to compute in: the widest given, with float32 for the 16-bit ones."""
     dtype = tensors[0].dtype
     for tensor in tensors[1:]:
         dtype = torch.promote_types(dtype, tensor.dtype)
