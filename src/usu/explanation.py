@@ -9,6 +9,7 @@ from usu.models.placement import Padding
 from usu.operators.upsamplers import UPSAMPLERS, Upsampler
 from usu.record import Record
 from usu.runtime.renames import renamed, tell
+from usu.settings import UPSAMPLING
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,10 +26,9 @@ class Explanation(Record):
             ValueError: an unknown name; interpolation of cells that are not a grid; "usu", "iwmr" or
                 "hybrid", if the potential was a callable, which a record does not hold.
         """
-        names = ("temperature", "importance_temperature", "potential", "negative")
         built_in = UPSAMPLERS.get(upsampler) if isinstance(upsampler, str) else None
         shares = built_in is not None and built_in.budget is not None
-        setting = {name: self.settings[name] for name in names} if shares else {}
+        setting = {name: self.settings[name] for name in UPSAMPLING} if shares else {}
         return self.coarse_map.upsample(upsampler, self.score_map, **setting)
 
     def by(self, method: str | Upsampler) -> Any:

@@ -20,6 +20,8 @@ from usu.segmentation.hierarchy import Hierarchy
 from usu.segmentation.methods import SEGMENTERS
 
 _RULES = tuple(item.name for item in fields(Rules))
+# The settings that upsamplers share: keyword arguments of `usu.find_upsampler`.
+UPSAMPLING = ("temperature", "importance_temperature", "potential", "negative")
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,7 @@ class Settings:
     @property
     def redistribution(self) -> dict[str, Any]:
         """The settings of the upsampler, as keyword arguments of `usu.find_upsampler`."""
-        names = ("temperature", "importance_temperature", "potential", "negative")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in UPSAMPLING}
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as values that JSON can hold, see `as_plain`."""

