@@ -160,8 +160,9 @@ class Record:
             found = facts.pop("format")
             if found > FORMAT:
                 raise ValueError(f"it was saved by a newer usu, in format {found}; this one reads {FORMAT}")
-            values = _of_format_1(facts, arrays) if found == 1 else _put_together(facts, arrays)
-            return cls(**{**values, **_typed(values)})
+            values = _of_format_1(facts, arrays) if found == 1 else _of_format_2(facts, arrays)
+            placement = values.pop("placement", None)
+            return cls(**values, placement=placement and Placement(**placement))
         except OSError:
             raise
         except Exception as problem:
@@ -181,9 +182,9 @@ def _taken_apart(name: str, value: Any, arrays: dict[str, np.ndarray[Any, Any]])
 
 
 def _put_together(facts: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
-    """Undo `_taken_apart`, with lists instead of tuples and mappings instead of dataclasses."""
+    """Undo `_taken_apart`, with mappings instead of dataclasses."""
     if isinstance(facts, list):
-        return [_put_together(part, arrays) for part in facts]
+        return tuple(_put_together(part, arrays) for part in facts)
     if isinstance(facts, dict):
         if facts.keys() == {_ARRAY}:
             return arrays[facts[_ARRAY]]
@@ -191,38 +192,27 @@ def _put_together(facts: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any
     return facts
 
 
-def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that JSON holds as lists and mappings in their own types."""
-
-    def as_tuple(part: Any) -> Any:
-        return tuple(part) if isinstance(part, list) else part
-
-    placement = values["placement"]
-    return {
-        "further": tuple(values["further"]),
-        "placement": placement and Placement(**placement),
-        "refinements": tuple(
-            one if isinstance(one, Refinement) else Refinement(**{name: as_tuple(one[name]) for name in one})
-            for one in values["refinements"]
-        ),
-    }
+def _of_format_2(facts: dict[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """Return the fields of a record as `save` writes them; settings are plain values, in which lists stay."""
+    settings = facts.pop("settings")
+    values = _put_together(facts, arrays)
+    refinements = tuple(Refinement(**one) for one in values["refinements"])
+    return {**values, "settings": settings, "refinements": refinements}
 
 
 def _of_format_1(facts: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
     """Return the fields of a record as usu 0.1 saved it before its release: all partitions in one list."""
-    rows = {
-        name: [arrays.pop(f"{name}.{index}") for index in range(facts.pop(name, 0))]
+    further, partitions, raw_scores, scores = (
+        tuple(arrays.pop(f"{name}.{index}") for index in range(facts.pop(name, 0)))
         for name in ("further", "partitions", "raw_scores", "scores")
-    }
+    )
     settings = facts["settings"]
     scoring = settings.pop("method", "mask")
     settings["scoring"] = "regression" if scoring == "random" else scoring
     if settings.get("potential", "tensor") == "tensor":
         settings["potential"] = "exponential"
-    refinements = regrouped(
-        rows["partitions"], rows["raw_scores"], rows["scores"], settings, facts["forward_passes"]
-    )
-    return {"placement": None, **facts, **arrays, "further": rows["further"], "refinements": refinements}
+    refinements = tuple(regrouped(partitions, raw_scores, scores, settings, facts["forward_passes"]))
+    return {**facts, **arrays, "further": further, "refinements": refinements}
 
 
 def coarse_title(record: Record) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from usu.arrays.checks import check_count
 from usu.segmentation.hierarchy import Hierarchy
 
 
@@ -17,7 +18,7 @@ class Budgeted:
         passes: at least 2; forward passes per image, including the image itself and its fill.
 
     Raises:
-        TypeError: passes are not a whole number.
+        TypeError: `passes` is not an integer.
         ValueError: fewer than 2.
     """
 
@@ -25,10 +26,7 @@ class Budgeted:
     segmentation: ClassVar[Mapping[str, tuple[int, ...]]] = {"slic": (256,)}
 
     def __post_init__(self) -> None:
-        if isinstance(self.passes, bool) or not isinstance(self.passes, int):
-            raise TypeError(f"passes must be a whole number, got {self.passes!r}")
-        if self.passes < 2:
-            raise ValueError(f"passes must be at least 2, the image and its fill, got {self.passes}")
+        check_count(self.passes, "passes", 2)
 
     def pairs(self, tasks: Sequence[tuple[int, Hierarchy]]) -> list[int]:
         """Return how many pairs of masked copies each task gets: its image's tasks share `passes` evenly."""

@@ -35,22 +35,13 @@ def merge(coarse: Tensor, fine: Tensor, alpha: Tensor | float) -> Tensor:
     return alpha * coarse + (1 - alpha) * fine
 
 
-def _by_pixel(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
-    return mixing_coefficient(h, rules.centre, rules.sharpness)
-
-
-def _by_segment(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
-    return mixing_coefficient(strongest_in(h, labels), rules.centre, rules.sharpness)[labels]
-
-
-def _by_depth(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
-    return torch.full_like(h, depth / (depth + 1))
-
-
+# α (H, W) by the H-map, the labels of the coarser partition (H, W), the depth and the rules.
 MIXINGS: Mapping[str, Callable[[Tensor, Tensor, int, Rules], Tensor]] = {
-    "pixel": _by_pixel,
-    "segment": _by_segment,
-    "mean": _by_depth,
+    "pixel": lambda h, labels, depth, rules: mixing_coefficient(h, rules.centre, rules.sharpness),
+    "segment": lambda h, labels, depth, rules: mixing_coefficient(
+        strongest_in(h, labels), rules.centre, rules.sharpness
+    )[labels],
+    "mean": lambda h, labels, depth, rules: torch.full_like(h, depth / (depth + 1)),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,18 +32,11 @@ def regrouped(
         settings: of the record, including the fields of `Rules`.
         forward_passes: of the image.
     """
-    groups: list[list[int]] = []
-    for index, fine in enumerate(partitions):
-        if index and _refines(fine, partitions[index - 1]):
-            groups[-1].append(index)
-        else:
-            groups.append([index])
     rules = Rules(**{item.name: settings[item.name] for item in fields(Rules) if item.name in settings})
-    found = []
-    for group in groups:
-        labels, raw, own = ([row[index] for index in group] for row in (partitions, raw_scores, scores))
-        found.append(_merged(labels, raw, own, rules, forward_passes))
-    return found
+    pairs = enumerate(pairwise(partitions), start=1)
+    breaks = [index for index, (coarse, fine) in pairs if not _refines(fine, coarse)]
+    groups = [slice(*ends) for ends in pairwise([0, *breaks, len(partitions)])]
+    return [_merged(partitions[g], raw_scores[g], scores[g], rules, forward_passes) for g in groups]
 
 
 def _refines(fine: Values, coarse: Values) -> bool:
@@ -52,7 +46,11 @@ def _refines(fine: Values, coarse: Values) -> bool:
 
 
 def _merged(
-    labels: list[Values], raw: list[Values], scores: list[Values], rules: Rules, forward_passes: int
+    labels: Sequence[Values],
+    raw: Sequence[Values],
+    scores: Sequence[Values],
+    rules: Rules,
+    forward_passes: int,
 ) -> Refinement:
     matrices = [torch.from_numpy(own[each]) for each, own in zip(labels, scores, strict=True)]
     matrix, h_maps, mixings = matrices[0], [], []

@@ -46,6 +46,8 @@ class Answer:
 class ImageSource(ABC):
     """A source that explains each image by the answers to changed copies of it, and describes no layer.
 
+    A field out of its range raises ValueError, a count that is not an integer TypeError.
+
     Attributes:
         name: of the source.
         baselines: where pixels come from that are not the image's; see `usu.models.baselines.make_fill`.

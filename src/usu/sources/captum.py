@@ -44,10 +44,6 @@ class IntegratedGradientsSource(ImageSource):
         cells: along the shorter side of the image.
         n_steps: of the Gauss-Legendre quadrature: one forward pass each.
         baselines: where the path starts; see `usu.models.baselines.make_fill`.
-
-    Raises:
-        ValueError: a field out of its range.
-        TypeError: a count that is not an integer.
     """
 
     name: ClassVar[str] = "integrated-gradients"
@@ -87,10 +83,6 @@ class OcclusionSource(ImageSource):
     Attributes:
         cells: along the shorter side of the image; one forward pass per cell, and one more.
         baselines: what replaces a cell; see `usu.models.baselines.make_fill`.
-
-    Raises:
-        ValueError: a field out of its range.
-        TypeError: a count that is not an integer.
     """
 
     name: ClassVar[str] = "occlusion"
@@ -127,10 +119,6 @@ class LimeSource(ImageSource):
         kernel_width: of the exponential kernel on that distance.
         baselines: what replaces a superpixel; see `usu.models.baselines.make_fill`.
         seed: of the samples; the global generator of random numbers is left unchanged.
-
-    Raises:
-        ValueError: a field out of its range.
-        TypeError: a count that is not an integer.
     """
 
     name: ClassVar[str] = "lime"
