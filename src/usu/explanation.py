@@ -46,7 +46,7 @@ class Explanation(Record):
             ValueError: there is no `placement`, or mass lies on padding.
         """
         if self.placement is None:
-            raise ValueError("where the image lies in a photograph is not known: give explain a `placement`")
+            raise ValueError("the image's place in its photograph is not known: give explain a `placement`")
         return self.placement.to_photograph(self.attribution, padding=padding)
 
     def at_photograph(self, padding: Padding = "raise") -> Any:

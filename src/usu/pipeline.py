@@ -226,7 +226,7 @@ def _run(
         own = tuple(islice(refinements, len(several)))
         shared = _given_back(coarse[image], perturbed)
         score_map = _mean_score_map(own, settings)
-        record = _told(image, coarse, perturbed, settings, source)
+        record = _provenance(image, coarse, perturbed, settings, source)
         if mode == "complete":  # Owen values are the cells; the source's value at a pixel is its score
             score_map, shared = _pixel_scores(shared, score_map), _owen(own, perturbed)
             record["unit"] = unit_of_answer(perturbed.targets[image], settings.output)
@@ -250,18 +250,18 @@ def _run(
     return explanations if perturbed.batched else explanations[0]
 
 
-def _told(
+def _provenance(
     image: int, coarse: CoarseMap, perturbed: Perturbation, settings: Settings, source: str | Source | None
 ) -> dict[str, Any]:
     """Return the fields of an image's `Explanation` that say how it was computed."""
-    told = settings.plain()
+    plain = settings.plain()
     if callable(source):
-        told["source"] = as_plain(source)
+        plain["source"] = as_plain(source)
     spent_before = coarse.forward_passes[image] if coarse.forward_passes else 0
     return {
         "target": name_of(perturbed.targets[image]),
         "probability": perturbed.probabilities[image],
-        "settings": told,
+        "settings": plain,
         "forward_passes": spent_before + perturbed.passes[image],
         "source": coarse.source,
         "layer": coarse.layer,

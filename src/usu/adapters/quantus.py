@@ -154,7 +154,7 @@ def _road(values: Values, call: dict[str, Any]) -> float:
         return np.nan
     metric = library.ROAD(percentages=_PERCENTAGES, noise=0.01, normalise=False, **_QUIET)
     metric.a_size = values.size
-    # Indices of the first channel are those of pixels; the other channels come after all of them.
+    # Indices of the first channel are those of pixels; the other channels are ranked below all of them.
     others = np.broadcast_to(2 * values.min() - values.max(), values.shape)
     stacked = np.concatenate([values, *[others] * (call["x_batch"].shape[1] - 1)], axis=1)
     return float(np.mean(list(metric(a_batch=stacked, softmax=True, **call).values())))

@@ -1,6 +1,6 @@
 """NumPy and torch at the border: everything inside computes on torch tensors.
 
-Public functions take either kind and give back the caller's kind, device and dtype.
+Public functions accept either kind and return the caller's kind, device and dtype.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _WORK = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 
 def as_tensor(value: Any, name: str) -> Tensor:
-    """Return `value` as a tensor that shares memory where it can.
+    """Return `value` as a tensor, sharing memory if possible.
 
     Raises:
         TypeError: `value` is neither an array, a dense tensor nor a nested sequence of real numbers.

@@ -88,10 +88,10 @@ def check_desiderata(
     >>> print(report["D1"].witness.text)
     the pixels of cell (0, 1) sum to 42 instead of 48 (the given map, the given scores)
     """
-    bound, told = find_upsampler(upsampler, **setting), Setting(**setting)
+    bound, given = find_upsampler(upsampler, **setting), Setting(**setting)
     values = check_finite(as_floats(coarse, "coarse").detach(), "coarse")
-    if told.neighbourhoods is not None:
-        size = tuple(as_labels(told.neighbourhoods, "neighbourhoods").shape)
+    if given.neighbourhoods is not None:
+        size = tuple(as_labels(given.neighbourhoods, "neighbourhoods").shape)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an integer, got {type(seed).__name__}")
     if not 0 <= seed < 2**32:
@@ -105,10 +105,10 @@ def check_desiderata(
         name, budget = getattr(upsampler, "__name__", repr(upsampler)), None
     # The other built-in upsamplers have no other order of pixels in cells of negative mass.
     ordered = upsampler == "usu" or not isinstance(upsampler, str)
-    negative: Negative = told.negative if ordered else "same"
-    subject = Subject(bound, coarse, values, levels, told.neighbourhoods, told.mass, seed)
+    negative: Negative = given.negative if ordered else "same"
+    subject = Subject(bound, coarse, values, levels, given.neighbourhoods, given.mass, seed)
     with _threads_for(levels.numel()):
-        runs = subject.probe(budget, told.importance_temperature or told.temperature)
+        runs = subject.probe(budget, given.importance_temperature or given.temperature)
         findings = {
             "D1": completeness(subject, runs, [run.masses for run in runs]),
             "D2": monotonicity(subject, runs, negative),

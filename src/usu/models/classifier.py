@@ -123,7 +123,7 @@ def read_state(path: Path) -> State:
             f"{path} is not a file of weights: a state dict is expected, as torch.save(model.state_dict(), "
             "FILE) writes it; whole pickled models are not loaded, since they could run any code"
         ) from problem
-    for wrapper in ("state_dict", "model"):  # as training scripts save it beside the epoch and the optimiser
+    for wrapper in ("state_dict", "model"):  # as training scripts save it, with the epoch and the optimiser
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     items = content.items() if isinstance(content, dict) else ()

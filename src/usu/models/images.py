@@ -37,7 +37,7 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         file.seek(0)
         try:
             with warnings.catch_warnings():
-                # What matters is raised as an error; odd metadata and large, harmless pictures are not.
+                # What matters is raised as an error; odd metadata and large, harmless pictures do not matter.
                 warnings.simplefilter("ignore")
                 with Image.open(file) as image:
                     image.load()
@@ -67,7 +67,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _grey(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Image.Image:
     """Return grey values (h, w) in [0, 1] as an RGB image."""
     if not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError("its grey values lie outside the range that 16-bit or unit-scaled pictures have")
+        raise ValueError("its grey values lie outside the range of 16-bit or unit-scaled pictures")
     return Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")
 
 

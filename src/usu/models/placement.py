@@ -31,7 +31,7 @@ class Placement:
     Attributes:
         photograph: (height, width) of the photograph.
         network: (height, width) of the network's input.
-        box: what the input covers; it reaches outside the photograph where the input is padded.
+        box: what the input covers; it extends beyond the photograph if the input is padded.
         seen: the part of the box that shows the photograph; the rest is padding.
 
     Raises:
@@ -168,7 +168,7 @@ class Placement:
         Raises:
             ValueError: a map of another size, values that are not finite, mass on padding, values too large
                 for the dtype.
-            TypeError: a map that is not of real numbers.
+            TypeError: a map of anything but real numbers.
 
         >>> left_half = Placement.whole((1, 4)).crop(0, 0, 1, 2).resize((1, 1))
         >>> left_half.to_photograph([[6.0]])
@@ -306,7 +306,7 @@ def _follow(start: Placement, transform: Any) -> Placement:
         name = repr(transform).splitlines()[0]
         raise ValueError(
             f"where {name} puts the photograph's pixels is not known: leave out random transforms, and build "
-            "the placement of others step by step, as Placement.whole(size).resize(...).center_crop(...)"
+            "the placement of others step by step, as in Placement.whole(size).resize(...).center_crop(...)"
         )
     return step(start, transform)
 

@@ -112,7 +112,7 @@ def _softmax(outputs: Tensor) -> Tensor:
     if outputs.shape[1] == 1:
         raise ValueError(
             "output must not be 'probability' for a model of one output, whose softmax is always 1: pass "
-            "output='logit', or output=torch.sigmoid where the model's one output is a logit"
+            "output='logit', or output=torch.sigmoid if the model's one output is a logit"
         )
     return outputs.softmax(dim=1)
 
@@ -138,7 +138,7 @@ def unit_of_answer(target: Target, output: Output) -> str:
 
 
 def answers(outputs: Any, targets: Sequence[Target], link: Link = _LINKS["logit"]) -> Tensor:
-    """Return f_t of each image, (n,) in float32 or wider, differentiable where the outputs are.
+    """Return f_t of each image, (n,) in float32 or wider, differentiable if the outputs are.
 
     Args:
         outputs: of the model, for n images: (n, classes), or anything if every target is a callable.

@@ -1,4 +1,4 @@
-"""The H-map: where scores change from pixel to pixel, and which segments lie there (paper, supplement C)."""
+"""The H-map: where scores change from pixel to pixel, and in which segments (paper, supplement C)."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Owen(Budgeted):
 
 
 class Player(NamedTuple):
-    """A node in one context: `others` (P,) are present beside it.
+    """A node in one context: `others` (P,) are present besides it.
 
     The answer is `without` it and `together` with it; `weight` is this context's share of its value.
     """

@@ -104,7 +104,7 @@ class Perturbation:
         return like(tensor.to(self.inputs.device), self._caller)
 
     def filled(self, images: Sequence[int]) -> list[Tensor]:
-        """Return f_t of the fill alone, a scalar per entry; one pass per image, however often it is asked."""
+        """Return f_t of the fill alone, a scalar per entry; one pass per image, however often it is called."""
         missing = sorted(set(images) - self._floors.keys())
         for part in _chunks(missing, self._chunk):
             values = self._answers(self._run(self.fills[part], part), part)
@@ -112,7 +112,7 @@ class Perturbation:
         return [self._floors[image] for image in images]
 
     def first_order(self) -> Tensor:
-        """Return what the fill takes from f_t pixel by pixel, to first order: Σ_c ∂f_t/∂x_c · (x_c - fill_c).
+        """Return each pixel's effect on f_t against the fill, to first order: Σ_c ∂f_t/∂x_c · (x_c - fill_c).
 
         A forward and a backward pass per image, one image at a time, since the second needs all activations.
 

@@ -76,5 +76,5 @@ def _check_nested(coarse: Tensor, fine: Tensor, depth: int) -> None:
         label = int(fine[crossing][0])
         raise ValueError(
             f"levels[{depth}] is not nested in levels[{depth - 1}]: its segment {label} lies in several "
-            "segments of the coarser level; intersect the maps, or give them as separate hierarchies"
+            "segments of the coarser level; intersect the maps, or pass them as separate hierarchies"
         )

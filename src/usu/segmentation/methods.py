@@ -34,7 +34,7 @@ def segment(image: Array, counts: Sequence[int] = (16, 64), method: str = "water
     Raises:
         ValueError: an image of the wrong shape or outside [0, 1], counts that do not increase or that exceed
             the number of pixels, an unknown method.
-        TypeError: an image that is not of real numbers, counts that are not integers.
+        TypeError: an image of anything but real numbers, counts that are not integers.
 
     >>> segment(np.zeros((1, 4, 4)), counts=(2, 4), method="quadtree").levels[1]
     array([[0, 0, 1, 1],

@@ -1,4 +1,4 @@
-"""Binary trees of segments: a hierarchy whose segments are halved until each stands alone."""
+"""Binary trees of segments: a hierarchy whose segments are halved until each is single."""
 
 from __future__ import annotations
 

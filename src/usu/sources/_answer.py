@@ -37,7 +37,7 @@ class Answer:
     passes: int = 0
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """Return f_t of each image, (n,) in float32 or wider, differentiable where the model is."""
+        """Return f_t of each image, (n,) in float32 or wider, differentiable if the model is."""
         self.passes += len(batch)
         # A copy: libraries may pass the user's own image, and the model may work in place.
         return answers(self.model(batch.clone()), [self.target] * len(batch), self.link)
@@ -46,11 +46,11 @@ class Answer:
 class ImageSource(ABC):
     """A source that explains each image by the answers to changed copies of it, and describes no layer.
 
-    A field out of its range raises ValueError, a count that is not an integer TypeError.
+    A field that is out of range raises ValueError, a count that is not an integer TypeError.
 
     Attributes:
         name: of the source.
-        baselines: where pixels come from that are not the image's; see `usu.models.baselines.make_fill`.
+        baselines: what replaces the image's own pixels; see `usu.models.baselines.make_fill`.
         output: what the answer is, see `usu.models.targets.find_link`.
     """
 

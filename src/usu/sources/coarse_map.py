@@ -22,7 +22,7 @@ class CoarseMap:
 
     Attributes:
         values: (B, gh, gw), or (B, K) with `neighbourhoods`, or one (K,) per image; signed and unscaled.
-        mass: "density", or "total" where a cell's value already is its mass.
+        mass: "density", or "total" if a cell's value already is its mass.
         source: name of the method.
         layer: whose activations it describes, if there is one.
         neighbourhoods: (H, W) labels 0..K-1, if the cells are not a grid; or one label map per image.

@@ -148,7 +148,7 @@ def _recorded(model: nn.Module, ran: list[tuple[str, nn.Module, list[Tensor]]]) 
             if output.requires_grad:
                 gradients: list[Tensor] = []
                 ran.append((name, layer, gradients))
-                # A tensor's hook sees the layer's own output, also where a ReLU works in place on it.
+                # A tensor's hook sees the layer's own output, even if an in-place ReLU follows.
                 output.register_hook(gradients.append)
 
         return hook

@@ -118,7 +118,7 @@ class _Rollout(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
         if queries != keys or (self.rows is not None and keys != self.rows.shape[-1]):
             before = keys if self.rows is None else self.rows.shape[-1]
             raise ValueError(
-                f"{_UNDEFINED}attention goes from {before} tokens to {queries} by weights {shape}, and "
+                f"{_UNDEFINED}attention goes from {before} tokens to {queries} with weights {shape}, and "
                 "rollout needs the same tokens in all layers; use a CAM source, such as source='gradcam'"
             )
         return weights
@@ -157,7 +157,7 @@ def rollout(
     grid = token_grid(rows.shape[1], inputs.shape[-2:])
     if grid is None:
         raise ValueError(
-            f"{_UNDEFINED}its {rows.shape[1]} tokens form no grid of the inputs' proportions "
+            f"{_UNDEFINED}its {rows.shape[1]} tokens do not form a grid of the inputs' proportions "
             f"{tuple(inputs.shape[-2:])}"
         )
     patches = rows[:, rows.shape[1] - grid[0] * grid[1] :]
