@@ -104,7 +104,7 @@ class Perturbation:
         return like(tensor.to(self.inputs.device), self._caller)
 
     def filled(self, images: Sequence[int]) -> list[Tensor]:
-        """Return f_t of the fill alone, a scalar per entry; one pass per image, however often it is called."""
+        """Return f_t of the fill alone, a scalar per entry; one pass per image, however often called."""
         missing = sorted(set(images) - self._floors.keys())
         for part in _chunks(missing, self._chunk):
             values = self._answers(self._run(self.fills[part], part), part)
