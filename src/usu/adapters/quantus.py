@@ -17,6 +17,7 @@ Infidelity needs patches that divide the image: its sides must be multiples of 1
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
+from scipy.integrate import trapezoid
 from torch import Tensor, nn
 
 from usu.arrays.checks import check_choice
@@ -49,6 +51,7 @@ _STEPS = 8
 _SAMPLES = 5
 _PERCENTAGES = [10, 20, 30, 40, 50, 60, 70, 80, 90]
 _QUIET = {"disable_warnings": True}
+_BY_ORDER = ("irof", "irof-per-segment", "monotonicity", "pixel-flipping", "road")
 
 
 def quantus_score(
@@ -76,6 +79,9 @@ def quantus_score(
     if attribution.shape != inputs.shape[1:]:
         raise ValueError(f"attribution must be {tuple(inputs.shape[1:])}, got {tuple(attribution.shape)}")
     values = attribution.detach().double().cpu().numpy()[None, None]
+    ranked = np.abs(values) if name == "monotonicity" else values
+    if name in _BY_ORDER and ranked.min() == ranked.max():
+        return math.nan
     call = {
         "model": model,
         "x_batch": inputs.detach().cpu().numpy()[None],
@@ -105,8 +111,6 @@ def _infidelity_minmax(values: Values, call: dict[str, Any]) -> float:
 
 
 def _irof(values: Values, call: dict[str, Any]) -> float:
-    if _is_flat(values):
-        return np.nan
     metric = library.IROF(
         segmentation_method="slic",
         perturb_func=_with_channels,
@@ -130,8 +134,6 @@ def _irof_per_segment(values: Values, call: dict[str, Any]) -> float:
 
 
 def _monotonicity(values: Values, call: dict[str, Any]) -> float:
-    if _is_flat(np.abs(values)):
-        return np.nan
     metric = library.MonotonicityCorrelation(
         nr_samples=_SAMPLES, features_in_step=_features(values), normalise=False, abs=True, **_QUIET
     )
@@ -139,8 +141,6 @@ def _monotonicity(values: Values, call: dict[str, Any]) -> float:
 
 
 def _pixel_flipping(values: Values, call: dict[str, Any]) -> float:
-    if _is_flat(values):
-        return np.nan
     step = _features(values)
     metric = library.PixelFlipping(
         features_in_step=step, perturb_baseline="black", normalise=False, return_auc_per_sample=True, **_QUIET
@@ -150,8 +150,6 @@ def _pixel_flipping(values: Values, call: dict[str, Any]) -> float:
 
 
 def _road(values: Values, call: dict[str, Any]) -> float:
-    if _is_flat(values):
-        return np.nan
     metric = library.ROAD(percentages=_PERCENTAGES, noise=0.01, normalise=False, **_QUIET)
     metric.a_size = values.size
     # Indices of the first channel are those of pixels; the other channels are ranked below all of them.
@@ -169,10 +167,6 @@ def _features(values: Values) -> int:
     if values.size % _STEPS:
         raise ValueError(f"Quantus needs a number of pixels that {_STEPS} divides, got {values.size}")
     return int(values.size // _STEPS)
-
-
-def _is_flat(values: Values) -> bool:
-    return bool(values.min() == values.max())
 
 
 QUANTUS_SCORES: Mapping[str, Callable[[Values, dict[str, Any]], float]] = MappingProxyType(
@@ -193,16 +187,11 @@ QUANTUS_SCORES: Mapping[str, Callable[[Values, dict[str, Any]], float]] = Mappin
 def _mended() -> Iterator[None]:
     """Replace what fails in Quantus, and restore it."""
     area, check = utils.calculate_auc, asserts.assert_attributions
-    utils.calculate_auc, asserts.assert_attributions = _trapezoids, lambda **_: None
+    utils.calculate_auc = lambda values, dx=1, batched=False: trapezoid(values, dx=dx)
+    asserts.assert_attributions = lambda **_: None
     try:
         yield
     finally:
         utils.calculate_auc, asserts.assert_attributions = area, check
         PyTorchModel._get_last_softmax_layer_index.cache_clear()
         PyTorchModel._get_model_with_linear_top.cache_clear()
-
-
-def _trapezoids(values: Values, dx: int = 1, batched: bool = False) -> Values:
-    heights = np.asarray(values)
-    area: Values = dx * (heights[..., 1:] + heights[..., :-1]).sum(-1) / 2
-    return area

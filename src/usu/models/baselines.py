@@ -29,10 +29,6 @@ def _blur(inputs: Tensor) -> Tensor:
     return blurred
 
 
-def _mean(inputs: Tensor) -> Tensor:
-    return inputs.mean((-2, -1), keepdim=True).expand_as(inputs)
-
-
 def _noise(inputs: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(inputs.shape[1:], generator=generator, device="cpu").to(inputs)
@@ -41,7 +37,7 @@ def _noise(inputs: Tensor) -> Tensor:
 
 _FILLS: dict[str, Callable[[Tensor], Tensor]] = {
     "blur": _blur,
-    "mean": _mean,
+    "mean": lambda inputs: inputs.mean((-2, -1), keepdim=True).expand_as(inputs),
     "zeros": torch.zeros_like,
     "noise": _noise,
 }

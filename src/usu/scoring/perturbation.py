@@ -88,8 +88,8 @@ class Perturbation:
         references = []
         self.probabilities: list[float | None] = []
         for part in _chunks(list(range(len(self.inputs))), self._chunk):
-            outputs = self._run(self.inputs[part], part)
-            references.append(self._answers(outputs, part))
+            values, outputs = self._ask(self.inputs[part], part)
+            references.append(values)
             self.probabilities += probabilities(outputs, [self.targets[image] for image in part])
         self.references = torch.cat(references)
 
@@ -107,7 +107,7 @@ class Perturbation:
         """Return f_t of the fill alone, a scalar per entry; one pass per image, however often called."""
         missing = sorted(set(images) - self._floors.keys())
         for part in _chunks(missing, self._chunk):
-            values = self._answers(self._run(self.fills[part], part), part)
+            values, _ = self._ask(self.fills[part], part)
             self._floors.update(zip(part, values, strict=True))
         return [self._floors[image] for image in images]
 
@@ -146,8 +146,7 @@ class Perturbation:
             batch = self.inputs.new_empty((len(part), *self.inputs.shape[1:]))
             for row, (image, present) in zip(batch, part, strict=True):
                 torch.where(present, self.inputs[image], self.fills[image], out=row)
-            images = [coalition.image for coalition in part]
-            values.append(self._answers(self._run(batch, images), images))
+            values.append(self._ask(batch, [coalition.image for coalition in part])[0])
             self._bar.update(len(part))
         return torch.cat(values)
 
@@ -161,16 +160,14 @@ class Perturbation:
         )
         return list(self.evaluate(coalitions, sum(counts)).split(counts))
 
-    def _run(self, batch: Tensor, images: list[int]) -> Any:
+    def _ask(self, batch: Tensor, images: list[int]) -> tuple[Tensor, Any]:
+        """Return f_t of a batch made of these images, (n,), and the outputs."""
         given = batch if isinstance(self._forward_func, nn.Module) else self.give(batch)
         outputs = run(self._forward_func, given)
         for image in images:
             self.passes[image] += 1
-        return outputs
-
-    def _answers(self, outputs: Any, images: list[int]) -> Tensor:
         values = answers(outputs, [self.targets[image] for image in images], self._link)
-        return values.detach().to(self.inputs.device)
+        return values.detach().to(self.inputs.device), outputs
 
 
 def _chunks(items: list[Any], length: int) -> list[list[Any]]:
