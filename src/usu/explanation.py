@@ -1,4 +1,4 @@
-"""What `usu.explain` returns: the record, and what a user asks of it next."""
+"""What `usu.explain` returns: the record, and what can be done with it next."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from usu.operators.registry import UPSAMPLERS
 from usu.operators.upsamplers import Upsampler
 from usu.record import Record
 from usu.runtime.renames import renamed, tell
+from usu.settings import UPSAMPLING
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,13 +24,12 @@ class Explanation(Record):
             upsampler: a name of `usu.UPSAMPLERS`, or a callable (see `usu.find_upsampler`).
 
         Raises:
-            ValueError: an unknown name; interpolation, where the cells are not a grid; "usu", "iwmr" or
-                "hybrid", where the potential was a callable, which a record does not hold.
+            ValueError: an unknown name; interpolation of cells that are not a grid; "usu", "iwmr" or
+                "hybrid", if the potential was a callable, which a record does not hold.
         """
-        names = ("temperature", "importance_temperature", "potential", "negative")
         built_in = UPSAMPLERS.get(upsampler) if isinstance(upsampler, str) else None
         shares = built_in is not None and built_in.budget is not None
-        setting = {name: self.settings[name] for name in names} if shares else {}
+        setting = {name: self.settings[name] for name in UPSAMPLING} if shares else {}
         return self.coarse_map.upsample(upsampler, self.score_map, **setting)
 
     def by(self, method: str | Upsampler) -> Any:
@@ -38,7 +38,7 @@ class Explanation(Record):
         return self.upsampled_by(method)
 
     def to_original_size(self, padding: Padding = "raise") -> Any:
-        """Return the map at the size of the photograph that the image was cut from; 0 outside the cut.
+        """Return the map at the size of the photograph that the image was cropped from; 0 outside the crop.
 
         Args:
             padding: what to do with mass on padding around the photograph: "raise" an error or "drop" it.
@@ -47,7 +47,7 @@ class Explanation(Record):
             ValueError: there is no `placement`, or mass lies on padding.
         """
         if self.placement is None:
-            raise ValueError("where the image lies in a photograph is not known: give explain a `placement`")
+            raise ValueError("the image's place in its photograph is not known: give explain a `placement`")
         return self.placement.to_photograph(self.attribution, padding=padding)
 
     def at_photograph(self, padding: Padding = "raise") -> Any:

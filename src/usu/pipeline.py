@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from usu.arrays.checks import check_choice
-from usu.arrays.convert import Array, as_floats, as_labels, as_tensor, check_finite, like
+from usu.arrays.convert import Array, as_floats, as_labels, as_tensor, like
 from usu.explanation import Explanation
 from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs, run
 from usu.models.placement import Placement
@@ -55,22 +55,22 @@ def explain(
     """Explain a model's answer by a pixel map that conserves the source's mass.
 
     Args:
-        model: a classifier in evaluation mode, from (B, C, H, W) to (B, classes); left as it was found.
+        model: a classifier in evaluation mode, from (B, C, H, W) to (B, classes); left unchanged.
         inputs: (C, H, W), or a batch (B, C, H, W); what the network takes.
         target: class index, name of `class_names`, or a callable from the model's output, of any kind, to one
             score per image (B,); for a batch also one of these per image; the predicted class if None.
         source: name of an attribution source (see `usu.sources.SOURCES`), or a callable that returns a
-            `CoarseMap`. By default "gradcam"; in mode "complete", which makes a coarse map of its own, the
+            `CoarseMap`. By default "gradcam"; in mode "complete", which makes its own coarse map, the
             gradient at each pixel times its difference from the fill.
         layer: name or module for sources that describe a layer; by default the last layer with a spatial or
-            token output before pooling. The result says which.
-        mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells; "complete" takes
-            Owen values as the coarse map, on cells of their own, and what the source says of each pixel as
-            their scores: all pixels together sum to f(x) - f(fill).
+            token output before pooling. The result names it.
+        mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells; "complete" uses
+            Owen values, on their own cells, as the coarse map, and the source's values at pixels as their
+            scores: all pixels together sum to f(x) - f(fill).
         images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
         class_names: names in the order of the outputs, for targets given by name.
-        placement: where the inputs lie in the photograph, for `Explanation.to_original_size`; for a
-            batch, one per image.
+        placement: where the inputs lie in the photograph, for `Explanation.to_original_size`; for a batch,
+            one per image.
         perturbations_per_eval: masked images per forward call.
         show_progress: show a bar on standard error.
         **settings: the fields of `usu.Settings`, such as temperature=0.1.
@@ -95,11 +95,12 @@ def explain(
     if target is None:
         target = check_outputs(run(model, batch.clone()), len(batch)).argmax(1).tolist()
         target, predicted = (target if batched else target[0]), 1
-    perturbed = _perturbation(
-        options,
+    perturbed = Perturbation(
         model,
         inputs,
         target,
+        baselines=options.baselines,
+        output=options.output,
         class_names=class_names,
         perturbations_per_eval=perturbations_per_eval,
         show_progress=show_progress,
@@ -131,18 +132,18 @@ def upsample(
     show_progress: bool = False,
     **settings: Any,
 ) -> Any:
-    """Bring a coarse map from anywhere to pixels, by the scores of a model that need only be called.
+    """Bring a coarse map from anywhere to pixels, by the scores of a model that only needs to be callable.
 
     Args:
         coarse: (gh, gw), or (K,) with `neighbourhoods`; with a batch axis (B, ...) for a batch, or one map
-            per image where they differ in size.
+            per image if their sizes differ.
         inputs: (C, H, W), or a batch (B, C, H, W).
         forward_func: any callable from a batch to (B, classes) outputs, of the kind of `inputs`.
-        target: as for `explain`.
+        target: as for `explain`, but never None.
         mode: as for `explain`.
         mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k.
-        neighbourhoods: (H, W) labels 0..K-1 of the coarse values, or one label map per image; the grid of the
-            map by default.
+        neighbourhoods: (H, W) labels 0..K-1 of the coarse values, or one label map per image; by default the
+            map's own grid.
         images: as for `explain`.
         class_names: as for `explain`.
         placement: as for `explain`.
@@ -158,11 +159,12 @@ def upsample(
         TypeError: as `explain`.
     """
     options = settings_of(mode, settings)
-    perturbed = _perturbation(
-        options,
+    perturbed = Perturbation(
         forward_func,
         inputs,
         target,
+        baselines=options.baselines,
+        output=options.output,
         class_names=class_names,
         perturbations_per_eval=perturbations_per_eval,
         show_progress=show_progress,
@@ -172,7 +174,7 @@ def upsample(
 
 
 def _find(source: str | Source | None, layer: str | nn.Module | None, mode: str) -> Source | None:
-    """Return the source; None for the gradient at each pixel, which mode "complete" takes by itself."""
+    """Return the source; None for the gradient at each pixel, the default of mode "complete"."""
     if source is not None or mode != "complete":
         return find_source("gradcam" if source is None else source)
     if layer is not None:
@@ -192,19 +194,16 @@ def _given(
     rank = (1 if neighbourhoods is not None else 2) + perturbed.batched
     if isinstance(maps, Tensor) and maps.dim() != rank:
         raise ValueError(f"coarse must have {rank} axes for these inputs, got shape {tuple(maps.shape)}")
-    values = [
-        check_finite(as_floats(one, "coarse"), "coarse").to(perturbed.inputs.device)
-        for one in (maps if perturbed.batched else [maps])
-    ]
-    if len(values) != len(perturbed.inputs):
-        raise ValueError(f"coarse has {len(values)} maps for {len(perturbed.inputs)} inputs")
-    labels = None if neighbourhoods is None else _labels(neighbourhoods, perturbed.inputs.device)
-    return check_coarse_map(CoarseMap(values, mass, neighbourhoods=labels), len(values), "coarse")
+    device = perturbed.inputs.device
+    values = [as_floats(one, "coarse").to(device) for one in (maps if perturbed.batched else [maps])]
+    labels = None if neighbourhoods is None else _labels(neighbourhoods, device)
+    found = CoarseMap(values, mass, neighbourhoods=labels)
+    return check_coarse_map(found, len(perturbed.inputs), "coarse")
 
 
 def _labels(given: Array | Sequence[Array], device: torch.device) -> Tensor | list[Tensor]:
-    """Return the caller's label map (H, W), or one per image."""
-    if isinstance(given, list | tuple) and len(given) and np.ndim(given[0]) == 2:  # on any device each
+    """Return the caller's label map (H, W), or one per image, each perhaps on another device."""
+    if isinstance(given, list | tuple) and len(given) and np.ndim(given[0]) == 2:
         return [as_labels(one, "neighbourhoods").to(device) for one in given]
     return as_labels(given, "neighbourhoods").to(device)
 
@@ -227,8 +226,8 @@ def _run(
         own = tuple(islice(refinements, len(several)))
         shared = _given_back(coarse[image], perturbed)
         score_map = _mean_score_map(own, settings)
-        record = _told(image, coarse, perturbed, settings, source)
-        if mode == "complete":  # Owen values are the cells, and what the source says of a pixel is its score
+        record = _provenance(image, coarse, perturbed, settings, source)
+        if mode == "complete":  # Owen values are the cells; the source's value at a pixel is its score
             score_map, shared = _pixel_scores(shared, score_map), _owen(own, perturbed)
             record["unit"] = unit_of_answer(perturbed.targets[image], settings.output)
         upsampler = "usu" if mode == "complete" else mode
@@ -251,18 +250,18 @@ def _run(
     return explanations if perturbed.batched else explanations[0]
 
 
-def _told(
+def _provenance(
     image: int, coarse: CoarseMap, perturbed: Perturbation, settings: Settings, source: str | Source | None
 ) -> dict[str, Any]:
-    """Return the fields of an image's `Explanation` that say how it was got."""
-    told = settings.plain()
+    """Return the fields of an image's `Explanation` that say how it was computed."""
+    plain = settings.plain()
     if callable(source):
-        told["source"] = as_plain(source)
+        plain["source"] = as_plain(source)
     spent_before = coarse.forward_passes[image] if coarse.forward_passes else 0
     return {
         "target": name_of(perturbed.targets[image]),
         "probability": perturbed.probabilities[image],
-        "settings": told,
+        "settings": plain,
         "forward_passes": spent_before + perturbed.passes[image],
         "source": coarse.source,
         "layer": coarse.layer,
@@ -280,7 +279,7 @@ def _given_back(coarse: Coarse, perturbed: Perturbation) -> Coarse:
 
 
 def _pixel_scores(coarse: Coarse, score_map: Array) -> Any:
-    """Return what a coarse map says of each pixel as scores (H, W): it tells those of one player apart."""
+    """Return a coarse map's values at pixels as scores (H, W), which distinguish the pixels of one player."""
     found = coarse.upsample("bilinear" if coarse.neighbourhoods is None else "nearest", score_map)
     return like(pixel_scores(as_tensor(found, "coarse")), found)
 
@@ -291,16 +290,8 @@ def _owen(refinements: Sequence[Refinement], perturbed: Perturbation) -> Coarse:
     return Coarse(perturbed.give(masses.to(perturbed.references)), "total", perturbed.give(cells))
 
 
-def _perturbation(
-    settings: Settings, forward_func: ForwardFunc, inputs: Array, target: Targets, **asking: Any
-) -> Perturbation:
-    return Perturbation(
-        forward_func, inputs, target, baselines=settings.baselines, output=settings.output, **asking
-    )
-
-
 def _mean_score_map(refinements: Sequence[Refinement], settings: Settings) -> Array:
-    """Average the score maps of an image's hierarchies; with mixing="mean" all depths count alike."""
+    """Average the score maps of an image's hierarchies; with mixing="mean" all depths weigh the same."""
     alike = settings.rules.mixing != "mean"
     weights = [1 if alike else len(refined.partitions) for refined in refinements]
     weighted = [weight * refined.score_map for weight, refined in zip(weights, refinements, strict=True)]
@@ -309,7 +300,7 @@ def _mean_score_map(refinements: Sequence[Refinement], settings: Settings) -> Ar
 
 
 def settings_of(mode: str, settings: Mapping[str, Any]) -> Settings:
-    """Return all settings of a mode, its defaults where none are given.
+    """Return all settings of a mode, with its defaults.
 
     Raises:
         ValueError: an unknown mode, a setting out of its range, or one that does not fit the mode.

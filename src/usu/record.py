@@ -47,31 +47,31 @@ def library_versions() -> dict[str, str]:
 class Record:
     """A pixel map and every stage that led to it, for one input.
 
-    Arrays are of the caller's kind; after `load` they are NumPy's, and float32 in place of bfloat16, which
+    Arrays are of the caller's kind; after `load` they are NumPy's, with float32 instead of bfloat16, which
     NumPy lacks. Attribution has the unit of a density: its values sum to the coarse map's mass, in the unit
     of the source (logits, for Grad-CAM of a class).
 
     Attributes:
         attribution: (H, W), the pixel map.
         coarse: (gh, gw), or (K,) with `neighbourhoods`; signed and unscaled.
-        further: maps (h, w) on other grids that were redistributed too and added (FullGrad has several).
-        image: (3, H, W), RGB in [0, 1], as segmented; a grey one thrice.
+        further: maps (h, w) on other grids that were also redistributed and added (FullGrad has several).
+        image: (3, H, W), RGB in [0, 1], as segmented; grey is repeated three times.
         refinements: of each hierarchy, its partitions and scores depth by depth (see `usu.Refinement`).
         h_map: (H, W), the H-map of `score_map`.
-        score_map: (H, W) in [0, 1], the merged score matrix Φ that mass was shared by.
+        score_map: (H, W) in [0, 1], the merged score matrix Φ by which mass was shared.
         target: class index, or the name of the callable that was explained.
-        probability: the target's entry in a softmax of the model's outputs, also where these already are
+        probability: the target's entry in a softmax of the model's outputs, even if these already are
             probabilities; None for a callable, and for a model of one output.
         mode: "usu", "iwmr", "hybrid" or "complete".
         mass: "density" or "total", the convention of `coarse`.
-        unit: of the mass, such as "logits", where the source says one.
-        settings: what the map was computed with, as plain values; a source that was a callable among them.
+        unit: of the mass, such as "logits", if the source names one.
+        settings: what the map was computed with, as plain values, including a source that was a callable.
         forward_passes: images that went through the model, for the source and the scores together.
-        source: the attribution source; "given" for a map of the caller's. In mode "complete", whose coarse
-            map is of Owen values, the source of `score_map`: what tells the pixels of one cell apart.
-        layer: the layer that the source describes, where there is one.
-        neighbourhoods: (H, W) labels, where the cells are not a grid.
-        placement: where the image lies in the photograph that it was cut from, where that is known.
+        source: the attribution source; "given" for the caller's own map. In mode "complete", whose coarse
+            map consists of Owen values, the source of `score_map`, which separates the pixels of one cell.
+        layer: the layer that the source describes, if there is one.
+        neighbourhoods: (H, W) labels, if the cells are not a grid.
+        placement: where the image lies in the photograph that it was cropped from, if that is known.
         versions: of the libraries involved.
     """
 
@@ -97,7 +97,7 @@ class Record:
 
     @property
     def partitions(self) -> tuple[Array, ...]:
-        """Label maps (H, W) in the order they were scored: for each hierarchy, depth by depth."""
+        """Label maps (H, W) in the order in which they were scored: for each hierarchy, depth by depth."""
         return tuple(labels for refined in self.refinements for labels in refined.partitions)
 
     @property
@@ -125,7 +125,7 @@ class Record:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to one `.npz`, whole or not at all: a file that exists is replaced at the end.
+        """Write everything to one `.npz`, whole or not at all: an existing file is replaced at the end.
 
         Raises:
             ValueError: `path` does not end in .npz.
@@ -146,13 +146,13 @@ class Record:
         """Read what `save` wrote; nothing in the file is executed (no pickle).
 
         Raises:
-            ValueError: the file is no explanation, is damaged, or of a newer format.
+            ValueError: the file is not an explanation, is damaged, or has a newer format.
             OSError: the file cannot be read.
         """
         try:
             with open(path, "rb") as stream:
                 if not zipfile.is_zipfile(stream):
-                    raise ValueError("it is not a .npz file, or only a part of one")
+                    raise ValueError("it is not a .npz file, or only part of one")
                 stream.seek(0)
                 with np.load(stream, allow_pickle=False) as file:
                     arrays = dict(file)
@@ -160,8 +160,9 @@ class Record:
             found = facts.pop("format")
             if found > FORMAT:
                 raise ValueError(f"it was saved by a newer usu, in format {found}; this one reads {FORMAT}")
-            values = _of_format_1(facts, arrays) if found == 1 else _put_together(facts, arrays)
-            return cls(**{**values, **_typed(values)})
+            values = _of_format_1(facts, arrays) if found == 1 else _of_format_2(facts, arrays)
+            placement = values.pop("placement", None)
+            return cls(**values, placement=placement and Placement(**placement))
         except OSError:
             raise
         except Exception as problem:
@@ -169,7 +170,7 @@ class Record:
 
 
 def _taken_apart(name: str, value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
-    """Return a value as JSON can hold it; the arrays in it go to `arrays`, and their names stand for them."""
+    """Return a value as JSON can hold it; arrays in it are moved to `arrays` and replaced by their names."""
     if isinstance(value, Tensor | np.ndarray):
         arrays[name] = as_numpy(value)
         return {_ARRAY: name}
@@ -181,9 +182,9 @@ def _taken_apart(name: str, value: Any, arrays: dict[str, np.ndarray[Any, Any]])
 
 
 def _put_together(facts: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
-    """Return what `_taken_apart` took apart, with lists for tuples and mappings for dataclasses."""
+    """Undo `_taken_apart`, with mappings instead of dataclasses."""
     if isinstance(facts, list):
-        return [_put_together(part, arrays) for part in facts]
+        return tuple(_put_together(part, arrays) for part in facts)
     if isinstance(facts, dict):
         if facts.keys() == {_ARRAY}:
             return arrays[facts[_ARRAY]]
@@ -191,42 +192,31 @@ def _put_together(facts: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any
     return facts
 
 
-def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that JSON holds as lists and mappings in their own types."""
-
-    def as_tuple(part: Any) -> Any:
-        return tuple(part) if isinstance(part, list) else part
-
-    placement = values["placement"]
-    return {
-        "further": tuple(values["further"]),
-        "placement": placement and Placement(**placement),
-        "refinements": tuple(
-            one if isinstance(one, Refinement) else Refinement(**{name: as_tuple(one[name]) for name in one})
-            for one in values["refinements"]
-        ),
-    }
+def _of_format_2(facts: dict[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """Return the fields of a record as `save` writes them; settings are plain values, in which lists stay."""
+    settings = facts.pop("settings")
+    values = _put_together(facts, arrays)
+    refinements = tuple(Refinement(**one) for one in values["refinements"])
+    return {**values, "settings": settings, "refinements": refinements}
 
 
 def _of_format_1(facts: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
-    """Return the fields of a record as usu 0.1 before its release saved it: partitions in one row."""
-    rows = {
-        name: [arrays.pop(f"{name}.{index}") for index in range(facts.pop(name, 0))]
+    """Return the fields of a record as usu 0.1 saved it before its release: all partitions in one list."""
+    further, partitions, raw_scores, scores = (
+        tuple(arrays.pop(f"{name}.{index}") for index in range(facts.pop(name, 0)))
         for name in ("further", "partitions", "raw_scores", "scores")
-    }
+    )
     settings = facts["settings"]
     scoring = settings.pop("method", "mask")
     settings["scoring"] = "regression" if scoring == "random" else scoring
     if settings.get("potential", "tensor") == "tensor":
         settings["potential"] = "exponential"
-    refinements = regrouped(
-        rows["partitions"], rows["raw_scores"], rows["scores"], settings, facts["forward_passes"]
-    )
-    return {"placement": None, **facts, **arrays, "further": rows["further"], "refinements": refinements}
+    refinements = tuple(regrouped(partitions, raw_scores, scores, settings, facts["forward_passes"]))
+    return {**facts, **arrays, "further": further, "refinements": refinements}
 
 
 def coarse_title(record: Record) -> str:
-    """Return what the coarse map is, and where it was shared by another map, by which."""
+    """Return what the coarse map is and, if another map shared it, which."""
     name = SOURCE_NAMES.get(record.source, record.source)
     return f"Owen values, shared by {name}" if record.mode == "complete" else name
 
@@ -237,7 +227,7 @@ def unit_of(record: Record) -> str:
 
 
 def cells_of(record: Record) -> str:
-    """Return what the coarse map is made of, such as "7 × 7 cells" or "64 superpixels"."""
+    """Return what the coarse map consists of, such as "7 × 7 cells" or "64 superpixels"."""
     kind = "cells" if record.neighbourhoods is None else "superpixels"
     more = len(record.further)
     grids = f" and {more} further grid{'s' * (more > 1)}" if more else ""

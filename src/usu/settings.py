@@ -1,4 +1,4 @@
-"""How a map is computed, as one frozen record; why each default is what it is stands in docs/defaults.md."""
+"""How a map is computed, as one frozen record; docs/defaults.md gives the reason for each default."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from usu.segmentation.hierarchy import Hierarchy
 from usu.segmentation.methods import SEGMENTERS
 
 _RULES = tuple(item.name for item in fields(Rules))
+# The settings that upsamplers share: keyword arguments of `usu.find_upsampler`.
+UPSAMPLING = ("temperature", "importance_temperature", "potential", "negative")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `usu.upsample` and `usu.explain` can be told beside the model and its inputs.
+    """The options of `usu.upsample` and `usu.explain` besides the model and its inputs.
 
     Attributes:
         temperature: ε > 0, within cells.
@@ -32,9 +34,9 @@ class Settings:
         potential: φ, by name or a callable.
         negative: "same" or "opposite", for cells of negative mass (mode "usu").
         segmentation: numbers of segments by method, {"watershed": (16, 64)}: one hierarchy for each; the
-            score maps of several are averaged. Or a `Hierarchy` of one's own, or a list of them (for a batch:
-            one such entry per image). None is what serves the scoring best: many scales for masking, one
-            fine level, halved where values are large, for Owen values and random coalitions.
+            score maps of several are averaged. Or your own `Hierarchy`, or a list of them (for a batch: one
+            such entry per image). None is what suits the scoring best: many scales for masking, one fine
+            level, halved where values are large, for Owen values and random coalitions.
         scoring: how segments are scored: "mask", "keep", "both", "owen" or "regression", or a scoring with
             its own settings, such as `usu.Owen(passes=300)`.
         baselines: what replaces masked pixels.
@@ -59,7 +61,7 @@ class Settings:
     @classmethod
     @renamed(method="scoring")
     def of(cls, **options: Any) -> Settings:
-        """Make settings from keyword arguments, the fields of `Rules` and of the scoring among them.
+        """Make settings from keyword arguments, including the fields of `Rules` and of the scoring.
 
         >>> Settings.of(temperature=0.2, mixing="segment").rules.mixing
         'segment'
@@ -108,9 +110,8 @@ class Settings:
 
     @property
     def redistribution(self) -> dict[str, Any]:
-        """Return what the upsampler is told, as keyword arguments of `usu.find_upsampler`."""
-        names = ("temperature", "importance_temperature", "potential", "negative")
-        return {name: getattr(self, name) for name in names}
+        """The settings of the upsampler, as keyword arguments of `usu.find_upsampler`."""
+        return {name: getattr(self, name) for name in UPSAMPLING}
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as values that JSON can hold, see `as_plain`."""
@@ -121,7 +122,7 @@ class Settings:
 
 
 def as_plain(value: Any) -> Any:
-    """Return a setting as a value that JSON can hold; a callable as its name and brackets, "bowl()"."""
+    """Return a setting as a value that JSON can hold; a callable as its name with brackets, "bowl()"."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, Integral):
@@ -136,5 +137,5 @@ def as_plain(value: Any) -> Any:
         return [as_plain(part) for part in value]
     if hasattr(value, "shape"):
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
-    # Brackets, that none is ever taken for the name of what is built in.
+    # Brackets, so that it is never mistaken for the name of something built in.
     return f"{name_of(value)}()" if callable(value) else type(value).__name__

@@ -1,4 +1,4 @@
-"""What is known of each input before any map is made: its picture, place in a photograph and segments."""
+"""What is known of each input before any map is computed: its picture, placement and segments."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from usu.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """What is known of each input: made first, so that a source runs only if all of it fits.
+    """What is known of each input: found first, so that a source runs only if everything fits.
 
     Attributes:
         pictures: (C, H, W) in [0, 1], RGB or grey.
-        placements: where each lies in its photograph, where that is known.
+        placements: where each lies in its photograph, if that is known.
         hierarchies: of each picture.
     """
 
@@ -38,12 +38,7 @@ def views_of(
     placement: Placement | Sequence[Placement] | None,
     settings: Settings,
 ) -> Views:
-    """Return what is known of each input, whose arguments are those of `usu.explain`.
-
-    Raises:
-        ValueError: pictures, placements or segments that do not fit the inputs.
-        TypeError: one of the wrong kind.
-    """
+    """Return what is known of each input; arguments that do not fit raise errors as in `usu.explain`."""
     pictures, placements = _pictures(images, perturbed), _placements(placement, perturbed)
     return Views(pictures, placements, _hierarchies(settings, pictures, perturbed))
 
@@ -68,7 +63,6 @@ def _pictures(images: Array | None, perturbed: Perturbation) -> list[Tensor]:
 def _placements(
     placement: Placement | Sequence[Placement] | None, perturbed: Perturbation
 ) -> list[Placement | None]:
-    """Return where each input lies in its photograph, where that is known."""
     count, size = len(perturbed.inputs), tuple(perturbed.inputs.shape[-2:])
     if placement is None:
         return [None] * count
@@ -84,7 +78,6 @@ def _placements(
 def _hierarchies(
     settings: Settings, pictures: list[Tensor], perturbed: Perturbation
 ) -> list[list[Hierarchy]]:
-    """Return the hierarchies of each picture."""
     wanted: Any = settings.segmentation
     if isinstance(wanted, Mapping):
         return [[_segment(picture, *entry) for entry in wanted.items()] for picture in pictures]

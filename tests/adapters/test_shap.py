@@ -200,7 +200,7 @@ def test_all_is_left_as_it_was_found_after_an_exception(model, batch, failing_ca
     [
         ({"targets": [1, 2, 3]}, "target must be one index or 2, one per image"),
         ({"targets": [1, 5]}, "target must be below the model's 5 classes, got 5"),
-        ({"layer": "4"}, "describes no layer; leave out layer='4'"),
+        ({"layer": "4"}, "layer must be None for source .*, got '4'"),
     ],
 )
 def test_bad_values(model, batch, change, message):

@@ -66,7 +66,7 @@ def test_table_2_on_the_photograph_of_the_demo(check):
         assert table[name][10:14] == ("no",) * 4
         witnesses = output.split(f"\n{name}\n")[1].splitlines()
         assert [line.split()[0] for line in witnesses[:3]] == ["D1", "D2", "D4"]
-        assert re.search(r"the pixels of cell \(\d+, \d+\) sum to \S+ in place of", witnesses[0])
+        assert re.search(r"the pixels of cell \(\d+, \d+\) sum to \S+ instead of", witnesses[0])
     assert table["iwmr"][2:9] == ("no", "yes", "yes", "no", "yes", "yes", "yes")
     assert table["hybrid"][2:6] == ("no", "yes", "yes", "no")
 

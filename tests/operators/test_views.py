@@ -70,7 +70,7 @@ def test_the_same_by_upsample():
     options = {"mass": "total", "neighbourhoods": given.neighbourhoods, **OPTIONS}
     found = usu.upsample(list(given.values), inputs, model, [0, 1], **options)
     assert [float(one.attribution.sum()) for one in found] == pytest.approx([4, 10])
-    with pytest.raises(ValueError, match="1 maps for 2 inputs"):
+    with pytest.raises(ValueError, match="coarse must be one map per image, 2, got 1"):
         usu.upsample(list(given.values)[:1], inputs, model, [0, 1], **options)
 
 

@@ -182,7 +182,7 @@ class Steep(nn.Module):
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [(Detached(), "by no gradient: name a source"), (Steep(), "gradient must be finite")],
+    [(Detached(), "have no gradient .*: name a source"), (Steep(), "gradient must be finite")],
 )
 def test_a_model_without_gradients_needs_a_source(model, message):
     inputs = torch.rand(3, 16, 16)

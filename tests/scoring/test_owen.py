@@ -168,7 +168,7 @@ def test_at_most_one_batch_exists_at_a_time(model):
 
 @pytest.mark.parametrize(
     ("passes", "error", "words"),
-    [(1, ValueError, "at least 2"), (2.5, TypeError, "whole number"), (True, TypeError, "whole number")],
+    [(1, ValueError, "at least 2"), (2.5, TypeError, "an integer"), (True, TypeError, "an integer")],
 )
 def test_bad_budgets(passes, error, words):
     with pytest.raises(error, match=words):

@@ -300,7 +300,7 @@ class Detached(nn.Module):
 @pytest.mark.parametrize(
     ("network", "layer", "message"),
     [
-        (small_cnn, "4", "fullgrad describes every layer"),
+        (small_cnn, "4", "layer must be None for source 'fullgrad'"),
         (lambda: small_cnn().train(), None, "training mode"),
         (Detached, None, "can be differentiated by its inputs"),
         (

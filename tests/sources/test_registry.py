@@ -19,8 +19,8 @@ from usu.sources.registry import SOURCES, find_source
 from usu.sources.rise import Rise
 
 NAMES = (
-    *("gradcam", "hirescam", "gradcam++", "xgradcam", "fullgrad", "shapleycam", "finercam", "scorecam"),
-    *("ablationcam", "layercam", "eigencam", "rollout", "rise", "occlusion", "shap", "lime"),
+    *("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "shapleycam", "finercam", "eigencam"),
+    *("scorecam", "ablationcam", "fullgrad", "rollout", "rise", "occlusion", "shap", "lime"),
     "integrated-gradients",
 )
 SUPERPIXELS = ("shap", "lime")

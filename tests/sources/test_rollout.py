@@ -320,7 +320,7 @@ class Pyramid(SmallViT):
             "attends within windows",
         ),
         (lambda: Pyramid().eval(), (16, 16), "goes from 17 tokens to 9"),
-        (lambda: timm_vit(img_size=(32, 32), reg_tokens=2), (32, 32), "19 tokens form no grid"),
+        (lambda: timm_vit(img_size=(32, 32), reg_tokens=2), (32, 32), "19 tokens do not form a grid"),
     ],
 )
 def test_models_without_a_rollout(model, size, message):

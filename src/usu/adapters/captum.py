@@ -1,9 +1,9 @@
-"""Captum: its attributions of layers and of features brought to pixels, and three of its methods as sources.
+"""Captum: its attributions of layers and of features brought to pixels.
 
 A value of such an attribution is a share of an answer (for Conductance and Integrated Gradients, of the
 difference between two answers) and belongs to all pixels of a cell or a feature together, hence
-`mass="total"`. For LayerGradCam, too: its weights are means of gradients, so that at the last layer of a
-network that ends in global average pooling and one linear layer its cells sum to the logit less its bias.
+`mass="total"`. This includes LayerGradCam, whose weights are means of gradients: at the last layer of a
+network that ends in global average pooling and one linear layer, its cells sum to the logit less its bias.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from usu.models.forward import ForwardFunc, check_inputs
 from usu.models.layers import grid_of, is_no_grid
 from usu.models.targets import Targets
 from usu.operators.lattice import Mass
-from usu.sources.coarse_map import CoarseMap
 
 
 def upsample(
@@ -33,7 +32,7 @@ def upsample(
     mass: Mass = "total",
     **settings: Any,
 ) -> Any:
-    """Bring what a Captum method returned to pixels.
+    """Bring the attributions of a Captum method to pixels.
 
     Without `feature_mask`, they are a layer's attributions, as of LayerGradCam or LayerConductance; their
     channels are summed, with their signs, and tokens before the patches (class, registers) are dropped. With
@@ -46,8 +45,8 @@ def upsample(
         inputs: (B, C, H, W), or (C, H, W) for attributions of one image.
         forward_func: any callable from a batch to (B, classes) outputs.
         target: class index, or one per image.
-        feature_mask: as it was given to Captum: integers that broadcast to the inputs. Where channels of a
-            pixel belong to several features, each feature's value is shared evenly among its elements first.
+        feature_mask: as it was given to Captum: integers that broadcast to the inputs. If the channels of a
+            pixel belong to several features, each feature's value is first shared evenly among its elements.
         mass: "total", unless the method's values are densities.
         **settings: what `usu.upsample` takes, such as images, mode and temperature.
 
@@ -55,21 +54,19 @@ def upsample(
         An `Explanation`, or a list of them for a batch.
 
     Raises:
-        ValueError: attributions that are no grid of cells, that have the inputs' own size, or that are not
+        ValueError: attributions that are not a grid of cells, that have the inputs' own size, or that are not
             constant over each feature.
         TypeError: attributions that are not one tensor.
     """
     batch, batched = check_inputs(inputs)
     given = _checked(attributions, len(batch)).to(batch.device)
-    found = (
-        CoarseMap(_cells(given, batch.shape[-2:]))
-        if feature_mask is None
-        else _features(given, as_labels(feature_mask, "feature_mask").to(given.device), batch)
-    )
-    # One image, given without a batch axis, is explained without one.
-    values, labels = (found.values, found.neighbourhoods)
-    if not batched:
-        values, labels = values[0], None if labels is None else labels[0]
+    labels: Any = None
+    if feature_mask is None:
+        values: Any = _cells(given, batch.shape[-2:])
+    else:
+        values, labels = _features(given, as_labels(feature_mask, "feature_mask").to(given.device), batch)
+    if not batched:  # one image, given without a batch axis, is explained without one
+        values, labels = values[0], labels and labels[0]
     return pipeline.upsample(
         values, inputs, forward_func, target, neighbourhoods=labels, mass=mass, **settings
     )
@@ -95,21 +92,21 @@ def _cells(attributions: Tensor, size: Sequence[int]) -> Tensor:
     shape = tuple(attributions.shape)
     if len(shape) == 4 and shape[-2:] == tuple(size):
         raise ValueError(
-            f"attributions of shape {shape} have the inputs' own size: they are at pixels already; if they "
+            f"attributions of shape {shape} have the inputs' own size: they are pixel maps already; if they "
             "are constant over features, pass the feature_mask"
         )
     if len(shape) == 4 and shape[1] == 1 and is_no_grid(shape[2:], size):
         raise ValueError(
-            f"attributions of shape {shape} are no grid of the inputs' proportions {tuple(size)}: "
-            "LayerGradCam sums axis 1, which holds rows where channels come last; take "
+            f"attributions of shape {shape} are not a grid of the inputs' proportions {tuple(size)}: "
+            "LayerGradCam sums axis 1, which holds rows if channels come last; take "
             "usu.explain(source='gradcam') or another layer. If they are cells after all, pass "
             "attributions[:, 0] to usu.upsample with mass='total'"
         )
     return grid_of(attributions, size, "attributions are").sum(1)
 
 
-def _features(attributions: Tensor, feature_mask: Tensor, inputs: Tensor) -> CoarseMap:
-    """Return the mass of each region of pixels that lie in the same features, image by image."""
+def _features(attributions: Tensor, feature_mask: Tensor, inputs: Tensor) -> Any:
+    """Return the masses and the label map of each image's `regions`."""
     if attributions.shape != inputs.shape:
         raise ValueError(
             f"with feature_mask, attributions must have the shape of inputs {tuple(inputs.shape)}, got "
@@ -122,15 +119,14 @@ def _features(attributions: Tensor, feature_mask: Tensor, inputs: Tensor) -> Coa
             f"feature_mask of shape {tuple(feature_mask.shape)} does not broadcast to inputs "
             f"{tuple(inputs.shape)}"
         ) from None
-    values, labels = zip(*map(regions, attributions, masks), strict=True)
-    return CoarseMap(values, neighbourhoods=labels)
+    return zip(*map(regions, attributions, masks), strict=True)
 
 
 def regions(attribution: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return masses (K,) and labels (H, W) of one image's features, from (C, H, W) each.
 
-    A region is the pixels whose channels lie in the same features, and takes of each the share that lies in
-    it: the whole of a feature that spans all channels, or one channel of a superpixel.
+    A region is the pixels whose channels lie in the same features, and gets the share of each feature that
+    lies in it: the whole of a feature that spans all channels, or one channel of a superpixel.
     """
     features, index, sizes = mask.unique(return_inverse=True, return_counts=True)
     flat = attribution.double().flatten()

@@ -1,4 +1,4 @@
-"""A user's own CAM object of pytorch-grad-cam, its maps redistributed in place of interpolated."""
+"""A user's own CAM object of pytorch-grad-cam, its maps redistributed instead of interpolated."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from usu.arrays.checks import check_choice
 from usu.models.contexts import differentiable, frozen, kept_apart
@@ -21,8 +22,8 @@ from usu.operators.registry import REDISTRIBUTIONS
 from usu.operators.upsamplers import find_upsampler
 from usu.pipeline import upsample
 from usu.settings import Settings
-from usu.sources._cam_hooks import curved_map, put_back, twice_differentiable
 from usu.sources.fullgrad import grids
+from usu.sources.gradcam import curved_map, put_back
 
 try:
     from pytorch_grad_cam import FinerCAM, FullGrad
@@ -47,9 +48,9 @@ def upsampled(
     show_progress: bool = False,
     **settings: Any,
 ) -> UpsampledCam:
-    """Wrap a CAM object so that its maps come redistributed; called as the object itself is called.
+    """Wrap a CAM object so that its maps are redistributed; the wrapper is called as the object is called.
 
-    The object stays as it is and can be used beside the wrapper.
+    The object is not changed and can be used alongside the wrapper.
 
     Args:
         cam: of pytorch-grad-cam: a `BaseCAM` such as `GradCAM` or `FullGrad`, or a `FinerCAM`.
@@ -59,7 +60,7 @@ def upsampled(
         **settings: the fields of `usu.Settings`, such as temperature=0.1.
 
     Raises:
-        TypeError: not a CAM object that has a map per layer; an unknown setting.
+        TypeError: not a CAM object with a map per layer; an unknown setting.
         ValueError: a setting out of its range.
     """
     base = cam.base_cam if isinstance(cam, FinerCAM) else cam
@@ -69,7 +70,8 @@ def upsampled(
             "from elsewhere, usu.upsample"
         )
     check_choice(mode, MODES, "mode")
-    return UpsampledCam(cam, base, mode, Settings.of(**settings), perturbations_per_eval, show_progress)
+    asking = {"perturbations_per_eval": perturbations_per_eval, "show_progress": show_progress}
+    return UpsampledCam(cam, base, mode, Settings.of(**settings), asking)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,20 +79,18 @@ class UpsampledCam:
     """What `upsampled` returns: a CAM object's stand-in.
 
     Attributes:
-        cam: the user's object, where its `outputs` are read and its options, such as `batch_size`, are set.
+        cam: the user's object; read its `outputs` and set its options, such as `batch_size`, there.
         base: the `BaseCAM` that makes its maps.
         mode: "usu", "iwmr" or "hybrid".
         settings: of the scores and the redistribution.
-        perturbations_per_eval: masked images per forward call.
-        show_progress: whether a bar is shown.
+        asking: `perturbations_per_eval` and `show_progress` of `upsampled`.
     """
 
     cam: Any
     base: Any
     mode: str
     settings: Settings
-    perturbations_per_eval: int
-    show_progress: bool
+    asking: dict[str, Any]
 
     def __enter__(self) -> UpsampledCam:
         self.cam.__enter__()
@@ -104,15 +104,15 @@ class UpsampledCam:
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return what `cam(input_tensor, targets)` would, in shape, type and range.
 
-        Each layer's raw, signed map is redistributed; then follow the library's own steps: ReLU and min-max
+        Each layer's raw, signed map is redistributed, followed by the library's own steps: ReLU and min-max
         per image, the mean over layers, min-max. For `FullGrad`, the maps of all grid sizes are
         redistributed, and their magnitudes added.
 
         Args:
             input_tensor: (B, C, H, W).
             targets: the library's, one per image; the predicted classes if None.
-            *args: what else the object takes.
-            **options: what else the object takes, such as aug_smooth=True, of which each view is scored.
+            *args: the object's other arguments.
+            **options: the object's other arguments, such as aug_smooth=True, for which each view is scored.
 
         Returns:
             (B, H, W) float32 in [0, 1].
@@ -133,16 +133,16 @@ class UpsampledCam:
             by_gradients = self.base.uses_gradients
             undo.enter_context(differentiable(model) if by_gradients else torch.enable_grad())
             if not self.base.detach:
-                undo.enter_context(twice_differentiable())
-            undo.enter_context(_in_place_of_its_maps(self.base, self._maps))
+                undo.enter_context(sdpa_kernel(SDPBackend.MATH))  # fused attention has no second derivatives
+            undo.enter_context(_instead_of_its_maps(self.base, self._maps))
             found: np.ndarray[Any, np.dtype[np.float32]] = self.cam(inputs, targets, *args, **options)
         return found
 
     def _maps(self, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> Any:
-        """Take the place of the library's `compute_cam_per_layer`, which scales, resizes and scales."""
-        raw, scaled = _WHOLE if isinstance(self.base, FullGrad) else _PER_LAYER
-        coarse = raw(self.base, input_tensor, targets, eigen_smooth)
-        # The score of a segment is the same for every layer: found once, for the first, and used for all.
+        """Replace the library's `compute_cam_per_layer`, which scales, resizes and scales again."""
+        whole = isinstance(self.base, FullGrad)
+        coarse = (_raw_terms if whole else _raw_maps)(self.base, input_tensor, targets, eigen_smooth)
+        # A segment's score is the same for every layer: computed once, for the first, and used for all.
         explanations = upsample(
             coarse[0],
             input_tensor,
@@ -150,21 +150,14 @@ class UpsampledCam:
             [_as_usus(target) for target in targets],
             mode=self.mode,
             mass="total",
-            perturbations_per_eval=self.perturbations_per_eval,
-            show_progress=self.show_progress,
+            **self.asking,
             **vars(self.settings),
         )
-        redistribute = find_upsampler(
-            self.mode,
-            temperature=self.settings.temperature,
-            importance_temperature=self.settings.importance_temperature,
-            potential=self.settings.potential,
-            mass="total",
-            negative=self.settings.negative,
-        )
+        redistribute = find_upsampler(self.mode, mass="total", **self.settings.redistribution)
         scores = torch.stack([explanation.score_map for explanation in explanations])
         pixels_per_cell = [scores[0].numel() / grid[0].numel() for grid in coarse]
-        return scaled([redistribute(grid, scores).cpu().numpy() for grid in coarse], pixels_per_cell)
+        maps = [redistribute(grid, scores).cpu().numpy() for grid in coarse]
+        return (_magnitudes if whole else _scaled)(maps, pixels_per_cell)
 
 
 def _raw_maps(base: Any, inputs: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> list[Tensor]:
@@ -181,25 +174,15 @@ def _raw_maps(base: Any, inputs: Tensor, targets: Sequence[Any], eigen_smooth: b
     _forget(base)
     gradients += [None] * (len(layers) - len(gradients))
     maps = []
-    for each in zip(layers, activations[: len(layers)], gradients[: len(layers)], strict=True):
-        with put_back(base.model, each[0]):
-            maps.append(_raw_map(base, inputs, targets, eigen_smooth, *each))
-    return [torch.from_numpy(np.ascontiguousarray(one)).to(inputs) for one in maps]
-
-
-def _raw_map(
-    base: Any,
-    inputs: Tensor,
-    targets: Sequence[Any],
-    eigen_smooth: bool,
-    layer: nn.Module,
-    activations: Tensor,
-    gradients: Tensor | None,
-) -> Any:
-    if not base.detach and gradients is not None:
-        return curved_map(base, inputs, layer, targets, activations, gradients, eigen_smooth)
-    arrays = [None if tensor is None else tensor.numpy() for tensor in (activations, gradients)]
-    return base.get_cam_image(inputs, layer, targets, *arrays, eigen_smooth)
+    for layer, cells, slope in zip(layers, activations[: len(layers)], gradients[: len(layers)], strict=True):
+        with put_back(base.model, layer):
+            if not base.detach and slope is not None:
+                found = curved_map(base, inputs, layer, targets, cells, slope, eigen_smooth)
+            else:
+                arrays = [None if tensor is None else tensor.numpy() for tensor in (cells, slope)]
+                found = base.get_cam_image(inputs, layer, targets, *arrays, eigen_smooth)
+        maps.append(torch.from_numpy(np.ascontiguousarray(found)).to(inputs))
+    return maps
 
 
 def _raw_terms(base: Any, inputs: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> list[Tensor]:
@@ -215,18 +198,15 @@ def _raw_terms(base: Any, inputs: Tensor, targets: Sequence[Any], eigen_smooth: 
 
 
 def _scaled(maps: Maps, pixels_per_cell: list[float]) -> Maps:
+    """Return maps as the library prepares them for its `aggregate_multi_layers`."""
     # In the unit of cells, as the library's: it adds 1e-7 to the maximum that it divides by.
     in_cells = [one * pixels for one, pixels in zip(maps, pixels_per_cell, strict=True)]
     return [scale_cam_image(np.maximum(one, 0))[:, None] for one in in_cells]
 
 
 def _magnitudes(maps: Maps, pixels_per_cell: list[float]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return FullGrad's maps as the library prepares them."""
     return np.stack([np.abs(one) * pixels_per_cell[0] for one in maps], axis=1)
-
-
-# Where raw maps come from, and how the library readies pixel maps for its `aggregate_multi_layers`.
-_PER_LAYER = (_raw_maps, _scaled)
-_WHOLE = (_raw_terms, _magnitudes)
 
 
 _CLASS_OF = {
@@ -238,7 +218,7 @@ _CLASS_OF = {
 
 
 def _as_usus(target: Callable[[Any], Tensor]) -> Target:
-    """Return the class that a target of the library speaks of, or else its score of every image."""
+    """Return the class that a target of the library names, or else its score of every image."""
     if type(target) in _CLASS_OF:
         return int(_CLASS_OF[type(target)](target))
 
@@ -249,30 +229,29 @@ def _as_usus(target: Callable[[Any], Tensor]) -> Target:
 
 
 def _forget(base: Any) -> None:
-    """Drop what the hooks recorded, and what they record until the next call: every scored image's too."""
+    """Drop what the hooks recorded and will record until the next call, which includes scored images."""
     base.activations_and_grads.activations = deque(maxlen=0)
     base.activations_and_grads.gradients = []
 
 
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
-    """Give back each parameter's gradient, which the library sets to None, and the model copies of inputs."""
+    """Give the model copies of its inputs, and restore the gradients, which the library sets to None."""
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     copying = model.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(), *inputs[1:]))
     try:
-        with frozen(model):
+        with copying, frozen(model):
             yield
     finally:
-        copying.remove()
         for parameter, gradient in gradients:
             parameter.grad = gradient
 
 
 @contextmanager
-def _in_place_of_its_maps(base: Any, maps: Callable[..., Any]) -> Iterator[None]:
+def _instead_of_its_maps(base: Any, maps: Callable[..., Any]) -> Iterator[None]:
     base.compute_cam_per_layer = maps
     try:
         yield
     finally:
-        del base.compute_cam_per_layer  # the class's own shows again
+        del base.compute_cam_per_layer  # uncovers the class's own
         _forget(base)

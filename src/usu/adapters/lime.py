@@ -20,24 +20,24 @@ from usu.runtime.renames import renamed
 def upsample(
     explanation: Any, inputs: Array, forward_func: ForwardFunc, target: Targets, **settings: Any
 ) -> Any:
-    """Bring the weights of superpixels that LIME found to pixels.
+    """Bring the weights that LIME found for superpixels to pixels.
 
     Args:
-        explanation: what `lime.lime_image.LimeImageExplainer.explain_instance` returned. Superpixels that it
-            gives no weight, beyond its `num_features`, get no mass.
+        explanation: what `lime.lime_image.LimeImageExplainer.explain_instance` returned. Superpixels without
+            a weight, beyond its `num_features`, get no mass.
         inputs: (C, H, W), or (1, C, H, W); what the network takes.
         forward_func: any callable from a batch to (B, classes) outputs.
         target: class index, or name of `class_names`; one that LIME explained.
         **settings: what `usu.upsample` takes, such as images, mode and temperature.
 
     Returns:
-        An `Explanation`, or a list of one for a batch. Its mass is "total", in the unit of LIME's weights:
-        that of the output it was given, usually a probability.
+        An `Explanation`, or a list of one for a batch. Its mass is "total", in the unit of LIME's weights,
+        which is that of the output it was given, usually a probability.
 
     Raises:
         ValueError: a target that was not explained, superpixels of another size than the inputs, or not
             numbered 0..K-1.
-        TypeError: a target that is no class.
+        TypeError: a target that is not a class.
     """
     batch, batched = check_inputs(inputs)
     segments = as_labels(explanation.segments, "explanation.segments").to(batch.device)
@@ -55,7 +55,7 @@ def upsample(
         check_labels(segments, "explanation.segments")
     except ValueError as problem:
         raise ValueError(
-            f"{problem}. LIME takes superpixel k for the one labelled k, so that its weights are wrong where "
+            f"{problem}. LIME takes superpixel k to be the one labelled k, so that its weights are wrong if "
             "labels start at 1: pass start_label=0 to the segmentation"
         ) from None
     weights = np.zeros(int(segments.max()) + 1)

@@ -1,22 +1,23 @@
-"""Quantus 0.6's own metrics, one map of one image at a time, with its faults worked around.
+"""Quantus 0.6's own metrics, one map of one image at a time, with workarounds for its bugs.
 
 The reference for `usu.metrics.faithfulness`, which computes block A much faster; nothing else needs it.
-What of Quantus 0.6.0 stands in the way of scoring one map of an RGB image:
+What prevents Quantus 0.6.0 from scoring one map of an RGB image:
 
 * The areas call `np.trapz`, which NumPy 2.4 no longer has (IROF, PixelFlipping).
 * IROF compares a mask without channels with the image's shape, and ROAD takes indices of features for
-  indices of pixels; both stop at an RGB image.
+  indices of pixels; both fail on an RGB image.
 * IROF fills with the mean of the whole batch, `normalise=True` divides by the maximum of the whole batch,
-  ROAD returns the first batch alone, and MonotonicityCorrelation stops where some but not all images of a
+  ROAD returns the first batch alone, and MonotonicityCorrelation fails if some but not all images of a
   batch have a probability under 1e-5: a batch has one image here.
-* Maps that are constant, zero or negative throughout are refused, also by metrics with an answer for them.
-* A model is kept for ever by the caches of Quantus's wrapper.
+* Maps that are constant, zero or negative throughout are rejected, even by metrics that are defined for them.
+* The caches of Quantus's wrapper keep a model for ever.
 
 Infidelity needs patches that divide the image: its sides must be multiples of 14 here.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
+from scipy.integrate import trapezoid
 from torch import Tensor, nn
 
 from usu.arrays.checks import check_choice
@@ -49,6 +51,7 @@ _STEPS = 8
 _SAMPLES = 5
 _PERCENTAGES = [10, 20, 30, 40, 50, 60, 70, 80, 90]
 _QUIET = {"disable_warnings": True}
+_BY_ORDER = ("irof", "irof-per-segment", "monotonicity", "pixel-flipping", "road")
 
 
 def quantus_score(
@@ -62,10 +65,10 @@ def quantus_score(
         inputs: (C, H, W), on the model's device.
         target: index of the explained class.
         attribution: (H, W), signed.
-        seed: of Quantus's random numbers; NumPy's global state is put back afterwards.
+        seed: of Quantus's random numbers; NumPy's global state is restored afterwards.
 
     Returns:
-        The score; NaN for a constant map, which puts nothing in an order, where the metric needs one.
+        The score; NaN for a constant map, which orders nothing, if the metric needs an order.
 
     Raises:
         ValueError: an unknown name, a model in training mode, an attribution of another size; sides or a
@@ -76,6 +79,9 @@ def quantus_score(
     if attribution.shape != inputs.shape[1:]:
         raise ValueError(f"attribution must be {tuple(inputs.shape[1:])}, got {tuple(attribution.shape)}")
     values = attribution.detach().double().cpu().numpy()[None, None]
+    ranked = np.abs(values) if name == "monotonicity" else values
+    if name in _BY_ORDER and ranked.min() == ranked.max():
+        return math.nan
     call = {
         "model": model,
         "x_batch": inputs.detach().cpu().numpy()[None],
@@ -85,7 +91,7 @@ def quantus_score(
         "batch_size": 1,
     }
     with _mended(), numpy_seeded(seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a step without effect, a constant curve: they show in the score
+        warnings.simplefilter("ignore")  # of steps without effect and constant curves: the score shows them
         return float(QUANTUS_SCORES[name](values, call))
 
 
@@ -105,8 +111,6 @@ def _infidelity_minmax(values: Values, call: dict[str, Any]) -> float:
 
 
 def _irof(values: Values, call: dict[str, Any]) -> float:
-    if _is_flat(values):
-        return np.nan
     metric = library.IROF(
         segmentation_method="slic",
         perturb_func=_with_channels,
@@ -130,8 +134,6 @@ def _irof_per_segment(values: Values, call: dict[str, Any]) -> float:
 
 
 def _monotonicity(values: Values, call: dict[str, Any]) -> float:
-    if _is_flat(np.abs(values)):
-        return np.nan
     metric = library.MonotonicityCorrelation(
         nr_samples=_SAMPLES, features_in_step=_features(values), normalise=False, abs=True, **_QUIET
     )
@@ -139,8 +141,6 @@ def _monotonicity(values: Values, call: dict[str, Any]) -> float:
 
 
 def _pixel_flipping(values: Values, call: dict[str, Any]) -> float:
-    if _is_flat(values):
-        return np.nan
     step = _features(values)
     metric = library.PixelFlipping(
         features_in_step=step, perturb_baseline="black", normalise=False, return_auc_per_sample=True, **_QUIET
@@ -150,11 +150,9 @@ def _pixel_flipping(values: Values, call: dict[str, Any]) -> float:
 
 
 def _road(values: Values, call: dict[str, Any]) -> float:
-    if _is_flat(values):
-        return np.nan
     metric = library.ROAD(percentages=_PERCENTAGES, noise=0.01, normalise=False, **_QUIET)
     metric.a_size = values.size
-    # Indices of the first channel are those of pixels; the other channels come after all of them.
+    # Indices of the first channel are those of pixels; the other channels are ranked below all of them.
     others = np.broadcast_to(2 * values.min() - values.max(), values.shape)
     stacked = np.concatenate([values, *[others] * (call["x_batch"].shape[1] - 1)], axis=1)
     return float(np.mean(list(metric(a_batch=stacked, softmax=True, **call).values())))
@@ -169,10 +167,6 @@ def _features(values: Values) -> int:
     if values.size % _STEPS:
         raise ValueError(f"Quantus needs a number of pixels that {_STEPS} divides, got {values.size}")
     return int(values.size // _STEPS)
-
-
-def _is_flat(values: Values) -> bool:
-    return bool(values.min() == values.max())
 
 
 QUANTUS_SCORES: Mapping[str, Callable[[Values, dict[str, Any]], float]] = MappingProxyType(
@@ -191,18 +185,13 @@ QUANTUS_SCORES: Mapping[str, Callable[[Values, dict[str, Any]], float]] = Mappin
 
 @contextmanager
 def _mended() -> Iterator[None]:
-    """Take out of Quantus what stops it here, and put it back."""
+    """Replace what fails in Quantus, and restore it."""
     area, check = utils.calculate_auc, asserts.assert_attributions
-    utils.calculate_auc, asserts.assert_attributions = _trapezoids, lambda **_: None
+    utils.calculate_auc = lambda values, dx=1, batched=False: trapezoid(values, dx=dx)
+    asserts.assert_attributions = lambda **_: None
     try:
         yield
     finally:
         utils.calculate_auc, asserts.assert_attributions = area, check
         PyTorchModel._get_last_softmax_layer_index.cache_clear()
         PyTorchModel._get_model_with_linear_top.cache_clear()
-
-
-def _trapezoids(values: Values, dx: int = 1, batched: bool = False) -> Values:
-    heights = np.asarray(values)
-    area: Values = dx * (heights[..., 1:] + heights[..., :-1]).sum(-1) / 2
-    return area

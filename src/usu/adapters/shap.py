@@ -1,4 +1,4 @@
-"""SHAP's partition explainer: the rectangles that it came to, brought to pixels, and as a source."""
+"""SHAP's partition explainer: the values of its rectangles brought to pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from usu import pipeline
 from usu.arrays.convert import Array
 from usu.models.forward import ForwardFunc, check_inputs
 from usu.models.targets import Targets
-from usu.sources.shap import _leaves
+from usu.sources.shap import leaves
 
 
 def upsample(
@@ -38,7 +38,7 @@ def upsample(
     """
     batch, batched = check_inputs(inputs)
     if explanation.hierarchical_values is None or explanation.clustering is None:
-        raise ValueError("explanation has no partition tree: make it by shap.PartitionExplainer")
+        raise ValueError("explanation has no partition tree: make it with shap.PartitionExplainer")
     parts = [np.asarray(explanation.values), explanation.hierarchical_values, explanation.clustering]
     single = parts[0].ndim == 3
     shapley, credit, trees = ([part] if single else part for part in parts)
@@ -48,7 +48,7 @@ def upsample(
             f"explanation must have values {expected}, of one output, for each of {len(batch)} images, got "
             f"{parts[0].shape}; of several outputs take one, explanation[..., 0]"
         )
-    pairs = [_leaves(*each) for each in zip(shapley, credit, trees, strict=True)]
+    pairs = [leaves(*each) for each in zip(shapley, credit, trees, strict=True)]
     values, labels = zip(*pairs, strict=True) if batched else pairs[0]
     return pipeline.upsample(
         values, inputs, forward_func, target, neighbourhoods=labels, mass="total", **settings

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from usu.arrays.convert import Array
-from usu.models.contexts import differentiable, kept_apart
+from usu.models.contexts import counted, differentiable, kept_apart
 from usu.models.targets import Target, Targets, answers
 from usu.pipeline import explain
 from usu.sources.coarse_map import CoarseMap
@@ -32,15 +32,15 @@ def upsample(
 ) -> Any:
     """Redistribute the map of a torch-cam extractor, over its own model and layer.
 
-    The extractor runs the model once more itself; what it had recorded before is left in place.
+    The extractor runs the model once more itself; what it had recorded before stays in place.
 
     Args:
-        extractor: with its hooks in place; left as it was found, as is its model.
+        extractor: with its hooks in place; left unchanged, as is its model.
         inputs: (C, H, W), or a batch (B, C, H, W); what the model takes.
-        class_idx: class index, or one per image; the predicted class if None. For methods that take any
+        class_idx: class index, or one per image; the predicted class if None. For methods that accept any
             score, also a callable from the model's output to one score per image (B,).
-        layer: which one of its target layers; not needed where it has one map, as LeGrad for all of them.
-        **settings: what `usu.explain` takes beside model, source and layer, such as mode="hybrid".
+        layer: one of its target layers; not needed if it has one map, as LeGrad has for all of them.
+        **settings: what `usu.explain` takes besides model, source and layer, such as mode="hybrid".
 
     Returns:
         An `Explanation`, or a list of them for a batch.
@@ -48,7 +48,7 @@ def upsample(
     Raises:
         ValueError: several target layers and no `layer`, RefineCAM, which has no map of a layer, a model in
             training mode, an extractor whose hooks were removed, an argument that does not fit.
-        TypeError: no extractor, an argument of the wrong kind.
+        TypeError: not an extractor, an argument of the wrong kind.
     """
     base = extractor.base_cam if isinstance(extractor, _CAMWrapper) else extractor
     if not isinstance(base, _CAM):
@@ -83,7 +83,7 @@ def _place_of(base: Any, layer: str | None) -> int:
     """Return the place, among the extractor's maps, of the one of `layer`."""
     names = base.target_names
     if not base.hook_handles:
-        raise ValueError("extractor has no hooks any more: call this inside its `with` block")
+        raise ValueError("extractor has no hooks left: call this inside its `with` block")
     if isinstance(base, LeGrad):  # one map, the mean over its layers
         if layer is not None:
             raise ValueError("layer must be None for LeGrad, which has one map for all its layers")
@@ -102,7 +102,7 @@ def _raw_maps(
     base._relu = False
     base.enable_hooks()
     layers = kept_apart(map(base.model.get_submodule, base.target_names))
-    with _counted(base.model) as seen, layers, differentiable(base.model):
+    with counted(base.model, batch.dtype) as seen, layers, differentiable(base.model):
         outputs = base.model(batch.detach().requires_grad_().clone())
         maps = extractor(scores=outputs, normalized=False, **_wanted(targets))
     base.disable_hooks()
@@ -122,19 +122,8 @@ def _of_one_image(target: Target) -> Callable[[Any], Tensor]:
 
 
 @contextmanager
-def _counted(model: nn.Module) -> Iterator[list[int]]:
-    """Note how many images each forward pass takes."""
-    seen: list[int] = []
-    handle = model.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
-    try:
-        yield seen
-    finally:
-        handle.remove()
-
-
-@contextmanager
 def _as_it_was(base: Any) -> Iterator[None]:
-    """Give an extractor back its settings and what its hooks had recorded."""
+    """Restore an extractor's settings and what its hooks had recorded."""
     kept = {name: list(part) if isinstance(part, list) else part for name, part in vars(base).items()}
     try:
         yield

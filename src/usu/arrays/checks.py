@@ -1,4 +1,4 @@
-"""Checks of plain arguments: choices, counts and numbers, and what a misspelt name may have meant."""
+"""Checks of plain arguments (choices, counts, numbers) and suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -10,29 +10,20 @@ from typing import Any
 
 
 def suggestion(text: str, names: Iterable[str]) -> str:
-    """Return words that name the entries closest to `text`, for the end of an error; none if far."""
+    """Return "; did you mean ...?" with the names closest to `text`, to end an error; "" if none is close."""
     by_lowered = {name.casefold(): name for name in names}
     close = difflib.get_close_matches(text.casefold(), by_lowered, n=4, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(by_lowered[key]) for key in close)}?" if close else ""
 
 
 def check_choice(value: Any, choices: Sequence[str], name: str) -> None:
-    """Refuse an option that is not one of `choices`.
-
-    Raises:
-        ValueError: anything else, of any type.
-    """
+    """Raise ValueError unless `value`, of whatever type, is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}")
 
 
 def check_count(value: Any, name: str, least: int) -> None:
-    """Refuse what is not an integer of at least `least`.
-
-    Raises:
-        TypeError: not an integer.
-        ValueError: a smaller one.
-    """
+    """Raise TypeError unless `value` is an integer, and ValueError unless it is at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
@@ -40,11 +31,7 @@ def check_count(value: Any, name: str, least: int) -> None:
 
 
 def as_number(value: Any, name: str) -> float:
-    """Return a real number as a float; one beyond every float becomes infinite.
-
-    Raises:
-        TypeError: not a real number.
-    """
+    """Return a real number as a float, infinite if it is too large for one; raise TypeError for others."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     try:
@@ -54,12 +41,7 @@ def as_number(value: Any, name: str) -> float:
 
 
 def check_number(value: Any, name: str) -> float:
-    """Return a finite real number as a float.
-
-    Raises:
-        TypeError: not a real number.
-        ValueError: infinite or NaN.
-    """
+    """Return a real number as a float; raise TypeError if it is not one, ValueError if it is not finite."""
     number = as_number(value, name)
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}")

@@ -1,6 +1,6 @@
 """NumPy and torch at the border: everything inside computes on torch tensors.
 
-Public functions take either kind and give back the caller's kind, device and dtype.
+Public functions accept either kind and return the caller's kind, device and dtype.
 """
 
 from __future__ import annotations
@@ -14,11 +14,7 @@ from torch import Tensor
 
 
 def check_labels(labels: Tensor, name: str, count: int | None = None) -> Tensor:
-    """Return `labels` if they are exactly 0..count-1 without gaps (count: highest label + 1 by default).
-
-    Raises:
-        ValueError: a negative label, one beyond the count, or one without a pixel.
-    """
+    """Return `labels`; raise ValueError unless they are exactly 0..count-1, by default 0..highest label."""
     if labels.numel() == 0:
         raise ValueError(f"{name} is an empty label map of shape {tuple(labels.shape)}")
     lowest, highest = (int(bound) for bound in labels.aminmax())
@@ -26,7 +22,7 @@ def check_labels(labels: Tensor, name: str, count: int | None = None) -> Tensor:
     if lowest < 0 or highest >= expected:
         wrong = lowest if lowest < 0 else highest
         raise ValueError(f"{name} has the label {wrong}; labels must be 0..{expected - 1}")
-    # A gap is certain beyond the number of pixels, and bincount must not be asked for a huge table.
+    # More labels than pixels always leave a gap; checked first, so that bincount makes no huge table.
     gaps = expected > labels.numel() or not bool(torch.bincount(labels.flatten(), minlength=expected).all())
     if gaps:
         present = labels.unique()
@@ -46,7 +42,7 @@ _WORK = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 
 def as_tensor(value: Any, name: str) -> Tensor:
-    """Return `value` as a tensor that shares memory where it can.
+    """Return `value` as a tensor, sharing memory if possible.
 
     Raises:
         TypeError: `value` is neither an array, a dense tensor nor a nested sequence of real numbers.
@@ -65,7 +61,8 @@ def as_tensor(value: Any, name: str) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} does not form one regular array: {error}") from error
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be an array or tensor of real numbers, got {_describe(value, array)}")
+        given = f"dtype {array.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(f"{name} must be an array or tensor of real numbers, got {given}")
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         raise TypeError(f"{name} must be float16, float32 or float64, got {array.dtype}")
     if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
@@ -75,10 +72,6 @@ def as_tensor(value: Any, name: str) -> Tensor:
     return torch.from_numpy(array)
 
 
-def _describe(value: Any, array: np.ndarray[Any, Any]) -> str:
-    return f"dtype {array.dtype}" if isinstance(value, np.ndarray) else f"{type(value).__name__}"
-
-
 def as_floats(value: Any, name: str) -> Tensor:
     """Return `value` as a floating-point tensor; integers become the default float type."""
     tensor = as_tensor(value, name)
@@ -86,11 +79,7 @@ def as_floats(value: Any, name: str) -> Tensor:
 
 
 def as_labels(value: Any, name: str) -> Tensor:
-    """Return a label map as an int32 or int64 tensor.
-
-    Raises:
-        TypeError: the labels are not integers.
-    """
+    """Return a label map as an int32 or int64 tensor; raise TypeError if the labels are not integers."""
     tensor = as_tensor(value, name)
     if tensor.dtype in (torch.int64, torch.int32):
         return tensor
@@ -100,11 +89,7 @@ def as_labels(value: Any, name: str) -> Tensor:
 
 
 def beside(tensor: Tensor, coarse: Tensor, given: Any, name: str) -> Tensor:
-    """Return `tensor` on the device of `coarse`; only plain arrays are moved there unasked.
-
-    Raises:
-        ValueError: a tensor on another device.
-    """
+    """Return `tensor` on the device of `coarse`; raise ValueError if `given` is a tensor on another one."""
     if tensor.device == coarse.device:
         return tensor
     if isinstance(given, Tensor):
@@ -113,7 +98,7 @@ def beside(tensor: Tensor, coarse: Tensor, given: Any, name: str) -> Tensor:
 
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:
-    """Return the dtype to compute in: the widest given, and float32 in place of the 16-bit ones."""
+    """Return the dtype to compute in: the widest given, with float32 for the 16-bit ones."""
     dtype = tensors[0].dtype
     for tensor in tensors[1:]:
         dtype = torch.promote_types(dtype, tensor.dtype)
@@ -128,7 +113,7 @@ def like(result: Tensor, caller: Any, dtype: torch.dtype | None = None) -> Any:
 
 
 def as_numpy(values: Array) -> np.ndarray[Any, Any]:
-    """Return an array or a tensor of any device as NumPy's; bfloat16, which NumPy lacks, becomes float32."""
+    """Return an array or a tensor of any device as NumPy; bfloat16, which NumPy lacks, becomes float32."""
     if not isinstance(values, Tensor):
         return np.asarray(values)
     dense = values.detach().cpu()
@@ -136,14 +121,10 @@ def as_numpy(values: Array) -> np.ndarray[Any, Any]:
 
 
 def check_finite(values: Tensor, name: str) -> Tensor:
-    """Return `values` if all are finite.
-
-    Raises:
-        ValueError: the array is empty, or has a NaN or an infinity.
-    """
+    """Return `values`; raise ValueError if there are none, or one is NaN or infinite."""
     if values.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(values.shape)}")
-    # The sum is finite unless a value is not, or it overflows: one cheap look before the exact one.
+    # The sum is finite unless a value is not, or the sum overflows: a cheap check before the exact one.
     if not math.isfinite(values.detach().sum()) and not bool(values.isfinite().all()):
         broken = int((~values.isfinite()).sum())
         raise ValueError(
@@ -153,11 +134,7 @@ def check_finite(values: Tensor, name: str) -> Tensor:
 
 
 def check_range(result: Tensor, name: str) -> Tensor:
-    """Return `result` if it is finite; `name` is the finite argument that must be too large where it is not.
-
-    Raises:
-        ValueError: a value overflowed.
-    """
+    """Return `result`; raise ValueError, which calls the argument `name` too large, if it is not finite."""
     if not math.isfinite(result.detach().sum()) and not bool(result.isfinite().all()):
         dtype = str(result.dtype).removeprefix("torch.")
         raise ValueError(

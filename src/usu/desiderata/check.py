@@ -1,4 +1,4 @@
-"""The paper's desiderata (D1)-(D4), measured on any upsampler: called as a black box, nothing assumed.
+"""The paper's desiderata (D1)-(D4), measured on any upsampler as a black box, without assumptions.
 
 Each verdict compares one residual with one tolerance. All are relative, measured in float64:
 
@@ -8,14 +8,13 @@ Each verdict compares one residual with one tolerance. All are relative, measure
 | D2     | largest Ã(y) - Ã(x) in one cell with s(x) >= s(y) and M_k >= 0; of any sign with "opposite"       |
 | D3     | largest difference of log(Ã(x) / Ã(y)) between base scores, for one fixed s(x) - s(y)             |
 | D4     | largest change of a pixel's value when only data outside its cell changes                        |
-| D1-G   | as D1, with the mass M̃_k that the operator promises in place of M_k (eq. 13 for Soft IWMR)        |
+| D1-G   | as D1, with the mass M̃_k that the operator promises instead of M_k (eq. 13 for Soft IWMR)         |
 | D4'    | as D4, after the cell's values are rescaled by one common factor                                 |
 | global | abs(Σ Ã - Σ M_k), over Σ abs(M_k)                                                                 |
 
 D2, D4 and D4' are relative to the largest magnitude in the cell, or the map's mean density if that is larger.
 Tolerances follow the least precise of the dtypes of map and result: 1e-12 for float64, 1e-6 for float32,
-2e-3 for float16 and 1.6e-2 for bfloat16; D3 and D4, which compare rounded numbers with rounded numbers, take
-twice as much.
+2e-3 for float16 and 1.6e-2 for bfloat16; twice as much for D3 and D4, which compare two rounded numbers.
 
 D1, D2, D1-G and global are measured on the given map with the given, the reversed and random scores, and on a
 random positive map; D4 and D4' in up to five cells, by new values and by new scores everywhere outside.
@@ -66,19 +65,19 @@ def check_desiderata(
     Args:
         upsampler: a name of `usu.UPSAMPLERS`; or any callable from a coarse map of densities and a
             dense score map (H, W) to a pixel map (H, W) of densities, which may ignore the scores. It gets
-            copies, of the kind, device and dtype of `coarse` and `scores`, and is called some fifty times.
+            copies, of the kind, device and dtype of `coarse` and `scores`, and is called about fifty times.
         coarse: one map (gh, gw), or (K,) with `neighbourhoods`.
         scores: (P,) with `segments`, or dense (H, W), in [0, 1]; random ones over `size` if None.
         segments: (H, W) integer labels 0..P-1.
-        size: (H, W), where `scores` is None.
+        size: (H, W), if `scores` is None.
         seed: of the probes.
         **setting: neighbourhoods, temperature, importance_temperature, potential, mass and negative, as for
-            `usu.find_upsampler`. With negative="opposite", which keeps the order of pixels there, D2 counts
-            the cells of negative mass, too, for "usu" and a callable.
+            `usu.find_upsampler`. With negative="opposite", which keeps the order of pixels in cells of
+            negative mass, D2 includes those cells, for "usu" and a callable.
 
     Returns:
-        A mapping from each name in `DESIDERATA` to a `Finding`. Not applicable are D3 where the result does
-        not depend on the scores, D4 and D4' where there is one cell, and D1-G where no mass is promised.
+        A mapping from each name in `DESIDERATA` to a `Finding`. Not applicable are D3 if the result does not
+        depend on the scores, D4 and D4' if there is one cell, and D1-G if no mass is promised.
 
     Raises:
         ValueError: data that do not fit, an unknown name, a result that is not finite or of another size.
@@ -88,12 +87,12 @@ def check_desiderata(
     >>> report["D1"].verdict, report["D3"].verdict
     ('violated', 'not applicable')
     >>> print(report["D1"].witness.text)
-    the pixels of cell (0, 1) sum to 42 in place of 48 (the given map, the given scores)
+    the pixels of cell (0, 1) sum to 42 instead of 48 (the given map, the given scores)
     """
-    bound, told = find_upsampler(upsampler, **setting), Setting(**setting)
+    bound, given = find_upsampler(upsampler, **setting), Setting(**setting)
     values = check_finite(as_floats(coarse, "coarse").detach(), "coarse")
-    if told.neighbourhoods is not None:
-        size = tuple(as_labels(told.neighbourhoods, "neighbourhoods").shape)
+    if given.neighbourhoods is not None:
+        size = tuple(as_labels(given.neighbourhoods, "neighbourhoods").shape)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an integer, got {type(seed).__name__}")
     if not 0 <= seed < 2**32:
@@ -105,12 +104,12 @@ def check_desiderata(
         name, budget = upsampler, UPSAMPLERS[upsampler].budget
     else:
         name, budget = getattr(upsampler, "__name__", repr(upsampler)), None
-    # The other built-in upsamplers know no other order of pixels in cells of negative mass.
+    # The other built-in upsamplers have no other order of pixels in cells of negative mass.
     ordered = upsampler == "usu" or not isinstance(upsampler, str)
-    negative: Negative = told.negative if ordered else "same"
-    subject = Subject(bound, coarse, values, levels, told.neighbourhoods, told.mass, seed)
+    negative: Negative = given.negative if ordered else "same"
+    subject = Subject(bound, coarse, values, levels, given.neighbourhoods, given.mass, seed)
     with _threads_for(levels.numel()):
-        runs = subject.probe(budget, told.importance_temperature or told.temperature)
+        runs = subject.probe(budget, given.importance_temperature or given.temperature)
         findings = {
             "D1": completeness(subject, runs, [run.masses for run in runs]),
             "D2": monotonicity(subject, runs, negative),
@@ -131,7 +130,7 @@ def check_desiderata(
 
 @contextmanager
 def _threads_for(pixels: int) -> Iterator[None]:
-    """Give torch one thread per million pixels: on small maps threads wait for each other, not for work."""
+    """Give torch one thread per million pixels: on small maps, more threads only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(min(threads, 1 + pixels // 2**20))
     try:
@@ -143,12 +142,12 @@ def _threads_for(pixels: int) -> Iterator[None]:
 def _dense_scores(
     scores: Array | None, segments: Array | None, size: tuple[int, ...] | None, seed: int
 ) -> Tensor:
-    """Return the score map (H, W) on the CPU, drawn at random where none is given."""
+    """Return the score map (H, W) on the CPU, random if none is given."""
     if size is not None:
         size = _check_size(size)
     if scores is None:
         if size is None:
-            raise ValueError("size must be given where scores are None")
+            raise ValueError("size must be given if scores are None")
         return torch.rand(size, generator=torch.Generator().manual_seed(seed + 1), device="cpu")
     levels = check_finite(as_floats(scores, "scores").detach().cpu(), "scores")
     lowest, highest = (float(bound) for bound in levels.aminmax())

@@ -1,4 +1,4 @@
-"""An upsampler as a black box: what the desiderata need to call it with, and to read from its results."""
+"""An upsampler as a black box: what the desiderata call it with and read from its results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOLERANCES = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2, torch.float32: 1e-6, 
 
 @dataclass(frozen=True)
 class Run:
-    """One call: what went in, and what came out, in float64."""
+    """One call: its arguments and its result, in float64."""
 
     label: str
     coarse: Tensor
@@ -31,7 +31,7 @@ class Run:
 
 
 class Subject:
-    """An upsampler with the data to probe it by, everything on the CPU between calls."""
+    """An upsampler with the data to probe it with, everything on the CPU between calls."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Subject:
         return float(torch.finfo(self._precision).tiny)
 
     def random_coarse(self) -> Tensor:
-        """Draw a positive map of the given one's magnitude."""
+        """Draw a positive map with the magnitude of the given one."""
         magnitude = float(self.coarse.abs().to(torch.float64).mean()) or 1.0
         return (2 * magnitude * self._draw(self.coarse.shape)).to(self.coarse.dtype)
 
@@ -122,7 +122,7 @@ class Subject:
         return runs
 
     def scale(self, run: Run) -> Tensor:
-        """Return what differences in a cell are compared with, (*cells.shape)."""
+        """Return the unit of differences in each cell, (*cells.shape)."""
         density = float(run.masses.abs().sum() / self.areas.sum())
         return self.cells.amax(run.pixels.abs()).clamp(min=max(density, torch.finfo(torch.float64).tiny))
 
@@ -139,14 +139,14 @@ class Subject:
         return tuple(int(index) for index in np.unravel_index(number, self.cells.size))
 
     def change(self, base: Run, where: Tensor, data: Data, new: Tensor) -> Run:
-        """Call with `new` data in the cells `where` is true, (K,), and the base's data elsewhere."""
+        """Call with `new` data in the cells where `where`, (K,), is true, and the base's data elsewhere."""
         where = where.reshape(self.cells.shape)
         if data == "coarse":
             return self.run(torch.where(where, new, base.coarse), base.scores)
         return self.run(base.coarse, torch.where(self.cells.spread(where), new, base.scores))
 
     def telling_cells(self, run: Run) -> list[int]:
-        """Choose a corner, a cell in the middle, a random one, and the heaviest before and after."""
+        """Choose a corner cell, one in the middle, a random one, and the heaviest before and after."""
         middle = np.ravel_multi_index(tuple(length // 2 for length in self.cells.shape), self.cells.shape)
         drawn = torch.randint(self.count, (), generator=self._generator, device="cpu")
         heaviest = run.masses.abs().argmax(), self.cells.sum(run.pixels.abs()).argmax()

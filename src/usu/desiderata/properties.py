@@ -1,4 +1,4 @@
-"""One function for each desideratum: from runs of an upsampler to a verdict, with what shows it."""
+"""One function for each desideratum: from runs of an upsampler to a verdict and its witness."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from usu.desiderata.report import Finding, Indices, Witness
 from usu.operators.coarse import mass_error
 from usu.operators.redistribution import Negative
 
-# D3 and D4 compare a rounded number with another one, each with the error that D1's tolerance allows for.
+# D3 and D4 compare two rounded numbers, each with the error that D1's tolerance allows for.
 _TWICE_ROUNDED = 2
-# Base scores of D3, exact in every dtype, and unevenly spaced so that no period hides between them.
+# Base scores of D3, exact in every dtype, and unevenly spaced so that no periodic effect is missed.
 _BASES = tuple(count / 64 for count in (2, 9, 15, 24, 31, 38, 45, 54))
 _STEPS = tuple(2.0**-power for power in range(3, 50, 3))
 _STEEPEST = 8.0
@@ -60,7 +60,7 @@ def completeness(subject: Subject, runs: Sequence[Run], promised: Sequence[Tenso
         mass = float(promised[worst].flatten()[number])
         total = mass + float(gaps[worst].flatten()[number])
         cell = subject.cell(number)
-        text = f"the pixels of cell {cell} sum to {total:.6g} in place of {mass:.6g} ({runs[worst].label})"
+        text = f"the pixels of cell {cell} sum to {total:.6g} instead of {mass:.6g} ({runs[worst].label})"
         return Witness(text, cell, (), {"sum": total, "mass": mass})
 
     return _finding(residuals[worst], subject.tolerance, witness)
@@ -70,7 +70,7 @@ def generalised_completeness(subject: Subject, runs: Sequence[Run]) -> Finding:
     """Compare the sum of each cell with the mass that the operator promises to it."""
     promised = [run.promised for run in runs if run.promised is not None]
     if not promised:
-        return _not_applicable(subject.tolerance, "no mass is promised to cells in place of their own")
+        return _not_applicable(subject.tolerance, "no mass is promised to cells instead of their own")
     return completeness(subject, runs, promised)
 
 
@@ -83,18 +83,18 @@ def global_conservation(subject: Subject, runs: Sequence[Run]) -> Finding:
 
     def witness() -> Witness:
         got, mass = sums[worst]
-        text = f"all pixels sum to {got:.6g} in place of {mass:.6g} ({runs[worst].label})"
+        text = f"all pixels sum to {got:.6g} instead of {mass:.6g} ({runs[worst].label})"
         return Witness(text, None, (), {"sum": got, "mass": mass})
 
     return _finding(residuals[worst], subject.tolerance, witness)
 
 
 def monotonicity(subject: Subject, runs: Sequence[Run], negative: Negative = "same") -> Finding:
-    """Look in each cell for a pixel that a pixel of no better score exceeds.
+    """Look in each cell for a pixel that is exceeded by one of no better score.
 
-    Cells of negative mass count where `negative` is "opposite", which is there to keep their order.
+    Cells of negative mass count only if `negative` is "opposite", which keeps their order.
     """
-    # Sorting is what costs, and the runs have few score maps between them.
+    # Sorting is expensive, and the runs share few score maps.
     distinct = {id(run.scores): run.scores for run in runs}
     orders = {key: _ordered(subject, scores) for key, scores in distinct.items()}
     inversions = [_worst_inversion(subject, run, orders[id(run.scores)], negative) for run in runs]
@@ -120,7 +120,7 @@ def monotonicity(subject: Subject, runs: Sequence[Run], negative: Negative = "sa
 
 @dataclass(frozen=True, eq=False)
 class _Order:
-    """The pixels by cell, then by score; pixels of one cell and one score are a group.
+    """The pixels sorted by cell, then by score; pixels of one cell and one score form a group.
 
     Attributes:
         pixels: (H·W,), pixel numbers.
@@ -139,7 +139,7 @@ class _Order:
 
 def _ordered(subject: Subject, scores: Tensor) -> _Order:
     levels = scores.flatten().to(torch.float64).numpy()
-    # NumPy sorts short integers by counting: far cheaper than a second key among numbers.
+    # NumPy sorts short integers by counting, which is far cheaper than a second sort of floats.
     owner = subject.owner.flatten().numpy().astype(np.min_scalar_type(subject.count))
     by_score = levels.argsort()
     pixels = by_score[owner[by_score].argsort(kind="stable")]
@@ -154,7 +154,7 @@ def _worst_inversion(subject: Subject, run: Run, order: _Order, negative: Negati
     """Return the largest relative inversion, and the group whose smallest value it is."""
     values = run.pixels.flatten().numpy()[order.pixels]
     smallest = np.minimum.reduceat(values, order.starts)
-    # Whatever exceeds a value of the same or of a later group of its cell contradicts the scores.
+    # A value that exceeds one in the same or a later group of its cell contradicts the scores.
     leader = np.maximum.reduceat(values, order.starts)
     for start, end in itertools.pairwise(order.bounds.tolist()):
         np.maximum.accumulate(leader[start:end], out=leader[start:end])
@@ -167,7 +167,7 @@ def _worst_inversion(subject: Subject, run: Run, order: _Order, negative: Negati
 
 
 def _inverted_pair(subject: Subject, run: Run, member: int) -> tuple[int, int]:
-    """Return the pixel with too little of the group that `member` is of, and the one that has too much."""
+    """Return the pixel with too little in the group of `member`, and the one with too much."""
     cells, scores, values = (
         tensor.flatten().to(torch.float64).numpy() for tensor in (subject.owner, run.scores, run.pixels)
     )
@@ -178,10 +178,10 @@ def _inverted_pair(subject: Subject, run: Run, member: int) -> tuple[int, int]:
 
 
 def conditioning(subject: Subject, runs: Sequence[Run]) -> Finding:
-    """Compare the ratio of two pixels' values, their scores a fixed step apart, at several base scores.
+    """Compare the ratio of two pixels' values, with scores a fixed step apart, at several base scores.
 
-    One cell is half at the base score and half a step above it; scores outside it are 0 throughout. The step
-    is the largest one that leaves every ratio below e^8, so that neither value is lost to rounding.
+    Half of one cell is at the base score, the other half a step above it; scores outside it are always 0. The
+    step is the largest one that keeps every ratio below e^8, so that neither value is lost to rounding.
     """
     tolerance = _TWICE_ROUNDED * subject.tolerance
     scale = subject.cells.spread(subject.scale(runs[0]))
@@ -237,7 +237,7 @@ def _constancy(subject: Subject, cell: int, step: float, values: Tensor, toleran
 
 @dataclass(frozen=True)
 class _Change:
-    """New data everywhere outside one cell, and what it did to the pixel of the cell that it moved most."""
+    """New data everywhere outside one cell, and its effect on the cell's pixel that changed most."""
 
     base: Run
     after: Run
@@ -249,7 +249,7 @@ class _Change:
 
 
 def locality(subject: Subject, runs: Sequence[Run]) -> dict[str, Finding]:
-    """Change data outside a cell and look inside: values must stay (D4), or keep their ratios (D4')."""
+    """Change data outside a cell and look inside: values must not change (D4), or keep their ratios (D4')."""
     tolerance = _TWICE_ROUNDED * subject.tolerance
     if subject.count == 1:
         alone = _not_applicable(tolerance, "there is one cell only")
@@ -279,7 +279,7 @@ def locality(subject: Subject, runs: Sequence[Run]) -> dict[str, Finding]:
 
 
 def _distortions(subject: Subject, base: Run, before: Tensor, after: Tensor) -> Tensor:
-    """Return what is left of a cell's change once its larger values are scaled to fit its smaller ones."""
+    """Return what remains of a cell's change after its larger values are scaled to fit its smaller ones."""
     small, large = sorted((before, after), key=lambda values: float(values.norm()))
     square = float(large.square().sum())
     factor = float((small * large).sum()) / square if square else 0.0
@@ -289,7 +289,7 @@ def _distortions(subject: Subject, base: Run, before: Tensor, after: Tensor) -> 
 
 
 def _intruder(subject: Subject, change: _Change, tolerance: float) -> Witness:
-    """Halve the set of changed cells as long as one half alone moves the pixel."""
+    """Halve the set of changed cells as long as one half alone changes the pixel."""
     suspects = [cell for cell in range(subject.count) if cell != change.cell]
     before = float(change.base.pixels.flatten()[change.pixel])
     least = tolerance * float(subject.scale(change.base).flatten()[change.cell])

@@ -1,4 +1,4 @@
-"""What a check of the guarantees found: findings, their witnesses and the report of one upsampler."""
+"""The results of checking the guarantees: findings, their witnesses and the report of one upsampler."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Witness:
 
 @dataclass(frozen=True)
 class Finding:
-    """One measured desideratum: violated where residual > tolerance; a `witness` then says by what."""
+    """One measured desideratum: violated if residual > tolerance; a `witness` then shows how."""
 
     verdict: Verdict
     residual: float | None

@@ -1,4 +1,4 @@
-"""Networks and what goes into them: loading, layers, targets, fills, pictures and where they lie."""
+"""Networks and what goes into them: loading, layers, targets, fills, images and their placements."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What stands in for a masked segment: the baselines of masked perturbation."""
+"""What replaces a masked segment: the baselines of masked perturbation."""
 
 from __future__ import annotations
 
@@ -21,16 +21,12 @@ def _blur(inputs: Tensor) -> Tensor:
 
     height, width = inputs.shape[-2:]
     sigma = max(height, width) * _BLUR
-    # A reflected border may not be wider than the image. Axis by axis, since torchvision's kernel is 2-D.
+    # A reflected border must not be wider than the image. One axis at a time: torchvision's kernel is 2-D.
     rows, columns = (2 * min(int(3 * sigma + 0.5), side - 1) + 1 for side in (height, width))
     blurred: Tensor = inputs
     for kernel in ([1, rows], [columns, 1]):
         blurred = gaussian_blur(blurred, kernel, [sigma, sigma])
     return blurred
-
-
-def _mean(inputs: Tensor) -> Tensor:
-    return inputs.mean((-2, -1), keepdim=True).expand_as(inputs)
 
 
 def _noise(inputs: Tensor) -> Tensor:
@@ -41,7 +37,7 @@ def _noise(inputs: Tensor) -> Tensor:
 
 _FILLS: dict[str, Callable[[Tensor], Tensor]] = {
     "blur": _blur,
-    "mean": _mean,
+    "mean": lambda inputs: inputs.mean((-2, -1), keepdim=True).expand_as(inputs),
     "zeros": torch.zeros_like,
     "noise": _noise,
 }
@@ -49,11 +45,7 @@ FILLS = tuple(_FILLS)
 
 
 def check_baselines(baselines: Baselines) -> None:
-    """Refuse a name that no fill has.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Raise ValueError if `baselines` is a name that is not in `FILLS`."""
     if isinstance(baselines, str) and baselines not in _FILLS:
         raise ValueError(f"baselines must be one of {FILLS}, a tensor or a callable, got {baselines!r}")
 
@@ -61,7 +53,7 @@ def check_baselines(baselines: Baselines) -> None:
 def make_fill(inputs: Tensor, baselines: Baselines) -> Tensor:
     """Return what replaces masked pixels, for each input.
 
-    All fills are made in the network's own input space; blur and mean commute with its normalisation.
+    All fills are made in the network's input space; blur and mean commute with its normalisation.
 
     Args:
         inputs: (B, C, H, W).

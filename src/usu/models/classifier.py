@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torchvision.transforms.functional as transforms
@@ -19,7 +20,7 @@ from usu.runtime.renames import renamed_fields, tell
 
 State: TypeAlias = "dict[str, Tensor]"
 
-_SLIMMEST = 100  # beyond this ratio of the sides the resized picture would no longer fit in memory
+_SLIMMEST = 100  # beyond this ratio of the sides, the resized picture would not fit in memory
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Preparation:
         return transforms.normalize(picture, self.mean, self.std), picture
 
     def placement(self, image: Image.Image) -> Placement:
-        """Return where what the network takes lies in the photograph."""
+        """Return where the network's input lies in the photograph."""
         return Placement.of(self._geometry(), image)
 
     def _geometry(self) -> Compose:
@@ -61,11 +62,11 @@ class Classifier:
     """A trained image classifier, ready to be explained.
 
     Attributes:
-        name: as it was asked for.
+        name: as requested.
         model: in eval mode; takes (B, 3, h, w), returns logits (B, classes).
         prepare: Pillow image to `(inputs, picture)`, both (3, h, w) float32: the network's input, and RGB in
             [0, 1] of exactly the same crop.
-        class_names: in the order of the outputs; None where they are not known.
+        class_names: in the order of the outputs; None if they are not known.
     """
 
     name: str
@@ -85,6 +86,32 @@ def imagenet_class_names() -> tuple[str, ...]:
     return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
+def weights_needed(name: str, source: str) -> ValueError:
+    """Return the error for a network without weights; `source` says where they are published."""
+    return ValueError(
+        f"{name} needs its trained weights and nothing is downloaded here: fetch {source} once and pass the "
+        "file as --weights FILE (in Python: weights=FILE)"
+    )
+
+
+def assemble(
+    name: str, model: nn.Module, state: State, prepare: Preparation, weights: Path, class_count: int
+) -> Classifier:
+    """Return a classifier of `class_count` outputs whose model holds `state`, read from the file `weights`.
+
+    Raises:
+        ValueError: the state dict is another network's.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as problem:
+        details = [line.strip() for line in str(problem).splitlines() if line.strip()]
+        reason = textwrap.shorten((details[1:] or details)[0], 200, placeholder="…")
+        raise ValueError(f"{weights} does not hold the weights of {name}: {reason}") from problem
+    names = imagenet_class_names()
+    return Classifier(name, model.eval(), prepare, names if class_count == len(names) else None)
+
+
 def read_state(path: Path) -> State:
     """Read a state dict; nothing in the file is executed."""
     try:
@@ -94,20 +121,17 @@ def read_state(path: Path) -> State:
     except Exception as problem:
         raise ValueError(
             f"{path} is not a file of weights: a state dict is expected, as torch.save(model.state_dict(), "
-            "FILE) writes it; whole pickled models are not loaded, they could run any code"
+            "FILE) writes it; whole pickled models are not loaded, since they could run any code"
         ) from problem
-    for wrapper in ("state_dict", "model"):  # as training scripts save it beside the epoch and the optimiser
+    for wrapper in ("state_dict", "model"):  # as training scripts save it, with the epoch and the optimiser
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not content or not all(map(_is_weight, content.items())):
-        raise ValueError(f"{path} holds no state dict, that is, a dictionary from names to tensors")
-    return {_current_key(key): value for key, value in content.items()}
+    items = content.items() if isinstance(content, dict) else ()
+    if not items or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in items):
+        raise ValueError(f"{path} holds no state dict, that is, no dictionary from names to tensors")
+    return {_current_key(key): value for key, value in items}
 
 
 def _current_key(key: str) -> str:
-    """Return a key without the prefix of parallel training, in today's spelling of DenseNet's layers."""
+    """Return a key without the prefix of parallel training, in the current spelling of DenseNet's layers."""
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key.removeprefix("module."))
-
-
-def _is_weight(item: tuple[Any, Any]) -> bool:
-    return isinstance(item[0], str) and isinstance(item[1], Tensor)

@@ -1,9 +1,9 @@
-"""Context managers that change a model for a while and leave it as it was."""
+"""Context managers that change a model temporarily and restore it afterwards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Keep gradients from reaching the model's parameters, and give back each one's `requires_grad`."""
+    """Keep gradients from reaching the model's parameters, and restore each one's `requires_grad`."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         for parameter in trained:
@@ -26,9 +26,9 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def differentiable(model: nn.Module) -> Iterator[None]:
-    """Record gradients by a model's inputs, also under `torch.no_grad()`, and none by its parameters.
+    """Record gradients with respect to a model's inputs, even under `torch.no_grad()`, not its parameters.
 
-    Whoever takes gradients by an input gives the model a clone of it, which steps in place may overwrite.
+    To differentiate by an input, give the model a clone of it, which in-place operations may overwrite.
 
     Raises:
         ValueError: `torch.inference_mode()` is on, or was when the model was made.
@@ -36,7 +36,7 @@ def differentiable(model: nn.Module) -> Iterator[None]:
     if torch.is_inference_mode_enabled():
         raise ValueError(
             "gradients are needed here, and torch.inference_mode() allows none: leave it first, or use "
-            "torch.no_grad(), under which they can be had"
+            "torch.no_grad(), which can be overridden"
         )
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise ValueError(
@@ -48,27 +48,37 @@ def differentiable(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def counted(model: nn.Module, dtype: torch.dtype) -> Iterator[list[int]]:
+    """Note how many images each forward pass takes, and give the model copies of them in `dtype`."""
+    seen: list[int] = []
+
+    def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        seen.append(len(arguments[0]))
+        return (arguments[0].to(dtype, copy=True), *arguments[1:])
+
+    with model.register_forward_pre_hook(note):
+        yield seen
+
+
+@contextmanager
 def kept_apart(layers: Iterable[nn.Module]) -> Iterator[None]:
-    """Let the network go on with a copy of each layer's output, so that what hooks keep of it stays as it is.
+    """Let the network continue with a copy of each layer's output, so that what hooks keep stays unchanged.
 
-    Otherwise a ReLU or a sum in place overwrites what a hook has kept, while the gradient that the hook gets
-    is by the values from before.
+    Otherwise an in-place ReLU or sum overwrites what a hook has kept, while the gradient that the hook gets
+    belongs to the values before it.
     """
-    handles: list[RemovableHandle] = []
-    try:
+    with ExitStack() as hooks:
         for layer in layers:
-            handles.extend(_go_on_with_a_copy(layer))
+            for handle in _continue_with_a_copy(layer):
+                hooks.enter_context(handle)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _go_on_with_a_copy(layer: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
+def _continue_with_a_copy(layer: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
     def copy(_: nn.Module, __: Any, output: Any) -> Any:
         return output.clone() if isinstance(output, Tensor) else output
 
-    def be_last(*_: Any) -> None:  # some libraries add hooks of their own later on
+    def be_last(*_: Any) -> None:  # some libraries add their own hooks later
         hooks = layer._forward_hooks
         hooks[copying.id] = hooks.pop(copying.id)
 

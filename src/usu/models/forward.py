@@ -1,4 +1,4 @@
-"""Calling a model, or any callable, on a batch, and checking what is needed for it."""
+"""Calling a model, or any callable, on a batch, and the checks that this needs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ ForwardFunc: TypeAlias = Callable[[Any], Any]
 
 
 def run(forward_func: ForwardFunc, batch: Any) -> Any:
-    """Return what a model, or any callable, makes of a batch, without gradients.
-
-    Raises:
-        TypeError: a model fails on inputs of another dtype than its weights.
-    """
+    """Call a model or any callable on a batch without gradients; a mismatch of dtypes raises TypeError."""
     try:
         with torch.no_grad():
             return forward_func(batch)
@@ -33,11 +29,9 @@ def run(forward_func: ForwardFunc, batch: Any) -> Any:
 
 
 def check_evaluation_mode(forward_func: Any, name: str = "forward_func") -> None:
-    """Refuse what cannot be called, and a model with a part in training mode.
+    """Raise TypeError for what cannot be called, and ValueError for a model with a part in training mode.
 
-    Raises:
-        TypeError: not callable.
-        ValueError: dropout or batch statistics would make every score noise.
+    In training mode, dropout or batch statistics would make every score noise.
     """
     if not callable(forward_func):
         raise TypeError(f"{name} must be callable, got {type(forward_func).__name__}")
@@ -53,14 +47,10 @@ def check_evaluation_mode(forward_func: Any, name: str = "forward_func") -> None
 
 
 def check_inputs(inputs: Array) -> tuple[Tensor, bool]:
-    """Return inputs as (B, C, H, W) and whether they came as a batch.
-
-    Raises:
-        ValueError: another rank, nothing in it, values that are not finite.
-    """
+    """Return inputs as (B, C, H, W) and whether they came as a batch; raise ValueError if they do not fit."""
     tensor = check_finite(as_floats(inputs, "inputs").detach(), "inputs")
     if tensor.dim() not in (3, 4):
         raise ValueError(f"inputs must be (C, H, W) or a batch (B, C, H, W), got {tuple(tensor.shape)}")
-    if tensor.is_inference():  # by which no gradient goes
+    if tensor.is_inference():  # gradients cannot be taken with respect to it
         tensor = tensor.clone()
     return (tensor, True) if tensor.dim() == 4 else (tensor[None], False)

@@ -1,4 +1,4 @@
-"""Photographs from files: every kind that Pillow reads becomes plain upright RGB, or one clear error."""
+"""Photographs from files: whatever Pillow reads becomes plain upright RGB, or one clear error."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 def read_image(path: str | os.PathLike[str]) -> Image.Image:
     """Read a picture as 8-bit RGB, turned upright.
 
-    An EXIF rotation is applied; transparent parts are laid over white, as a page or a browser shows them;
-    palettes, grey and CMYK are converted (without colour profiles); 16-bit grey keeps its upper 8 bits; of
-    an animation the first frame counts.
+    An EXIF rotation is applied; transparent parts are laid over white, as a browser shows them; palettes,
+    grey and CMYK are converted (without colour profiles); 16-bit grey keeps its upper 8 bits; of an
+    animation the first frame is taken.
 
     Args:
         path: the file, in any format that Pillow reads.
@@ -26,8 +26,8 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         A Pillow image of mode "RGB", loaded: the file is closed.
 
     Raises:
-        ValueError: the file is empty, truncated, damaged, no image, or so large that Pillow takes it for a
-            decompression bomb.
+        ValueError: the file is empty, truncated, damaged, not an image, or so large that Pillow takes it for
+            a decompression bomb.
         OSError: the file does not exist or cannot be opened.
     """
     name = os.fspath(path)
@@ -37,7 +37,7 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         file.seek(0)
         try:
             with warnings.catch_warnings():
-                # What matters comes as an error; odd metadata and large, harmless pictures are no news.
+                # What matters is raised as an error; odd metadata and large, harmless pictures do not matter.
                 warnings.simplefilter("ignore")
                 with Image.open(file) as image:
                     image.load()
@@ -57,7 +57,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         return _grey(np.asarray(image, dtype=np.float64))
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
-        # Premultiplied alpha (La, RGBa) has no direct way to RGBA from grey.
+        # Pillow cannot convert premultiplied grey (La) to RGBA directly.
         straight = image.convert("LA") if image.mode == "La" else image
         opaque = straight.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
@@ -67,7 +67,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _grey(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Image.Image:
     """Return grey values (h, w) in [0, 1] as an RGB image."""
     if not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError("its grey values lie outside the range that 16-bit or unit-scaled pictures have")
+        raise ValueError("its grey values lie outside the range of 16-bit or unit-scaled pictures")
     return Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")
 
 

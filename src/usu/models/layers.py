@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ _POOLING = (
     nn.FractionalMaxPool2d,
     nn.LPPool2d,
 )
-# What may stand before the patches: nothing, a class token, a distillation token too, 4, 7, 8 or 9 registers.
+# Before the patches come none, a class token, perhaps a distillation token or registers (4, 7, 8 or 9).
 _PREFIX_TOKENS = (0, 1, 2, 4, 5, 8, 9, 10)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -37,8 +38,8 @@ class SpatialLayer:
     def grid_of(self, output: Tensor, size: Sequence[int]) -> Tensor:
         """Return the output as (B, C, h, w), prefix tokens dropped, for inputs of `size` pixels.
 
-        Which axes of four are the cells is read off their proportions, which are the inputs'. Where both
-        ways fit, as for (B, 7, 7, 7), channels are last if the module is made of linear layers over them.
+        Of four axes, the cells are those in the inputs' proportions. If both orders fit, as for (B, 7, 7, 7),
+        channels come last if the module is made of linear layers over them.
 
         Raises:
             ValueError: the output is neither spatial nor a grid of tokens.
@@ -51,11 +52,7 @@ class SpatialLayer:
 
 
 def grid_of(values: Tensor, size: Sequence[int], name: str, module: nn.Module | None = None) -> Tensor:
-    """Return what a layer gave, or shares of its values, as (B, C, h, w); see `SpatialLayer.grid_of`.
-
-    Raises:
-        ValueError: the values, which errors call `name`, are neither spatial nor a grid of tokens.
-    """
+    """Return a layer's output, or shares of its values, as (B, C, h, w), as `SpatialLayer.grid_of` does."""
     shape = tuple(values.shape)
     if len(shape) == 4 and not _are_heads(shape, size, module):
         first, last = _stretch(shape[2:], size), _stretch(shape[1:3], size)
@@ -74,14 +71,14 @@ def grid_of(values: Tensor, size: Sequence[int], name: str, module: nn.Module | 
 
 
 def _stretch(cells: Sequence[int], size: Sequence[int]) -> float:
-    """Return how far the proportions of a grid are from those of the inputs, as a logarithm of at least 0."""
+    """Return how far a grid's proportions are from the inputs', as a logarithm of at least 0."""
     return abs(math.log(cells[0] * size[1] / (cells[1] * size[0])))
 
 
 def is_no_grid(cells: Sequence[int], size: Sequence[int]) -> bool:
-    """Tell whether two axes are too far from the inputs' proportions to be cells of one stride.
+    """Return whether two axes are too far from the inputs' proportions to be cells of one stride.
 
-    That is by more than a half, beyond the cell on either axis that borders and rounding may add or take.
+    That is by more than a half, after allowing one cell on either axis for borders and rounding.
 
     >>> is_no_grid((7, 7), (224, 224)), is_no_grid((1, 7), (8, 200)), is_no_grid((7, 768), (224, 224))
     (False, False, True)
@@ -93,9 +90,9 @@ def is_no_grid(cells: Sequence[int], size: Sequence[int]) -> bool:
 
 
 def _are_heads(shape: Sequence[int], size: Sequence[int], module: nn.Module | None) -> bool:
-    """Tell whether an output is (B, heads, N, channels), as inside attention: N tokens, and no cells.
+    """Return whether an output is (B, heads, N, channels), as inside attention: N tokens rather than cells.
 
-    Where N and the channels would do as rows and columns, a module made of linear layers over these tells.
+    If N and the channels could also be rows and columns, the module must consist of linear layers over them.
     """
     _, heads, tokens, channels = shape
     last_are_channels = is_no_grid((tokens, channels), size) or (
@@ -106,7 +103,7 @@ def _are_heads(shape: Sequence[int], size: Sequence[int], module: nn.Module | No
 
 
 def _is_linear_over(module: nn.Module, channels: int) -> bool:
-    """Tell whether a module's last step works on a last axis of this many channels, by what it is made of."""
+    """Return whether a module's last step, judged by its parts, works on a last axis of `channels`."""
     while isinstance(module, nn.Sequential) and len(module):
         module = module[-1]
     parts = list(module.modules())
@@ -126,7 +123,7 @@ def token_grid(tokens: int, size: Sequence[int]) -> tuple[int, int] | None:
     ((14, 14), (7, 14), None)
     """
     height, width = size
-    # Fewer patches than tokens before them would be a chance hit.
+    # Fewer patches than tokens before them would be a coincidence.
     for patches in (tokens - prefix for prefix in _PREFIX_TOKENS if tokens - prefix > max(prefix, 1)):
         rows = round((patches * height / width) ** 0.5)
         columns = round(patches / rows) if rows else 0
@@ -143,22 +140,22 @@ def find_layer(
 ) -> tuple[SpatialLayer, int]:
     """Find a layer by name, by identity, or as the last one that still has cells.
 
-    The last layer is the last module before pooling with a spatial or token output whose cells all bear on
-    the answer: in a vision transformer, the patch tokens after the last attention do not.
+    That is the last module before pooling with a spatial or token output whose cells all affect the answer;
+    in a vision transformer, the patch tokens after the last attention do not.
 
     Args:
         model: in evaluation mode.
         inputs: (1, C, H, W), one image to try the model on when `layer` is None.
         layer: a dotted name, a module of the model, or None.
-        score: the answer, from the model's output of any kind to one score per image (1,); the largest of
-            its outputs by default, which must then be a tensor.
+        score: the answer, from the model's output of any kind to one score per image (1,); by default the
+            largest of its outputs, which must then be a tensor.
 
     Returns:
-        The layer, and the number of forward passes spent to find it.
+        The layer, and the number of forward passes spent on finding it.
 
     Raises:
         ValueError: no such layer, or none with cells.
-        TypeError: neither a name nor a module; without `score`, an output that is no tensor.
+        TypeError: neither a name nor a module; without `score`, an output that is not a tensor.
     """
     modules = dict(model.named_modules())
     if isinstance(layer, str):
@@ -166,10 +163,10 @@ def find_layer(
             raise ValueError(f"layer {layer!r} is not in the model; its modules are {_some(modules)}")
         return SpatialLayer(layer, modules[layer]), 0
     if isinstance(layer, nn.Module):
-        for name, module in modules.items():
-            if module is layer:
-                return SpatialLayer(name, module), 0
-        raise ValueError(f"layer {type(layer).__name__} is not a module of the model")
+        name = next((name for name, module in modules.items() if module is layer), None)
+        if name is None:
+            raise ValueError(f"layer {type(layer).__name__} is not a module of the model")
+        return SpatialLayer(name, layer), 0
     if layer is not None:
         raise TypeError(f"layer must be a module's name, a module or None, got {type(layer).__name__}")
     return _last_with_cells(model, inputs, score or _largest), 1
@@ -197,17 +194,14 @@ def _last_with_cells(model: nn.Module, inputs: Tensor, score: Callable[[Any], Te
 
         return hook
 
-    handles = [module.register_forward_hook(remember(name)) for name, module in model.named_modules()]
-    try:
-        with differentiable(model):
-            answer = score(model(inputs.detach().requires_grad_().clone())).sum()
-            for layer, output in reversed(_on_the_stream(seen) if answer.requires_grad else []):
-                (gradient,) = torch.autograd.grad(answer, output, retain_graph=True, allow_unused=True)
-                if gradient is not None and _all_cells_count(layer.grid_of(gradient, size)):
-                    return layer
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, differentiable(model):
+        for name, module in model.named_modules():
+            hooks.enter_context(module.register_forward_hook(remember(name)))
+        answer = score(model(inputs.detach().requires_grad_().clone())).sum()
+        for layer, output in reversed(_on_the_stream(seen) if answer.requires_grad else []):
+            (gradient,) = torch.autograd.grad(answer, output, retain_graph=True, allow_unused=True)
+            if gradient is not None and layer.grid_of(gradient, size).abs().sum((0, 1)).count_nonzero() > 1:
+                return layer
     raise ValueError(
         "layer=None found no layer with a spatial or token output that the answer depends on; name one of "
         f"the model's modules: {_some(dict(model.named_modules()))}"
@@ -215,20 +209,20 @@ def _last_with_cells(model: nn.Module, inputs: Tensor, score: Callable[[Any], Te
 
 
 def _looks_spatial(layer: SpatialLayer, output: Tensor, size: Sequence[int]) -> bool:
-    if output.dim() not in (3, 4) or len(output) != 1:  # there is one image; windows come as several items
+    if output.dim() not in (3, 4) or len(output) != 1:  # of one image, several items are windows
         return False
     try:
         rows, columns = layer.grid_of(output, size).shape[-2:]
-    except ValueError:  # neither cells nor tokens of a grid
+    except ValueError:  # neither cells nor tokens on a grid
         return False
     return rows * columns > 1
 
 
 def _on_the_stream(seen: list[tuple[SpatialLayer, Tensor]]) -> list[tuple[SpatialLayer, Tensor]]:
-    """Drop what attention makes on its way, which is no description of the image's cells.
+    """Drop intermediate results of attention, which do not describe the image's cells.
 
-    That is tokens of another width than the last ones have, such as queries, keys and values in one; and with
-    an axis for the heads, (1, heads, N, ...), each of them, or the weights.
+    These are tokens of another width than the last ones, such as queries, keys and values together; and with
+    an axis of heads, (1, heads, N, ...), queries, keys, values or weights.
     """
     tokens = [output.shape for _, output in seen if output.dim() == 3]
     counts = {shape[1] for shape in tokens}
@@ -237,10 +231,6 @@ def _on_the_stream(seen: list[tuple[SpatialLayer, Tensor]]) -> list[tuple[Spatia
         for layer, output in seen
         if (output.shape[2] == tokens[-1][2] if output.dim() == 3 else output.shape[2] not in counts)
     ]
-
-
-def _all_cells_count(gradient: Tensor) -> bool:
-    return bool(gradient.abs().sum((0, 1)).count_nonzero() > 1)
 
 
 def _some(modules: dict[str, nn.Module], most: int = 12) -> str:

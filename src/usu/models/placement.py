@@ -1,4 +1,4 @@
-"""Where a network's input lies in the photograph it was made from, and how a map returns there."""
+"""Where a network's input lies in its photograph, and how a map is brought back there."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Box: TypeAlias = tuple[float, float, float, float]
 Size: TypeAlias = tuple[int, int]
 Padding: TypeAlias = Literal["raise", "drop"]
 
-_SLIVER = 1e-9  # photograph pixels; borders closer than this are one border that was rounded twice
+_SLIVER = 1e-9  # photograph pixels; borders closer than this are one border, rounded twice
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the network's input lies in the photograph: resized, cropped, padded, or all of that in turn.
+    """Where the network's input lies in the photograph, after any sequence of resizing, cropping and padding.
 
     Made by `of` from a transform, by `letterbox`, or step by step from `whole`. Boxes are
     (top, left, bottom, right) in pixels of the photograph, with (0, 0) its upper left corner.
@@ -31,11 +31,11 @@ class Placement:
     Attributes:
         photograph: (height, width) of the photograph.
         network: (height, width) of the network's input.
-        box: what the input covers; it reaches outside the photograph where the input is padded.
+        box: what the input covers; it extends beyond the photograph if the input is padded.
         seen: the part of the box that shows the photograph; the rest is padding.
 
     Raises:
-        ValueError: a size that is not positive, boxes that are empty or do not lie inside one another.
+        ValueError: a size that is not positive, a box that is empty, `seen` not inside `box` and photograph.
         TypeError: sizes that are not integers, boxes that are not numbers.
 
     >>> Placement.whole((100, 200)).resize((50, 100)).center_crop((50, 50)).box
@@ -54,9 +54,8 @@ class Placement:
             object.__setattr__(self, name, _check_box(getattr(self, name), name))
         height, width = self.photograph
         limits = _intersection(self.box, (0.0, 0.0, float(height), float(width)))
-        if any(
-            abs(a - b) > _SLIVER for a, b in zip(_intersection(self.seen, limits), self.seen, strict=True)
-        ):
+        inside = _intersection(self.seen, limits)
+        if max(abs(a - b) for a, b in zip(inside, self.seen, strict=True)) > _SLIVER:
             raise ValueError(
                 f"seen must lie inside the box {self.box} and a photograph of {self.photograph}, "
                 f"got {self.seen}"
@@ -91,14 +90,14 @@ class Placement:
             photograph: as for `whole`.
 
         Raises:
-            ValueError: a transform that is random, or not among those named; the message says which.
+            ValueError: a transform that is random or not known; the message says which.
             TypeError: as `whole`.
         """
         return _follow(cls.whole(photograph), transform)
 
     @classmethod
     def letterbox(cls, photograph: Image.Image | Sequence[int], network: int | Sequence[int]) -> Placement:
-        """Return the placement of a photograph fitted whole into the input, in its middle, and padded.
+        """Return the placement of a whole photograph scaled to fit the input, centred and padded.
 
         The resized sides are rounded to pixels; an odd row or column of padding goes below or to the right.
 
@@ -124,7 +123,7 @@ class Placement:
 
         Raises:
             ValueError: a crop that is empty or shows nothing of the photograph.
-            TypeError: arguments that are not numbers, or a height or width that is no integer.
+            TypeError: arguments that are not numbers, or a height or width that is not an integer.
         """
         size = _check_size((height, width), "a crop's size")
         tall, wide = self._pixel()
@@ -152,15 +151,15 @@ class Placement:
     def to_photograph(self, attribution: Array, *, padding: Padding = "raise") -> Any:
         """Bring a map from the network's size to the photograph's, conserving its mass.
 
-        Every pixel of the input covers a rectangle of the photograph and shares its mass among the pixels
-        there by area, whether they are larger or smaller. One that reaches into padding gives all its mass to
-        the part that is seen. Pixels that the network did not see get exactly 0; the tails of the kernel that
+        Every pixel of the input covers a rectangle of the photograph and shares its mass by area among the
+        pixels there, whether they are larger or smaller. One that reaches into padding gives all its mass to
+        the visible part. Pixels that the network did not see get exactly 0; the tails of the kernel that
         resized the photograph count as not seen. Linear and differentiable, computed in float64.
 
         Args:
             attribution: (..., H, W) of the network's size, a density: its values are masses of pixels.
-            padding: what to do with mass on pixels that are padding and nothing else, since it has no place
-                in the photograph: "raise" an error, or "drop" it; `padding_mass` tells how much that is.
+            padding: what to do with mass on pixels that are nothing but padding, which has no place in the
+                photograph: "raise" an error, or "drop" it; `padding_mass` returns how much that is.
 
         Returns:
             The map (..., height, width) at the photograph's size, in the kind, device, dtype and unit of
@@ -169,7 +168,7 @@ class Placement:
         Raises:
             ValueError: a map of another size, values that are not finite, mass on padding, values too large
                 for the dtype.
-            TypeError: a map that is not of real numbers.
+            TypeError: a map of anything but real numbers.
 
         >>> left_half = Placement.whole((1, 4)).crop(0, 0, 1, 2).resize((1, 1))
         >>> left_half.to_photograph([[6.0]])
@@ -181,13 +180,13 @@ class Placement:
             share = float(lost / values.detach().to(torch.float64).abs().sum())
             raise ValueError(
                 f"attribution has {share:.1%} of its absolute mass on padding, which has no place in the "
-                'photograph: padding="drop" leaves it out, and padding_mass() tells how much it is'
+                'photograph: padding="drop" leaves it out, and padding_mass() returns how much it is'
             )
         columns = self._share(values.to(torch.float64).mT.contiguous(), 1)
         return like(check_range(self._share(columns.mT, 0).to(values.dtype), "attribution"), attribution)
 
     def padding_mass(self, attribution: Array) -> Any:
-        """Return the mass on pixels that are padding and nothing else.
+        """Return the mass on pixels that are nothing but padding.
 
         With `padding="drop"`, the photograph's map and this add up to the mass of `attribution`.
 
@@ -198,7 +197,7 @@ class Placement:
             (...), in the kind, device, dtype and unit of `attribution`.
 
         Raises:
-            ValueError: as `to_photograph`, but for mass on padding.
+            ValueError: as `to_photograph`, except for mass on padding.
             TypeError: as `to_photograph`.
         """
         values = self._check_map(attribution)
@@ -227,7 +226,7 @@ class Placement:
         return (bottom - top) / self.network[0], (right - left) / self.network[1]
 
     def _share(self, values: Tensor, axis: int) -> Tensor:
-        """Bring one axis of the input, the last but one of `values`, to the photograph's pixels."""
+        """Bring one axis of the input, the second to last of `values`, to the photograph's pixels."""
         # Along this axis whole rows are copied and added; along the last one it takes several times as long.
         targets, pixels, shares = (part.to(values.device) for part in self._overlaps(axis))
         runs = values.index_select(-2, pixels) * shares[:, None]
@@ -235,11 +234,11 @@ class Placement:
         return result.index_add(-2, targets, runs)
 
     def _overlaps(self, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Cut the seen part of an axis at the borders of both lattices, into runs that cross none.
+        """Cut the seen part of an axis at the borders of both lattices into runs.
 
         Returns:
-            The photograph's pixel and the input's pixel that each run lies in, and the run's share of what is
-            seen of the latter; three tensors of one length.
+            The photograph's pixel and the input's pixel that each run lies in, and the run's share of the
+            visible part of the latter; three tensors of one length.
         """
         exact: Any = {"dtype": torch.float64, "device": "cpu"}
         low, high = (_snap(torch.tensor(self.seen[end], **exact)) for end in (axis, axis + 2))
@@ -253,7 +252,7 @@ class Placement:
 
 
 def _snap(borders: Tensor, *marks: Tensor) -> Tensor:
-    """Move borders onto the whole numbers and `marks` that only rounding separates them from."""
+    """Move borders onto whole numbers and `marks` that differ from them only by rounding."""
     for mark in (borders.round(), *marks):
         borders = torch.where((borders - mark).abs() < _SLIVER, mark, borders)
     return borders
@@ -270,7 +269,7 @@ def _intersection(first: Box, second: Box) -> Box:
 
 
 def _pair(size: Any, name: str) -> Size:
-    """Return a size as (height, width), where one number stands for both."""
+    """Return a size as (height, width); one number stands for both."""
     if isinstance(size, int):
         return _check_size((size, size), name)
     return _check_size([*size, *size] if isinstance(size, Sequence) and len(size) == 1 else size, name)
@@ -299,25 +298,17 @@ Step: TypeAlias = Callable[[Placement, Any], Placement]
 
 
 def _follow(start: Placement, transform: Any) -> Placement:
-    """Return the placement after one transform, which may be made of several."""
+    """Return the placement after one transform, which may consist of several."""
     kind = type(transform)
-    # By name, so that timm need not be installed; both versions of torchvision's transforms share theirs.
+    # By name, so that timm need not be installed; both versions of torchvision's transforms share names.
     step = _STEPS.get(f"{kind.__module__.partition('.')[0]}.{kind.__name__}")
     if step is None:
         name = repr(transform).splitlines()[0]
         raise ValueError(
             f"where {name} puts the photograph's pixels is not known: leave out random transforms, and build "
-            "the placement of others step by step, as Placement.whole(size).resize(...).center_crop(...)"
+            "the placement of others step by step, as in Placement.whole(size).resize(...).center_crop(...)"
         )
     return step(start, transform)
-
-
-def _still(start: Placement, transform: Any) -> Placement:
-    return start
-
-
-def _compose(start: Placement, transform: Any) -> Placement:
-    return _sequence(start, transform.transforms)
 
 
 def _sequence(start: Placement, transforms: Any) -> Placement:
@@ -326,12 +317,8 @@ def _sequence(start: Placement, transforms: Any) -> Placement:
     return start
 
 
-def _resize(start: Placement, transform: Any) -> Placement:
-    return start.resize(_resized(start.network, transform.size, transform.max_size))
-
-
 def _resized(old: Size, size: Any, max_size: Any = None) -> Size:
-    """Return the size after torchvision's `Resize`: one number is the shorter side, and sides are cut off."""
+    """Return the size after torchvision's `Resize`: one number is the shorter side; sides are truncated."""
     sides = [size] if isinstance(size, int) else size
     if sides is not None and len(sides) == 2:
         return _check_size(sides, "size")
@@ -343,10 +330,6 @@ def _resized(old: Size, size: Any, max_size: Any = None) -> Size:
         if max_size is not None and long > max_size:
             short, long = int(max_size * short / long), max_size
     return (long, short) if old[1] <= old[0] else (short, long)
-
-
-def _center_crop(start: Placement, transform: Any) -> Placement:
-    return start.center_crop(transform.size)
 
 
 def _pad(start: Placement, transform: Any) -> Placement:
@@ -369,32 +352,27 @@ def _keep_ratio(start: Placement, transform: Any) -> Placement:
     return start.resize([round(side / ratio) for side in start.network])
 
 
-def _trim(start: Placement, transform: Any) -> Placement:
-    border = -transform.border_size
-    return start.pad(border, border, border, border)
+# Transforms that move no pixel, by the package that they come from.
+_MOVE_NOTHING = {
+    "torch": "Identity",
+    "torchvision": "ColorJitter ConvertImageDtype GaussianBlur Grayscale Identity Normalize PILToTensor RGB "
+    "ToDtype ToImage ToPILImage ToPureTensor ToTensor",
+    "timm": "MaybePILToTensor MaybeToTensor ToNumpy ToTensor",
+}
 
-
-_MOVE_NOTHING = (
-    *("torch.Identity", "torchvision.Identity", "torchvision.Normalize", "torchvision.ToDtype"),
-    *("torchvision.ToTensor", "torchvision.PILToTensor", "torchvision.ToImage", "torchvision.ToPILImage"),
-    *(
-        "torchvision.ToPureTensor",
-        "torchvision.ConvertImageDtype",
-        "torchvision.Grayscale",
-        "torchvision.RGB",
-    ),
-    *("torchvision.GaussianBlur", "torchvision.ColorJitter"),
-    *("timm.ToNumpy", "timm.ToTensor", "timm.MaybeToTensor", "timm.MaybePILToTensor"),
-)
-
-_STEPS: dict[str, Step] = dict.fromkeys(_MOVE_NOTHING, _still) | {
+_STEPS: dict[str, Step] = {
+    **{
+        f"{package}.{name}": lambda start, transform: start
+        for package, names in _MOVE_NOTHING.items()
+        for name in names.split()
+    },
     "torch.Sequential": _sequence,
-    "torchvision.Compose": _compose,
-    "torchvision.Resize": _resize,
-    "torchvision.CenterCrop": _center_crop,
+    "torchvision.Compose": lambda start, compose: _sequence(start, compose.transforms),
+    "torchvision.Resize": lambda start, to: start.resize(_resized(start.network, to.size, to.max_size)),
+    "torchvision.CenterCrop": lambda start, crop: start.center_crop(crop.size),
     "torchvision.Pad": _pad,
     "torchvision.ImageClassification": _preset,
     "timm.ResizeKeepRatio": _keep_ratio,
-    "timm.CenterCropOrPad": _center_crop,
-    "timm.TrimBorder": _trim,
+    "timm.CenterCropOrPad": lambda start, crop: start.center_crop(crop.size),
+    "timm.TrimBorder": lambda start, trim: start.pad(*[-trim.border_size] * 4),
 }

@@ -1,4 +1,4 @@
-"""What is explained: a class of each image, or any score that can be read off the model's output."""
+"""What is explained: a class of each image, or any score that can be computed from the model's output."""
 
 from __future__ import annotations
 
@@ -43,10 +43,7 @@ def check_targets(
     if array.dtype.kind not in "iu":
         raise TypeError(f"target must be a class index or one per image, got {target!r}")
     _check_count(array.shape, count, batched)
-    targets: list[Target] = [int(index) for index in np.broadcast_to(array, count)]
-    for index in targets:
-        _single(index, class_names)
-    return targets
+    return [_single(int(index), class_names) for index in np.broadcast_to(array, count)]
 
 
 def _check_count(shape: tuple[int, ...], count: int, batched: bool) -> None:
@@ -74,8 +71,8 @@ def _single(target: Target | str, class_names: Sequence[str] | None) -> Target:
 def find_class(class_names: Sequence[str] | None, text: str) -> int:
     """Return the index of the class that `text` names: an exact name, an index, or a unique part of a name.
 
-    The first of these that fits counts, so that a class called "1" is found before the class of index 1.
-    Capitals do not matter, unless they alone tell two classes apart.
+    The first of these that fits is taken, so that a class called "1" is found before the class of index 1.
+    Case does not matter, unless it alone distinguishes two classes.
 
     Args:
         class_names: names; None allows indices only.
@@ -89,7 +86,11 @@ def find_class(class_names: Sequence[str] | None, text: str) -> int:
     """
     text = text.strip()
     if re.fullmatch(r"[+-]?\d+", text) and text not in (class_names or ()):
-        return _check_index(int(text), class_names)
+        index = int(text)
+        if index < 0 or (class_names is not None and index >= len(class_names)):
+            highest = "" if class_names is None else f" to {len(class_names) - 1}"
+            raise ValueError(f"class {index} is out of range: indices go from 0{highest}")
+        return index
     if class_names is None:
         raise ValueError(f"the class names of this model are not known: give an index, not {text!r}")
     lowered = text.casefold()
@@ -107,34 +108,20 @@ def find_class(class_names: Sequence[str] | None, text: str) -> int:
     raise ValueError(f"no class is named {text!r}{suggestion(text, class_names)}")
 
 
-def _check_index(index: int, class_names: Sequence[str] | None) -> int:
-    if index < 0 or (class_names is not None and index >= len(class_names)):
-        highest = "" if class_names is None else f" to {len(class_names) - 1}"
-        raise ValueError(f"class {index} is out of range: indices go from 0{highest}")
-    return index
-
-
 def _softmax(outputs: Tensor) -> Tensor:
     if outputs.shape[1] == 1:
         raise ValueError(
             "output must not be 'probability' for a model of one output, whose softmax is always 1: pass "
-            "output='logit', or output=torch.sigmoid where the model's one output is a logit"
+            "output='logit', or output=torch.sigmoid if the model's one output is a logit"
         )
     return outputs.softmax(dim=1)
 
 
-_LINKS: dict[str, Link] = {
-    "probability": _softmax,
-    "logit": lambda outputs: outputs,
-}
+_LINKS: dict[str, Link] = {"probability": _softmax, "logit": lambda outputs: outputs}
 
 
 def find_link(output: Output) -> Link:
-    """Return what f_t is read off the (B, classes) outputs by: a name's function, or a callable as it is.
-
-    Raises:
-        ValueError: neither.
-    """
+    """Return the function of (B, classes) outputs whose entry is f_t; raise ValueError for unknown names."""
     if callable(output):
         return output
     if not isinstance(output, str) or output not in _LINKS:
@@ -146,21 +133,21 @@ _UNITS = {"probability": "probability", "logit": "logits"}
 
 
 def unit_of_answer(target: Target, output: Output) -> str:
-    """Return the unit of f_t; a callable, be it target or output, answers in units of its own."""
+    """Return the unit of f_t; if target or output is a callable, "units of the answer"."""
     return "units of the answer" if callable(target) or callable(output) else _UNITS[output]
 
 
 def answers(outputs: Any, targets: Sequence[Target], link: Link = _LINKS["logit"]) -> Tensor:
-    """Return f_t of each image, (n,) in float32 or wider, differentiable where the outputs are.
+    """Return f_t of each image, (n,) in float32 or wider, differentiable if the outputs are.
 
     Args:
-        outputs: of the model, for n images: (n, classes), or anything where every target is a callable.
-        targets: one per image. An index takes its class of what `link` makes of the outputs; a callable is
-            given the outputs as they are and returns one score per image.
+        outputs: of the model, for n images: (n, classes), or anything if every target is a callable.
+        targets: one per image. An index selects its class of what `link` returns for the outputs; a callable
+            gets the outputs as they are and returns one score per image.
         link: from (n, classes) outputs to as many.
 
     Raises:
-        TypeError: outputs or scores that are no arrays of real numbers.
+        TypeError: outputs or scores that are not arrays of real numbers.
         ValueError: the wrong shape, values that are not finite, a target beyond the classes, the softmax of
             one output.
     """
@@ -175,7 +162,7 @@ def answers(outputs: Any, targets: Sequence[Target], link: Link = _LINKS["logit"
 
 
 def _key(target: Target) -> int:
-    """Return what tells targets apart: an index itself; a callable, which may not be hashable, below 0."""
+    """Return a key for a target: an index as it is; for a callable, which may be unhashable, below 0."""
     return target if isinstance(target, int) else -id(target)
 
 
@@ -184,7 +171,7 @@ def _linked(outputs: Tensor, link: Link) -> Tensor:
     if not isinstance(linked, Tensor) or linked.shape != outputs.shape:
         raise ValueError(f"output must keep the shape {tuple(outputs.shape)} of the model's outputs")
     if linked.is_complex() or not bool(linked.isfinite().all()):
-        raise ValueError("output must make finite real numbers of the model's outputs")
+        raise ValueError("output must return finite real numbers for the model's outputs")
     return linked
 
 
@@ -217,7 +204,7 @@ def check_outputs(outputs: Any, count: int, indices: Sequence[int] = ()) -> Tens
             "kinds of output, give a callable on the output as target"
         )
     if not bool(scores.isfinite().all()):
-        raise ValueError("forward_func returned NaN or infinite outputs; no score can be made of them")
+        raise ValueError("forward_func returned NaN or infinite outputs; they give no score")
     if max(indices, default=0) >= scores.shape[1]:
         raise ValueError(f"target must be below the model's {scores.shape[1]} classes, got {max(indices)}")
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
@@ -226,7 +213,7 @@ def check_outputs(outputs: Any, count: int, indices: Sequence[int] = ()) -> Tens
 def probabilities(outputs: Any, targets: Sequence[Target]) -> list[float | None]:
     """Return the softmax probability of each image's class.
 
-    None where there is none: the target is a callable, or the model has one output.
+    None if there is none: the target is a callable, or the model has one output.
     """
     if all(callable(target) for target in targets):
         return [None] * len(targets)
@@ -238,7 +225,7 @@ def probabilities(outputs: Any, targets: Sequence[Target]) -> list[float | None]
 
 
 def name_of(target: Target) -> int | str:
-    """Return a target as a record can hold it: an index as it is, a callable by its name."""
+    """Return a target as a record can store it: an index as it is, a callable as its name."""
     if isinstance(target, int):
         return target
     name: str = getattr(target, "__qualname__", type(target).__name__)

@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from usu.arrays.checks import suggestion
-from usu.models.classifier import Classifier, Preparation, imagenet_class_names, read_state
+from usu.models.classifier import Classifier, Preparation, State, assemble, read_state, weights_needed
+from usu.models.loading import import_package
 
 TIMM = "timm:"
+_EXTRA = "'usu-xai[bench]'"
 
 
 def _load_timm(name: str, weights: Path | None) -> Classifier:
-    timm = _import("timm")
+    timm = import_package("timm", _EXTRA)
     short = name.removeprefix(TIMM)
     config = _find_config(timm, short)
     prepare = preparation(name, timm.data.resolve_data_config(pretrained_cfg=config.to_dict()))
     if weights is None:
-        raise ValueError(
-            f"{name} needs its trained weights and nothing is downloaded here: fetch {_published(config)} "
-            "once and pass the file as --weights FILE (in Python: weights=FILE)"
-        )
-    state = _READERS.get(weights.suffix, read_state)(weights)
+        raise weights_needed(name, _published(config))
+    state = _read_safetensors(weights) if weights.suffix == ".safetensors" else read_state(weights)
     class_count = _count_classes(state, config.classifier, name, weights)
     model = timm.create_model(short, pretrained=False, num_classes=class_count)
-    _fill(model, state, name, weights)
-    names = imagenet_class_names()
-    return Classifier(name, model.eval(), prepare, names if class_count == len(names) else None)
+    return assemble(name, model, state, prepare, weights, class_count)
 
 
 def _find_config(timm: Any, name: str) -> Any:
     try:
         config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    except RuntimeError:  # a known network, an unknown tag
+    except RuntimeError:  # a known network with an unknown tag
         config = None
     if config is None:
         known = timm.list_models() + timm.list_pretrained()
@@ -47,7 +43,7 @@ def _find_config(timm: Any, name: str) -> Any:
 
 
 def preparation(name: str, config: Mapping[str, Any]) -> Preparation:
-    """Return timm's evaluation transform as a record.
+    """Return timm's evaluation transform as a `Preparation`.
 
     Args:
         name: of the network, for errors.
@@ -70,14 +66,14 @@ def preparation(name: str, config: Mapping[str, Any]) -> Preparation:
 
 
 def _published(config: Any) -> str:
-    """Return where weights of a timm configuration are published, as far as timm knows."""
+    """Return where the weights of a timm configuration are published, as far as timm knows."""
     if config.hf_hub_id:
         return f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors"
     return config.url or "them from their authors"
 
 
 def _count_classes(state: Mapping[str, Tensor], heads: Any, name: str, weights: Path) -> int:
-    """Return the number of outputs that weights are for; of two heads, as DeiT distilled has, the first."""
+    """Return the number of outputs that weights are for; of two heads, as in distilled DeiT, the first's."""
     head = heads if isinstance(heads, str) or not heads else heads[0]
     weight = state.get(f"{head}.weight")
     if weight is None:
@@ -87,30 +83,12 @@ def _count_classes(state: Mapping[str, Tensor], heads: Any, name: str, weights: 
     return int(weight.shape[0])
 
 
-def _fill(model: nn.Module, state: Mapping[str, Tensor], name: str, weights: Path) -> None:
+def _read_safetensors(path: Path) -> State:
+    reader = import_package("safetensors.torch", _EXTRA)
     try:
-        model.load_state_dict(state)
-    except RuntimeError as problem:
-        details = [line.strip() for line in str(problem).splitlines() if line.strip()]
-        raise ValueError(f"{weights} does not hold the weights of {name}: {details[1][:200]}") from problem
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    reader = _import("safetensors.torch")
-    try:
-        state: dict[str, Tensor] = reader.load_file(path)
+        state: State = reader.load_file(path)
     except OSError:
         raise
     except Exception as problem:  # the library's own error derives from Exception alone
         raise ValueError(f"{path} is not a file of safetensors: {problem}") from problem
     return state
-
-
-_READERS: Mapping[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": _read_safetensors}
-
-
-def _import(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as missing:
-        raise ImportError(f"networks of timm need {module}: pip install 'usu-xai[bench]'") from missing

@@ -1,1 +1,1 @@
-"""What the machine gives: files written whole, seeded randomness, memory that the allocator keeps."""
+"""The machine's side: files written whole, seeded randomness, memory that the allocator keeps."""

@@ -14,10 +14,10 @@ from typing import IO, Any
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Give a file to write to, which takes its place at `path` only when all of it is on the disk.
+    """Open a file to write to, which appears at `path` only when all of it is on the disk.
 
-    After an exception a file that was there is as it was, and nothing else is left behind. A link stays one,
-    and a file keeps its mode. A pipe or a device cannot be replaced: it is written to as the data come.
+    After an exception an existing file is unchanged and nothing else is left behind. A link stays a link, and
+    a file keeps its mode. A pipe or a device cannot be replaced: the data are written to it directly.
 
     Raises:
         OSError: the folder does not exist or cannot be written.
@@ -36,7 +36,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, _mode(target))  # mkstemp's own is for its owner alone
+        os.chmod(partial, _mode(target))  # mkstemp's file is readable by its owner alone
         os.replace(partial, target)
     except BaseException:
         os.unlink(partial)
@@ -44,7 +44,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def _mode(target: Path) -> int:
-    """Return the mode of a file, or what one has that is new."""
+    """Return the mode of a file, or the mode that a new one gets."""
     if target.exists():
         return stat.S_IMODE(target.stat().st_mode)
     mask = os.umask(0)
@@ -53,7 +53,7 @@ def _mode(target: Path) -> int:
 
 
 def finite(value: Any) -> Any:
-    """Return nested values with numbers that JSON does not know as text."""
+    """Return nested values with NaN and infinities, which JSON lacks, as text."""
     if isinstance(value, Mapping):
         return {str(name): finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Global random states, which some libraries draw from: seeded for them, and put back."""
+"""Global random states, which some libraries draw from: seeded for a block, then restored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 @contextmanager
 def numpy_seeded(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator for a block, and put its state back afterwards."""
+    """Seed NumPy's global generator for a block, and restore its state afterwards."""
     before = np.random.get_state()  # noqa: NPY002
     np.random.seed(seed)  # noqa: NPY002
     try:
@@ -22,10 +22,7 @@ def numpy_seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def torch_seeded(seed: int) -> Iterator[None]:
-    """Seed torch's generator of the CPU for a block, and put its state back; other devices' stay as they are.
-
-    `torch.manual_seed` would seed those, too.
-    """
+    """Seed torch's CPU generator for a block, then restore it; `torch.manual_seed` would seed all devices."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""Old spellings: still accepted, and told of by a `DeprecationWarning` that names the new one."""
+"""Old spellings: still accepted, with a `DeprecationWarning` that names the new one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Kind = TypeVar("Kind")
 
 
 def tell(old: str, new: str, stacklevel: int = 3) -> None:
-    """Warn that something has another name now; by default at the line that called the caller."""
+    """Warn that something has a new name; by default at the line that called the caller."""
     warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=stacklevel)
 
 

@@ -1,4 +1,4 @@
-"""A number of forward passes, shared among what is scored of one image."""
+"""A number of forward passes, shared among what is scored for one image."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from usu.arrays.checks import check_count
 from usu.segmentation.hierarchy import Hierarchy
 
 
 @dataclass(frozen=True)
 class Budgeted:
-    """A scoring that chooses itself what to evaluate, within a number of passes.
+    """A scoring that itself chooses what to evaluate, within a number of passes.
 
     Attributes:
-        passes: at least 2; forward passes per image, the image itself and its fill among them.
+        passes: at least 2; forward passes per image, including the image itself and its fill.
 
     Raises:
-        TypeError: passes are not a whole number.
+        TypeError: `passes` is not an integer.
         ValueError: fewer than 2.
     """
 
@@ -25,10 +26,7 @@ class Budgeted:
     segmentation: ClassVar[Mapping[str, tuple[int, ...]]] = {"slic": (256,)}
 
     def __post_init__(self) -> None:
-        if isinstance(self.passes, bool) or not isinstance(self.passes, int):
-            raise TypeError(f"passes must be a whole number, got {self.passes!r}")
-        if self.passes < 2:
-            raise ValueError(f"passes must be at least 2, the image and its fill, got {self.passes}")
+        check_count(self.passes, "passes", 2)
 
     def pairs(self, tasks: Sequence[tuple[int, Hierarchy]]) -> list[int]:
         """Return how many pairs of masked copies each task gets: its image's tasks share `passes` evenly."""

@@ -1,4 +1,4 @@
-"""What maps are compared with to see what they owe to the model: scores and segments that know less."""
+"""Controls that show what a map owes to the model: scores and segments that know less."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from usu.arrays.convert import Array, as_labels, as_tensor
 
 
 class Scored(Protocol):
-    """What a record knows of its scores: labels (H, W) and scores (P,) of each partition, and settings."""
+    """The part of a record that holds its scores."""
 
     @property
     def partitions(self) -> tuple[Array, ...]:
@@ -25,18 +25,13 @@ class Scored(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """By name; "mixing" among them."""
+        """By name, including "mixing"."""
 
 
 def mean_map(explanation: Scored, scores: Sequence[Tensor]) -> Tensor:
-    """Average score maps (H, W) over partitions as the pipeline does with mixing="mean": all depths alike.
+    """Average `scores`, (P,) for each partition, to a map (H, W) as the pipeline does with mixing="mean".
 
-    Args:
-        explanation: its partitions.
-        scores: for each partition (P,), in [0, 1].
-
-    Raises:
-        ValueError: several partitions whose scores the explanation merged by another rule.
+    Raises ValueError if the explanation merged the scores of several partitions by another rule.
     """
     mixing = explanation.settings["mixing"]
     if mixing != "mean" and len(explanation.partitions) > 1:
@@ -50,11 +45,7 @@ def mean_map(explanation: Scored, scores: Sequence[Tensor]) -> Tensor:
 
 
 def shuffled(explanation: Scored, random: np.random.Generator) -> Tensor:
-    """Return the score map (H, W) after each partition's scores were dealt to its segments anew.
-
-    Raises:
-        ValueError: as `mean_map`.
-    """
+    """Return the `mean_map` (H, W) after the scores of each partition were shuffled among its segments."""
     known = [as_tensor(own, "scores") for own in explanation.scores]
     return mean_map(explanation, [own[torch.from_numpy(random.permutation(len(own)))] for own in known])
 
@@ -70,7 +61,7 @@ def scattered_segments(size: tuple[int, int], count: int, random: np.random.Gene
 
 
 def blurred(pixels: Tensor, cells: Sequence[int]) -> Tensor:
-    """Return a map (H, W) under a Gaussian whose standard deviation is half a cell of a grid (gh, gw)."""
+    """Return a map (H, W) blurred by a Gaussian with half a cell of a grid (gh, gw) as its deviation."""
     from scipy.ndimage import gaussian_filter
 
     deviation = [length / count / 2 for length, count in zip(pixels.shape, cells, strict=True)]

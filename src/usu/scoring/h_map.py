@@ -1,4 +1,4 @@
-"""The H-map: where scores change from pixel to pixel, and which segments lie there (paper, supplement C)."""
+"""The H-map: where scores change from pixel to pixel, and in which segments (paper, supplement C)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def h_map(scores: Array, kernel: str = "diagonal") -> Any:
         scores: (..., H, W), the score matrix Φ.
         kernel: "diagonal" is the paper's K_DD = [[-1,0,1],[0,0,0],[1,0,-1]], in [-2, 2] for scores in [0, 1].
             It is a mixed difference: 0 along straight horizontal and vertical edges. "gradient" is the length
-            of the central differences (not halved), in [0, √2]: it sees every edge.
+            of the central differences (not halved), in [0, √2]: it detects every edge.
 
     Returns:
         (..., H, W) in the caller's kind, device and dtype.

@@ -1,4 +1,4 @@
-"""Masked perturbation: what the model's answer loses without a segment, or makes of it alone."""
+"""Masked perturbation: what the model's answer loses without a segment, or gains from it alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from usu.scoring.perturbation import Perturbation, Request
 
 
 def normalise(raw_scores: Tensor) -> Tensor:
-    """Return raw scores clipped at 0 and divided by the largest; all 0 where none is positive.
+    """Return raw scores clipped at 0 and divided by the largest; all 0 if none is positive.
 
     >>> normalise(torch.tensor([-1.0, 1.0, 4.0]))
     tensor([0.0000, 0.2500, 1.0000])
@@ -27,12 +27,13 @@ Masking: TypeAlias = Callable[[Perturbation, Sequence[Request]], "list[Tensor]"]
 
 
 def _mask(perturbed: Perturbation, requests: Sequence[Request]) -> list[Tensor]:
-    outputs = perturbed.without(requests)
+    outputs = perturbed.one_by_one(requests, alone=False)
     return [perturbed.references[r.image] - values for r, values in zip(requests, outputs, strict=True)]
 
 
 def _keep(perturbed: Perturbation, requests: Sequence[Request]) -> list[Tensor]:
-    floors, outputs = perturbed.filled([r.image for r in requests]), perturbed.alone(requests)
+    floors = perturbed.filled([request.image for request in requests])
+    outputs = perturbed.one_by_one(requests, alone=True)
     return [values - floor for values, floor in zip(outputs, floors, strict=True)]
 
 

@@ -1,9 +1,9 @@
 """Owen values of segments: Shapley values along a tree, the most important players divided first.
 
-A player is a node of the tree. Its value is what it adds to the answer, on average over two contexts: the
+A player is a node of the tree. Its value is what it adds to the answer, averaged over two contexts: the
 players outside its parent as they were, with and without its sibling. Values therefore add up to
 f(x) - f(fill) wherever the division stops. A player that the budget did not reach shares its value among its
-segments by their areas.
+segments by area.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from usu.scoring.refinement import Refinement, Rules
 from usu.segmentation.hierarchy import Hierarchy, check_fit
 from usu.segmentation.tree import Tree
 
-# Divided at a time: few, so that each choice knows the values before it; many, so that batches are filled.
+# Players divided at a time: few, so that each choice knows the values so far; many, so that batches are full.
 _AT_ONCE = 4
 
-# A player's turn is by |value| · area^this: of two equal values, what is spread over more pixels is coarser.
+# Players are divided in the order of |value| · area^this: of equal values, the one on more pixels is coarser.
 _AREA_POWER = 0.5
 
 
@@ -40,19 +40,10 @@ class Owen(Budgeted):
     def score(
         self, perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
     ) -> list[Refinement]:
-        """Score hierarchies; those of one image share its passes evenly.
+        """Return one `Refinement` per task, with `players`; the tasks of an image share its passes evenly.
 
-        Args:
-            perturbed: the model and its inputs.
-            tasks: image number and hierarchy.
-            rules: of refinement, which is not for what divides by itself.
-
-        Returns:
-            One `Refinement` per task, with `players`; raw scores sum to f(x) - f(fill), scores are raw scores
-            per pixel, normalised.
-
-        Raises:
-            ValueError: a hierarchy of another size than the inputs.
+        Raw scores sum to f(x) - f(fill); scores are raw scores per pixel, normalised. For the arguments see
+        `usu.scoring.registry.Scoring`.
         """
         fills = perturbed.filled([image for image, _ in tasks])
         divisions = [
@@ -70,9 +61,9 @@ class Owen(Budgeted):
 
 
 class Player(NamedTuple):
-    """A node in one context: `others` (P,) are present beside it.
+    """A node in one context: `others` (P,) are present besides it.
 
-    The answer is `without` it and `together` with it; `weight` is the share of this context in its value.
+    The answer is `without` it and `together` with it; `weight` is this context's share of its value.
     """
 
     node: int
@@ -83,13 +74,13 @@ class Player(NamedTuple):
 
     @property
     def value(self) -> float:
-        """What the node adds to the answer in this context, by the context's weight."""
+        """What the node adds to the answer in this context, times the context's weight."""
         return self.weight * (self.together - self.without)
 
 
 @dataclass(eq=False)
 class Division:
-    """The state of one tree: players in the order in which they are to be divided."""
+    """The state of one tree: players in the order in which they will be divided."""
 
     image: int
     hierarchy: Hierarchy
@@ -101,7 +92,7 @@ class Division:
     def __post_init__(self) -> None:
         self.tree = Tree(check_fit(self.hierarchy, self.perturbed.inputs))
         self.places = self.tree.places.to(self.perturbed.inputs.device)
-        # Players are few and are looked at one by one: on the processor, as the tree is.
+        # Players are few and handled one by one: on the CPU, like the tree.
         self.values = torch.zeros(len(self.tree.order), dtype=torch.float64, device="cpu")
         self.divided: set[int] = set()
         self.added = 0
@@ -118,7 +109,7 @@ class Division:
             self.added += 1
 
     def choose(self) -> list[Player]:
-        """Take the players whose turn it is off the queue, as far as the budget goes."""
+        """Take the next players off the queue, as many as the budget allows."""
         count = min(_AT_ONCE, self.splits, len(self.queue))
         self.splits -= count
         return [heapq.heappop(self.queue)[2] for _ in range(count)]
@@ -131,7 +122,7 @@ class Division:
                 yield Coalition(self.image, present[self.places])
 
     def divide(self, players: Sequence[Player], answers: Tensor) -> None:
-        """Put the halves in the players' places; `answers` (n, 2) are those of their `coalitions`."""
+        """Replace players by their halves; `answers` (n, 2) are those to their `coalitions`."""
         for player, both in zip(players, answers.tolist(), strict=True):
             self.divided.add(player.node)
             halves = self._halves(player)
@@ -163,17 +154,15 @@ class Division:
         finest = labels.to(self.places.device)[self.places]
         return Refinement(
             partitions=(perturbed.give(finest),),
-            raw_scores=(perturbed.give(raw.to(perturbed.inputs.device)),),
+            raw_scores=(perturbed.give(raw),),
             scores=(perturbed.give(scores),),
-            h_maps=(),
-            mixings=(),
             score_map=perturbed.give(scores[finest]),
             forward_passes=perturbed.passes[self.image],
             players=perturbed.give(self._players()[self.places]),
         )
 
     def _players(self) -> Tensor:
-        """Return, for each place (P,), the number of the player that was not divided any more."""
+        """Return, for each place (P,), the number of the player that contains it at the end."""
         numbers = torch.empty(len(self.tree.order), dtype=torch.int64, device="cpu")
         waiting, count = [0], 0
         while waiting:
@@ -187,9 +176,9 @@ class Division:
 
 
 def owen_map(refinements: Sequence[Refinement]) -> tuple[Tensor, Tensor]:
-    """Return Owen values as a coarse map with cells of its own.
+    """Return Owen values as a coarse map with its own cells.
 
-    Several trees are averaged: a cell lies in one player of each, and its mass is the mean of its shares of
+    Several trees are averaged: a cell lies in one player of each, and its mass is the mean of its shares in
     them by area, so that the masses still sum to f(x) - f(fill).
 
     Args:
@@ -207,10 +196,10 @@ def owen_map(refinements: Sequence[Refinement]) -> tuple[Tensor, Tensor]:
 
 
 def pixel_scores(attribution: Tensor) -> Tensor:
-    """Return what a map says of single pixels as scores in [0, 1]: tanh(p / 2σ), σ² the mean of p².
+    """Return a map's values at single pixels as scores in [0, 1]: tanh(p / 2σ), σ² the mean of p².
 
-    Here p is the positive part. A pixel that does not speak for the answer has 0, and no single pixel sets
-    the scale, as the largest would.
+    Here p is the positive part. A pixel that does not support the answer scores 0, and no single pixel sets
+    the scale, as it would if values were divided by the largest.
 
     Args:
         attribution: (H, W), signed, of any scale.

@@ -1,4 +1,4 @@
-"""A model, its inputs and what stands in for masked pixels: the one way in which masked copies are run."""
+"""A model, its inputs and what replaces masked pixels: the one place that runs masked copies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from usu.arrays.checks import check_count
 from usu.arrays.convert import Array, check_finite, like
@@ -35,7 +36,7 @@ class Coalition(NamedTuple):
 
 
 class Asking(TypedDict, total=False):
-    """How a model is asked: what `Perturbation` takes beside the model, its inputs and targets."""
+    """How a model is asked: what `Perturbation` takes besides the model, its inputs and targets."""
 
     baselines: Baselines
     output: Output
@@ -47,14 +48,14 @@ class Asking(TypedDict, total=False):
 class Perturbation:
     """A model, its inputs and targets, and the one way in which masked copies go through it.
 
-    A context manager, so that its progress bar ends with it.
+    A context manager, which closes its progress bar at the end.
 
     Attributes:
         inputs: (B, C, H, W).
         targets: one per image.
-        fills: (B, C, H, W), what stands in for masked pixels.
+        fills: (B, C, H, W), what replaces masked pixels.
         references: (B,), f_t of each image as it is.
-        probabilities: softmax probability of each image's target; None where there is none, see
+        probabilities: softmax probability of each image's target, or None; see
             `usu.models.targets.probabilities`.
         passes: forward passes of each image so far.
     """
@@ -81,12 +82,14 @@ class Perturbation:
         self.fills = make_fill(self.inputs, baselines)
         self.passes = [0] * len(self.inputs)
         self._floors: dict[int, Tensor] = {}
-        self._bar = _progress_bar(show_progress)
+        self._bar: Any = tqdm(
+            total=0, desc="scoring segments", unit="pass", disable=not show_progress, leave=False
+        )
         references = []
         self.probabilities: list[float | None] = []
         for part in _chunks(list(range(len(self.inputs))), self._chunk):
-            outputs = self._run(self.inputs[part], part)
-            references.append(self._answers(outputs, part))
+            values, outputs = self._ask(self.inputs[part], part)
+            references.append(values)
             self.probabilities += probabilities(outputs, [self.targets[image] for image in part])
         self.references = torch.cat(references)
 
@@ -100,46 +103,37 @@ class Perturbation:
         """Return a tensor in the kind and on the device of the caller's inputs."""
         return like(tensor.to(self.inputs.device), self._caller)
 
-    def without(self, requests: Sequence[Request]) -> list[Tensor]:
-        """Return f_t of each image with one segment replaced, (P,) per request."""
-        return self._one_by_one(requests, keep=False)
-
-    def alone(self, requests: Sequence[Request]) -> list[Tensor]:
-        """Return f_t of each image with all but one segment replaced, (P,) per request."""
-        return self._one_by_one(requests, keep=True)
-
     def filled(self, images: Sequence[int]) -> list[Tensor]:
-        """Return f_t of the fill alone, a scalar per entry; one pass per image, however often it is asked."""
+        """Return f_t of the fill alone, a scalar per entry; one pass per image, however often called."""
         missing = sorted(set(images) - self._floors.keys())
         for part in _chunks(missing, self._chunk):
-            values = self._answers(self._run(self.fills[part], part), part)
+            values, _ = self._ask(self.fills[part], part)
             self._floors.update(zip(part, values, strict=True))
         return [self._floors[image] for image in images]
 
     def first_order(self) -> Tensor:
-        """Return what the fill takes from f_t pixel by pixel, to first order: Σ_c ∂f_t/∂x_c · (x_c - fill_c).
+        """Return each pixel's effect on f_t against the fill, to first order: Σ_c ∂f_t/∂x_c · (x_c - fill_c).
 
-        A forward and a backward pass per image, one image at a time: activations are kept for the second.
+        A forward and a backward pass per image, one image at a time, since the second needs all activations.
 
         Returns:
             (B, H, W).
 
         Raises:
-            ValueError: the answers depend on the inputs by no gradient, or by one that is not finite.
+            ValueError: the answers have no gradient with respect to the inputs, or one that is not finite.
         """
-        found = [self._first_order(image) for image in range(len(self.inputs))]
-        return torch.cat(found)
+        return torch.cat([self._first_order(image) for image in range(len(self.inputs))])
 
     def _first_order(self, image: int) -> Tensor:
         model, inputs = self._forward_func, self.inputs[[image]].requires_grad_()
-        assert isinstance(model, nn.Module), "of other callables nobody knows the gradients"
+        assert isinstance(model, nn.Module), "other callables have no known gradients"
         with differentiable(model):
             answer = answers(model(inputs.clone()), [self.targets[image]], self._link)
             self.passes[image] += 1
             if not answer.requires_grad:
                 raise ValueError(
-                    "the model's outputs depend on its inputs by no gradient: name a source that needs none, "
-                    "such as 'occlusion'"
+                    "the model's outputs have no gradient with respect to its inputs: name a source that "
+                    "needs none, such as 'occlusion'"
                 )
             (gradient,) = torch.autograd.grad(answer.sum(), inputs)
         return check_finite(gradient * (self.inputs[[image]] - self.fills[[image]]), "the gradient").sum(1)
@@ -152,37 +146,29 @@ class Perturbation:
             batch = self.inputs.new_empty((len(part), *self.inputs.shape[1:]))
             for row, (image, present) in zip(batch, part, strict=True):
                 torch.where(present, self.inputs[image], self.fills[image], out=row)
-            images = [coalition.image for coalition in part]
-            values.append(self._answers(self._run(batch, images), images))
+            values.append(self._ask(batch, [coalition.image for coalition in part])[0])
             self._bar.update(len(part))
         return torch.cat(values)
 
-    def _one_by_one(self, requests: Sequence[Request], keep: bool) -> list[Tensor]:
+    def one_by_one(self, requests: Sequence[Request], *, alone: bool) -> list[Tensor]:
+        """Return f_t of each image with one segment replaced (all but one if `alone`), (P,) per request."""
         counts = [len(request.segments) for request in requests]
         coalitions = (
-            Coalition(request.image, (request.labels == segment) == keep)
+            Coalition(request.image, (request.labels == segment) == alone)
             for request in requests
             for segment in request.segments.tolist()
         )
         return list(self.evaluate(coalitions, sum(counts)).split(counts))
 
-    def _run(self, batch: Tensor, images: list[int]) -> Any:
+    def _ask(self, batch: Tensor, images: list[int]) -> tuple[Tensor, Any]:
+        """Return f_t of a batch made of these images, (n,), and the outputs."""
         given = batch if isinstance(self._forward_func, nn.Module) else self.give(batch)
         outputs = run(self._forward_func, given)
         for image in images:
             self.passes[image] += 1
-        return outputs
-
-    def _answers(self, outputs: Any, images: list[int]) -> Tensor:
         values = answers(outputs, [self.targets[image] for image in images], self._link)
-        return values.detach().to(self.inputs.device)
+        return values.detach().to(self.inputs.device), outputs
 
 
 def _chunks(items: list[Any], length: int) -> list[list[Any]]:
     return [items[start : start + length] for start in range(0, len(items), length)]
-
-
-def _progress_bar(show: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=0, desc="scoring segments", unit="pass", disable=not show, leave=False)

@@ -35,22 +35,13 @@ def merge(coarse: Tensor, fine: Tensor, alpha: Tensor | float) -> Tensor:
     return alpha * coarse + (1 - alpha) * fine
 
 
-def _by_pixel(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
-    return mixing_coefficient(h, rules.centre, rules.sharpness)
-
-
-def _by_segment(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
-    return mixing_coefficient(strongest_in(h, labels), rules.centre, rules.sharpness)[labels]
-
-
-def _by_depth(h: Tensor, labels: Tensor, depth: int, rules: Rules) -> Tensor:
-    return torch.full_like(h, depth / (depth + 1))
-
-
+# α (H, W) by the H-map, the labels of the coarser partition (H, W), the depth and the rules.
 MIXINGS: Mapping[str, Callable[[Tensor, Tensor, int, Rules], Tensor]] = {
-    "pixel": _by_pixel,
-    "segment": _by_segment,
-    "mean": _by_depth,
+    "pixel": lambda h, labels, depth, rules: mixing_coefficient(h, rules.centre, rules.sharpness),
+    "segment": lambda h, labels, depth, rules: mixing_coefficient(
+        strongest_in(h, labels), rules.centre, rules.sharpness
+    )[labels],
+    "mean": lambda h, labels, depth, rules: torch.full_like(h, depth / (depth + 1)),
 }
 
 
@@ -68,9 +59,9 @@ class Rules:
     Attributes:
         kernel: of the H-map.
         threshold: θ > 0; segments with max |H| above it are split (definition 5). None splits all.
-        tolerance: L > 0, the comparator's; refinement ends when the score matrix changes by less.
+        tolerance: L > 0 of the comparator; refinement ends when the score matrix changes by less.
         mixing: α from |H| at the "pixel" (eq. 17 as it stands), from max |H| over the pixel's "segment", or
-            "mean": all depths count alike.
+            "mean": all depths have the same weight.
         centre: μ of eq. 17.
         sharpness: τ > 0 of eq. 17.
 
@@ -104,20 +95,20 @@ class Refinement:
         partitions: label maps (H, W), as refined: segments that were not split stay whole.
         raw_scores: (P,) per partition, in the unit of the output.
         scores: (P,) per partition, in [0, 1].
+        score_map: (H, W) in [0, 1], the merged score matrix.
+        forward_passes: of this image, for all its hierarchies together.
         h_maps: (H, W) between depths: what decided which segments were split.
         mixings: α (H, W) between depths.
-        score_map: (H, W) in [0, 1], the merged score matrix.
-        forward_passes: of this image, all its hierarchies together.
         players: (H, W), labels of the parts that Owen values were computed for; None for other scorings.
     """
 
     partitions: tuple[Array, ...]
     raw_scores: tuple[Array, ...]
     scores: tuple[Array, ...]
-    h_maps: tuple[Array, ...]
-    mixings: tuple[Array, ...]
     score_map: Array
     forward_passes: int
+    h_maps: tuple[Array, ...] = ()
+    mixings: tuple[Array, ...] = ()
     players: Array | None = None
 
 
@@ -149,8 +140,7 @@ def refine(
         `Refinement`, or a list of them for a batch.
 
     Raises:
-        ValueError: as `score_segments`; another scoring; a rule out of its range; a hierarchy of
-            another size.
+        ValueError: as `score_segments`; another scoring; a rule out of range; a hierarchy of another size.
         TypeError: an unknown option.
     """
     names = [item.name for item in fields(Rules)]
@@ -161,46 +151,18 @@ def refine(
     given = [hierarchy] if isinstance(hierarchy, Hierarchy) else hierarchy
     if not isinstance(given, Sequence) or not all(isinstance(one, Hierarchy) for one in given):
         raise TypeError("hierarchy must be a usu.Hierarchy, or a list of them for a batch")
+    masking = Masking(scoring)
     perturbed = Perturbation(forward_func, inputs, target, **options)
     if len(given) != len(perturbed.inputs):
         raise ValueError(f"hierarchy must be one per input: {len(given)} for {len(perturbed.inputs)}")
     with perturbed:
-        results = refine_all(perturbed, list(enumerate(given)), rules, masking=scoring)
+        results = masking.score(perturbed, list(enumerate(given)), rules)
     return results if perturbed.batched else results[0]
-
-
-def refine_all(
-    perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules, *, masking: str
-) -> list[Refinement]:
-    """Refine many hierarchies, depth by depth together, so that batches are filled across images.
-
-    Args:
-        perturbed: the model and its inputs.
-        tasks: image number and hierarchy; an image may have several.
-        rules: of refinement.
-        masking: "mask", "keep" or "both".
-
-    Returns:
-        One `Refinement` per task, in order.
-
-    Raises:
-        ValueError: a hierarchy of another size than the inputs, an unknown masking.
-    """
-    check_choice(masking, tuple(MASKINGS), "scoring")
-    score = MASKINGS[masking]
-    recursions = [_Recursion(image, hierarchy, perturbed.inputs, rules) for image, hierarchy in tasks]
-    active = recursions
-    while active:
-        raw = score(perturbed, [recursion.request() for recursion in active])
-        for recursion, values in zip(active, raw, strict=True):
-            recursion.absorb(values)
-        active = [recursion for recursion in active if recursion.descend()]
-    return [recursion.result(perturbed) for recursion in recursions]
 
 
 @dataclass(eq=False)
 class _Recursion:
-    """The state of one hierarchy's refinement: the triple of definition 6, and its past."""
+    """The state of one hierarchy's refinement: the triple of definition 6, and its history."""
 
     image: int
     hierarchy: Hierarchy
@@ -220,11 +182,11 @@ class _Recursion:
         self.raw_scores.append(torch.full((int(self.levels[0].max()) + 1,), torch.nan, device=device))
 
     def request(self) -> Request:
-        """Ask for the segments that have no score yet."""
+        """Return the segments that have no score yet."""
         return Request(self.image, self.partitions[-1], self.raw_scores[-1].isnan().nonzero().flatten())
 
     def absorb(self, values: Tensor) -> None:
-        """Take the requested raw scores and merge the new score matrix with the one before."""
+        """Add the requested raw scores and merge the new score matrix with the previous one."""
         raw = self.raw_scores[-1].to(values)
         raw[raw.isnan()] = values
         self.raw_scores[-1] = raw
@@ -237,7 +199,7 @@ class _Recursion:
         self.matrices.append(matrix)
 
     def descend(self) -> bool:
-        """Split the boundary segments at the next depth that has new ones; say whether there are any."""
+        """Split the boundary segments at the next depth that has new ones; return whether there is one."""
         if self.depth + 1 == len(self.levels) or self._converged():
             return False
         h = h_map(self.matrices[-1], self.rules.kernel)
@@ -275,7 +237,7 @@ class _Recursion:
 
 
 def split(labels: Tensor, raw_scores: Tensor, splits: Tensor, finer: Tensor) -> tuple[Tensor, Tensor]:
-    """Replace some segments of a partition by their children on a finer level.
+    """Replace some segments of a partition by their children at a finer level.
 
     Args:
         labels: (H, W), the partition.
@@ -284,8 +246,7 @@ def split(labels: Tensor, raw_scores: Tensor, splits: Tensor, finer: Tensor) -> 
         finer: (H, W), a label map nested in `labels`.
 
     Returns:
-        The new label map, and its raw scores (NaN for segments that are new; an only child keeps its
-        parent's score).
+        The new label map, and its raw scores (NaN for new segments; an only child keeps its parent's score).
     """
     old, new = len(raw_scores), int(finer.max()) + 1
     combined = torch.where(splits[labels], finer + old, labels)
@@ -316,10 +277,20 @@ class Masking:
     }
 
     def __post_init__(self) -> None:
-        check_choice(self.name, tuple(MASKINGS), "name of the masking")
+        check_choice(self.name, tuple(MASKINGS), "scoring")
 
     def score(
         self, perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
     ) -> list[Refinement]:
-        """Return one `Refinement` per task (image number, hierarchy); see `refine_all`."""
-        return refine_all(perturbed, tasks, rules, masking=self.name)
+        """Return one `Refinement` per task; all are refined together, so that batches are full across images.
+
+        For the arguments see `usu.scoring.registry.Scoring`.
+        """
+        recursions = [_Recursion(image, hierarchy, perturbed.inputs, rules) for image, hierarchy in tasks]
+        active = recursions
+        while active:
+            raw = MASKINGS[self.name](perturbed, [recursion.request() for recursion in active])
+            for recursion, values in zip(active, raw, strict=True):
+                recursion.absorb(values)
+            active = [recursion for recursion in active if recursion.descend()]
+        return [recursion.result(perturbed) for recursion in recursions]

@@ -23,12 +23,7 @@ from usu.segmentation.hierarchy import Hierarchy
 
 
 class Scoring(Protocol):
-    """A way to score segments: a frozen record of its own settings.
-
-    Attributes:
-        name: its name in `SCORINGS`.
-        segmentation: the numbers of segments, by method of `usu.segment`, that serve it best.
-    """
+    """A way to score segments: a frozen record of its own settings."""
 
     @property
     def name(self) -> str:
@@ -36,12 +31,24 @@ class Scoring(Protocol):
 
     @property
     def segmentation(self) -> Mapping[str, tuple[int, ...]]:
-        """The numbers of segments, by method of `usu.segment`, that serve it best."""
+        """The numbers of segments, by method of `usu.segment`, that suit it best."""
 
     def score(
         self, perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
     ) -> list[Refinement]:
-        """Return one `Refinement` per task (image number, hierarchy), in order."""
+        """Score the segments of hierarchies.
+
+        Args:
+            perturbed: the model and its inputs.
+            tasks: image number and hierarchy; an image may have several.
+            rules: of refinement, for scorings that refine.
+
+        Returns:
+            One `Refinement` per task, in order.
+
+        Raises:
+            ValueError: a hierarchy of another size than the inputs.
+        """
 
 
 SCORINGS: Mapping[str, Scoring] = MappingProxyType(
@@ -55,7 +62,7 @@ def find_scoring(scoring: str | Scoring, **options: Any) -> Scoring:
 
     Args:
         scoring: a name of `SCORINGS`, or a scoring such as `Owen(passes=300)`.
-        **options: its settings, such as passes=300.
+        **options: settings, such as passes=300.
 
     Raises:
         ValueError: an unknown name, a setting out of its range.
@@ -73,7 +80,7 @@ def find_scoring(scoring: str | Scoring, **options: Any) -> Scoring:
     elif isinstance(scoring, type) or not callable(getattr(scoring, "score", None)):
         raise TypeError(f"scoring must be a name of {tuple(SCORINGS)} or a scoring, got {scoring!r}")
     for option in options.keys() - options_of(scoring).keys():
-        raise TypeError(f"{option} is no setting of scoring={scoring.name!r}; try scoring='owen'")
+        raise TypeError(f"{option} is not a setting of scoring={scoring.name!r}; try scoring='owen'")
     return cast(Scoring, replace(cast(Any, scoring), **options)) if options else scoring
 
 
@@ -93,7 +100,7 @@ class SegmentScores:
             The values of "owen" and "regression" add up over segments: their scores are made of values per
             pixel.
         output: f_t(x), the output for the whole image.
-        forward_passes: images that went through the model, this image's own share.
+        forward_passes: images that went through the model for this image.
     """
 
     raw_scores: Array
@@ -113,7 +120,7 @@ def score_segments(
     passes: int | None = None,
     **asking: Unpack[Asking],
 ) -> Any:
-    """Score each segment by what its removal does to the model's answer.
+    """Score each segment by how its removal changes the model's answer.
 
     Args:
         forward_func: any callable from a batch (B, C, H, W) of the caller's kind to (B, classes) outputs: a
@@ -130,8 +137,8 @@ def score_segments(
         passes: forward passes per image for "owen" and "regression", at least 2; 156 by default.
         **asking: `baselines`, what replaces masked pixels (see `usu.models.baselines.make_fill`), "blur" by
             default; `output`, what f_t is: the target's softmax "probability" (default), its "logit" (the
-            output as it is), or its entry of what a callable makes of the (B, classes) outputs, while a
-            target that is a callable goes without; `perturbations_per_eval`, masked images per call of
+            output as it is), or its entry in the result of a callable on the (B, classes) outputs (ignored
+            for a target that is a callable); `perturbations_per_eval`, masked images per call of
             `forward_func` (16), which bounds the memory, since batches are filled across images;
             `show_progress`, whether to show a bar on standard error; `class_names`, for targets by name.
 

@@ -16,7 +16,7 @@ from usu.scoring.perturbation import Coalition, Perturbation
 from usu.scoring.refinement import Refinement, Rules
 from usu.segmentation.hierarchy import Hierarchy, check_fit
 
-# Of the ridge, in units of one coalition: a segment that was rarely alone in differing is drawn towards 0.
+# The penalty, in units of one coalition: it pulls segments that rarely differed from all others towards 0.
 _RIDGE = 1.0
 
 
@@ -24,7 +24,7 @@ _RIDGE = 1.0
 class Regression(Budgeted):
     """A linear fit to the answers of random coalitions.
 
-    Coalitions are drawn from all levels of a hierarchy in turn, coarse ones to see effects of large parts,
+    Coalitions are drawn from all levels of a hierarchy in turn (coarse ones show the effects of large parts),
     each with a number of present segments that is uniform between none and all, and each followed by its
     complement. A ridge regression gives the coefficients of the finest segments. The seed is 0.
     """
@@ -34,19 +34,10 @@ class Regression(Budgeted):
     def score(
         self, perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
     ) -> list[Refinement]:
-        """Score hierarchies; those of one image share its passes evenly.
+        """Return one `Refinement` per task; the tasks of an image share its passes evenly.
 
-        Args:
-            perturbed: the model and its inputs.
-            tasks: image number and hierarchy.
-            rules: of refinement, which is not for a fit.
-
-        Returns:
-            One `Refinement` per task; raw scores are coefficients, in the unit of the output, scores are raw
-            scores per pixel, normalised.
-
-        Raises:
-            ValueError: a hierarchy of another size than the inputs.
+        Raw scores are coefficients, in the unit of the output; scores are raw scores per pixel, normalised.
+        For the arguments see `usu.scoring.registry.Scoring`.
         """
         fills = perturbed.filled([image for image, _ in tasks])
         found = []
@@ -63,21 +54,19 @@ class Regression(Budgeted):
 
 
 def _record(perturbed: Perturbation, image: int, labels: Tensor, raw: Tensor) -> Refinement:
-    """Return the record of one task, when all have had their passes, in the caller's kind."""
+    """Return the record of one task, once all tasks have had their passes, in the caller's kind."""
     scores = normalise(raw / torch.bincount(labels.flatten())).to(perturbed.references)
     return Refinement(
         partitions=(perturbed.give(labels),),
         raw_scores=(perturbed.give(raw),),
         scores=(perturbed.give(scores),),
-        h_maps=(),
-        mixings=(),
         score_map=perturbed.give(scores[labels]),
         forward_passes=perturbed.passes[image],
     )
 
 
 def draw_coalitions(levels: Sequence[Tensor], pairs: int) -> Iterator[Tensor]:
-    """Yield which of the finest segments are present (P,), a coalition and its complement by turns."""
+    """Yield which of the finest segments are present (P,): coalitions, each followed by its complement."""
     generator = torch.Generator().manual_seed(0)
     finest = levels[-1].flatten()
     for number in range(pairs):

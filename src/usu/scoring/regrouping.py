@@ -1,9 +1,10 @@
-"""The refinements of a record of format 1, which held the partitions of all hierarchies in one row."""
+"""The refinements of a record of format 1, which held the partitions of all hierarchies in one list."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,38 +23,34 @@ def regrouped(
     settings: Mapping[str, Any],
     forward_passes: int,
 ) -> list[Refinement]:
-    """Cut the row where nesting ends, and merge the depths of each hierarchy once more.
+    """Cut the list where nesting ends, and merge the depths of each hierarchy again.
 
     Args:
         partitions: label maps (H, W).
         raw_scores: of each (P,).
         scores: of each (P,), in [0, 1].
-        settings: of the record; the fields of `Rules` among them.
+        settings: of the record, including the fields of `Rules`.
         forward_passes: of the image.
     """
-    groups: list[list[int]] = []
-    for index, fine in enumerate(partitions):
-        if index and _refines(fine, partitions[index - 1]):
-            groups[-1].append(index)
-        else:
-            groups.append([index])
     rules = Rules(**{item.name: settings[item.name] for item in fields(Rules) if item.name in settings})
-
-    def of(group: list[int]) -> Refinement:
-        labels, raw, own = ([row[index] for index in group] for row in (partitions, raw_scores, scores))
-        return _merged(labels, raw, own, rules, forward_passes)
-
-    return [of(group) for group in groups]
+    pairs = enumerate(pairwise(partitions), start=1)
+    breaks = [index for index, (coarse, fine) in pairs if not _refines(fine, coarse)]
+    groups = [slice(*ends) for ends in pairwise([0, *breaks, len(partitions)])]
+    return [_merged(partitions[g], raw_scores[g], scores[g], rules, forward_passes) for g in groups]
 
 
 def _refines(fine: Values, coarse: Values) -> bool:
-    """Say whether each fine segment lies in one coarse one, and there are more of them."""
+    """Return whether each fine segment lies in one coarse one, and there are more fine ones."""
     pairs = np.unique(fine.ravel().astype(np.int64) * (int(coarse.max()) + 1) + coarse.ravel())
     return len(pairs) == int(fine.max()) + 1 > int(coarse.max()) + 1
 
 
 def _merged(
-    labels: list[Values], raw: list[Values], scores: list[Values], rules: Rules, forward_passes: int
+    labels: Sequence[Values],
+    raw: Sequence[Values],
+    scores: Sequence[Values],
+    rules: Rules,
+    forward_passes: int,
 ) -> Refinement:
     matrices = [torch.from_numpy(own[each]) for each, own in zip(labels, scores, strict=True)]
     matrix, h_maps, mixings = matrices[0], [], []

@@ -1,4 +1,4 @@
-"""Nested segments: label maps from coarse to fine, checked where a user brings their own."""
+"""Nested segments: label maps from coarse to fine, checked so that users can supply their own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 @dataclass(frozen=True, eq=False)
 class Hierarchy:
-    """Nested label maps of one image; also the way to bring label maps of one's own (masks of SAM, say).
+    """Nested label maps of one image; also the way to use label maps of your own, such as masks from SAM.
 
     Attributes:
         levels: (H, W) integer labels 0..P-1 each, coarsest first; every segment lies inside one segment of
@@ -26,7 +26,7 @@ class Hierarchy:
 
     Raises:
         ValueError: labels with gaps or below 0, sizes that differ, or maps that are not nested.
-        TypeError: `levels` is no sequence of maps of integers.
+        TypeError: `levels` is not a sequence of integer maps.
 
     >>> Hierarchy([[[0, 0, 1, 1]], [[0, 1, 2, 2]]]).counts
     (2, 3)
@@ -49,8 +49,8 @@ class Hierarchy:
                     f"{tuple(labels.shape)} after {tuple(maps[0].shape)}"
                 )
             check_labels(labels, f"levels[{depth}]")
-        for depth in range(1, len(maps)):
-            _check_nested(maps[depth - 1], maps[depth], depth)
+            if depth:
+                _check_nested(maps[depth - 1], labels, depth)
         object.__setattr__(self, "levels", tuple(given))
 
     @property
@@ -60,11 +60,7 @@ class Hierarchy:
 
 
 def check_fit(hierarchy: Hierarchy, inputs: Tensor) -> Hierarchy:
-    """Return a hierarchy if its label maps have the size of the inputs (B, C, H, W).
-
-    Raises:
-        ValueError: they have another.
-    """
+    """Return a hierarchy; raise ValueError unless its label maps have the size of inputs (B, C, H, W)."""
     found, size = tuple(hierarchy.levels[0].shape), tuple(inputs.shape[-2:])
     if found != size:
         raise ValueError(f"hierarchy has label maps {found}, but inputs are {size}")
@@ -72,7 +68,7 @@ def check_fit(hierarchy: Hierarchy, inputs: Tensor) -> Hierarchy:
 
 
 def _check_nested(coarse: Tensor, fine: Tensor, depth: int) -> None:
-    """Refuse a finer map with a segment that spans two segments of the coarser map."""
+    """Raise ValueError if a segment of the finer map spans two segments of the coarser one."""
     parents = torch.zeros(int(fine.max()) + 1, dtype=torch.int64, device=fine.device)
     parents.scatter_(0, fine.flatten().to(torch.int64), coarse.flatten().to(torch.int64))
     crossing = parents[fine.to(torch.int64)] != coarse
@@ -80,5 +76,5 @@ def _check_nested(coarse: Tensor, fine: Tensor, depth: int) -> None:
         label = int(fine[crossing][0])
         raise ValueError(
             f"levels[{depth}] is not nested in levels[{depth - 1}]: its segment {label} lies in several "
-            "segments of the coarser level; intersect the maps, or give them as separate hierarchies"
+            "segments of the coarser level; intersect the maps, or pass them as separate hierarchies"
         )

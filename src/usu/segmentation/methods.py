@@ -19,7 +19,7 @@ Picture: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 
 def segment(image: Array, counts: Sequence[int] = (16, 64), method: str = "watershed") -> Any:
-    """Cut a photograph into nested segments (definition 1).
+    """Divide a photograph into nested segments (definition 1).
 
     Args:
         image: (3, H, W) RGB or (1, H, W) grey in [0, 1]; or a batch (B, C, H, W).
@@ -34,7 +34,7 @@ def segment(image: Array, counts: Sequence[int] = (16, 64), method: str = "water
     Raises:
         ValueError: an image of the wrong shape or outside [0, 1], counts that do not increase or that exceed
             the number of pixels, an unknown method.
-        TypeError: an image that is not of real numbers, counts that are not integers.
+        TypeError: an image of anything but real numbers, counts that are not integers.
 
     >>> segment(np.zeros((1, 4, 4)), counts=(2, 4), method="quadtree").levels[1]
     array([[0, 0, 1, 1],
@@ -54,11 +54,7 @@ def segment(image: Array, counts: Sequence[int] = (16, 64), method: str = "water
 
 
 def check_image(image: Array, name: str) -> Tensor:
-    """Return an RGB or grey picture (or a batch) in [0, 1] as a tensor.
-
-    Raises:
-        ValueError: another shape, values outside [0, 1], NaN.
-    """
+    """Return an RGB or grey picture (or a batch) as a tensor; raise ValueError if it is not one in [0, 1]."""
     pixels = as_floats(image, name)
     if pixels.dim() not in (3, 4) or pixels.shape[-3] not in (1, 3):
         raise ValueError(
@@ -74,7 +70,7 @@ def _watershed(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     import higra
 
     features = _features(picture)
-    if features[..., 0].size == 1:  # a graph without edges makes higra end the process
+    if features[..., 0].size == 1:  # higra crashes the process on a graph without edges
         return [np.zeros((1, 1), dtype=np.int64)]
     graph = higra.get_4_adjacency_graph(features.shape[:2])
     edges = higra.weight_graph(graph, features, higra.WeightFunction.L2)
@@ -82,7 +78,7 @@ def _watershed(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     return [cut(tree, count).reshape(features.shape[:2]) for count in counts]
 
 
-# Twice as many superpixels as the finest level wants leave Ward's criterion a choice.
+# Twice as many superpixels as the finest level needs, so that Ward's criterion has a choice.
 _SUPERPIXELS_PER_SEGMENT = 2
 # Weight of position against Lab colour: the image's side counts as this many units of Lab distance.
 _SIDE_IN_LAB = 50.0
@@ -106,7 +102,7 @@ def _slic(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
 
 
 def cut_superpixels(picture: Picture, count: int) -> Labels:
-    """Return at least `count` superpixels; SLIC itself only comes near the number that it is asked for."""
+    """Return at least `count` superpixels; SLIC itself only approximates the number requested."""
     from skimage.segmentation import slic
 
     rgb = np.repeat(picture, 3, axis=-1) if picture.shape[-1] == 1 else picture
@@ -158,8 +154,8 @@ def _features(picture: Picture) -> Picture:
 def cut(tree: Any, count: int) -> Labels:
     """Cut a binary tree, whose nodes are sorted by altitude, into exactly `count` regions of its leaves.
 
-    Undoing the last count - 1 merges gives nested regions at any count, ties of altitude included, where a
-    cut at a level of altitude would have to take or leave all ties together.
+    Undoing the last count - 1 merges gives nested regions at any count; a cut at an altitude could not
+    separate ties.
     """
     import higra
 

@@ -1,32 +1,28 @@
-"""Binary trees of segments: a hierarchy whose segments are halved until each stands alone."""
+"""Binary trees of segments: a hierarchy whose segments are halved until each is single."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from usu.arrays.convert import as_labels
-from usu.segmentation.hierarchy import Hierarchy
-
-Integers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+from usu.segmentation.hierarchy import Hierarchy, Labels
 
 
 class Tree:
     """A binary tree over the finest segments of a hierarchy, each node a range of them in the tree's order.
 
-    A segment of one level is divided into those of the next. Where these are more than two they are halved
-    first, along the longer side of their extent, near half of their area: a balanced tree reaches small
-    segments in few steps.
+    A segment of one level is divided into those of the next. More than two are first halved, along the longer
+    side of their extent and near half of their area: a balanced tree reaches small segments in few steps.
 
     Attributes:
-        order: (P,), the label of the finest level at each place of the tree's order.
+        order: (P,), the finest level's label at each place in the tree's order.
         places: (H, W), each pixel's place in that order.
         areas: (P,), pixels of each place.
-        ranges: first and last place (exclusive) of each node, the root being node 0.
-        children: the two halves of each node; none for a single segment.
+        ranges: first and last place (exclusive) of each node; the root is node 0.
+        children: the two halves of each node; None for a single segment.
     """
 
     def __init__(self, hierarchy: Hierarchy) -> None:
@@ -45,8 +41,8 @@ class Tree:
         self.places = torch.from_numpy(places[finest])
         self.areas = torch.from_numpy(self._areas[self.order]).to(torch.float64)
 
-    def _grow(self, leaves: Integers, depth: int) -> int:
-        """Add the node of these segments, and all below it; return its number."""
+    def _grow(self, leaves: Labels, depth: int) -> int:
+        """Add the node of these segments and all nodes below it; return its number."""
         node, first = len(self.ranges), len(self.order)
         self.ranges.append((first, first + len(leaves)))
         self.children.append(None)
@@ -60,8 +56,8 @@ class Tree:
         self.children[node] = (one, other)
         return node
 
-    def _halved(self, leaves: Integers, groups: Integers) -> tuple[Integers, Integers]:
-        """Divide segments in two, without dividing any of the groups (P,) that they belong to."""
+    def _halved(self, leaves: Labels, groups: Labels) -> tuple[Labels, Labels]:
+        """Divide segments in two without splitting any of the groups (P,) that they belong to."""
         areas = np.bincount(groups, self._areas[leaves])
         centres = [np.bincount(groups, (axis * self._areas)[leaves]) / areas for axis in self._centres]
         along = max(centres, key=np.ptp)
@@ -72,8 +68,8 @@ class Tree:
         return leaves[first], leaves[~first]
 
 
-def _ancestors(levels: Sequence[Integers]) -> Integers:
-    """Return the segment of each level (depth, P) that a segment of the finest level lies in."""
+def _ancestors(levels: Sequence[Labels]) -> Labels:
+    """Return the segment of each level (depth, P) that contains each segment of the finest level."""
     finest = levels[-1].ravel()
     ancestors = np.empty((len(levels), finest.max() + 1), dtype=np.int64)
     for depth, level in enumerate(levels):

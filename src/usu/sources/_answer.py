@@ -1,68 +1,118 @@
-"""The answer that sources which perturb inputs explain, image by image, with each forward pass counted."""
+"""What sources share: their checks, and one image at a time with each forward pass counted."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from usu.arrays.checks import check_count
+from usu.models.baselines import Baselines, make_fill
 from usu.models.forward import check_evaluation_mode
-from usu.models.targets import Target, answers, check_targets
+from usu.models.targets import Link, Output, Target, answers, check_targets, find_link
+from usu.sources.coarse_map import CoarseMap
+
+# Images per forward call, as in `usu.explain`: bounds the memory, whatever the number of steps or samples.
+BATCH = 16
 
 
 @dataclass(eq=False)
 class Answer:
-    """The answer f_t to explain, as a function of a batch: the logit of a class, or a callable's score.
+    """The answer f_t to explain, as a function of a batch.
 
     Attributes:
         model: in evaluation mode.
         target: class index, or a callable on the model's output.
+        link: from the model's outputs to those whose entry is f_t; see `usu.models.targets.find_link`.
         passes: images that went through the model so far.
     """
 
     model: nn.Module
     target: Target
+    link: Link
     passes: int = 0
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """Return f_t of each image, (n,) in float32 or wider, differentiable where the model is."""
+        """Return f_t of each image, (n,) in float32 or wider, differentiable if the model is."""
         self.passes += len(batch)
-        # A copy: what libraries pass may be the user's own image, and the model may work in place.
-        return answers(self.model(batch.clone()), [self.target] * len(batch))
+        # A copy: libraries may pass the user's own image, and the model may work in place.
+        return answers(self.model(batch.clone()), [self.target] * len(batch), self.link)
 
 
-def check_counts(source: Any, **least: int) -> None:
-    """Refuse a source of whose fields one is not an integer, or less than `least` says.
+class ImageSource(ABC):
+    """A source that explains each image by the answers to changed copies of it, and describes no layer.
 
-    Raises:
-        TypeError: not an integer.
-        ValueError: a smaller one.
+    A field that is out of range raises ValueError, a count that is not an integer TypeError.
+
+    Attributes:
+        name: of the source.
+        baselines: what replaces the image's own pixels; see `usu.models.baselines.make_fill`.
+        output: what the answer is, see `usu.models.targets.find_link`.
     """
-    for name, smallest in least.items():
-        check_count(getattr(source, name), name, smallest)
+
+    name: ClassVar[str]
+    baselines: Baselines
+    output: Output = "logit"
+
+    @abstractmethod
+    def explain(self, image: Tensor, fill: Tensor, answer: Answer) -> tuple[Tensor, Tensor | None]:
+        """Return the coarse map of one image: values, and labels (H, W) if the cells are not a grid.
+
+        Args:
+            image: (1, C, H, W).
+            fill: of the same shape, made of `baselines`.
+            answer: the answer to explain.
+        """
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
+    ) -> CoarseMap:
+        """Return the coarse maps of `inputs` (B, C, H, W): a grid each, or values (K,) and labels (H, W).
+
+        Raises:
+            ValueError: as `checked_targets`; images or a model that the source cannot explain.
+            ImportError: a library that the source needs is missing.
+        """
+        chosen = checked_targets(self.name, model, inputs, targets, layer)
+        images, fills = inputs.detach(), make_fill(inputs.detach(), self.baselines)
+        jobs = [Answer(model, target, find_link(self.output)) for target in chosen]
+        found = [self.explain(*job) for job in zip(images.split(1), fills.split(1), jobs, strict=True)]
+        values = [own.to(inputs) for own, _ in found]
+        labels = [cells for _, cells in found if cells is not None]
+        return CoarseMap(
+            values if labels else torch.stack(values),
+            mass="total",
+            source=self.name,
+            neighbourhoods=labels or None,
+            forward_passes=tuple(job.passes for job in jobs),
+            output=self.output,
+        )
 
 
-def each_image(
+def checked_targets(
     source: str,
     model: nn.Module,
     inputs: Tensor,
     targets: Sequence[Target],
     layer: str | nn.Module | None,
-) -> list[tuple[Tensor, Answer]]:
-    """Return each image, (1, C, H, W), with the answer to explain.
+) -> list[Target]:
+    """Return one target per image for a source that describes no single layer.
 
-    Raises:
-        ValueError: a layer, which these sources do not describe; a model in training mode; not as many
-            targets as images.
+    Raises ValueError for a layer, a model in training mode, or not as many targets as images.
     """
+    check_evaluation_mode(model, "model")
     if layer is not None:
         raise ValueError(
-            f"source {source!r} perturbs inputs and describes no layer; leave out layer={layer!r}"
+            f"layer must be None for source {source!r}, which describes no single layer, got {layer!r}"
         )
-    check_evaluation_mode(model, "model")
-    checked = check_targets(targets, len(inputs), batched=True)
-    images = inputs.detach().split(1)
-    return [(image, Answer(model, target)) for image, target in zip(images, checked, strict=True)]
+    return check_targets(list(targets), len(inputs), batched=True)
+
+
+def check_counts(source: Any, **least: int) -> None:
+    """Raise as `check_count` unless the named fields of a source are integers of at least these values."""
+    for name, smallest in least.items():
+        check_count(getattr(source, name), name, smallest)

@@ -1,4 +1,4 @@
-"""Coarse maps of a batch, as an attribution source gives them, and their checks."""
+"""Coarse maps of a batch, as an attribution source returns them, and their checks."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class CoarseMap:
 
     Attributes:
         values: (B, gh, gw), or (B, K) with `neighbourhoods`, or one (K,) per image; signed and unscaled.
-        mass: "density", or "total" where a cell's value already is its mass.
+        mass: "density", or "total" if a cell's value already is its mass.
         source: name of the method.
-        layer: whose activations it describes, where there is one.
-        neighbourhoods: (H, W) labels 0..K-1, where the cells are not a grid; or one label map per image.
-        further: maps (B, h, w) on grids of other sizes that are to be redistributed and added, as FullGrad's.
-        forward_passes: spent on each image; none where they are not known.
-        output: "logit", "probability" or a callable, where the values are in the unit of what it reads off.
+        layer: whose activations it describes, if there is one.
+        neighbourhoods: (H, W) labels 0..K-1, if the cells are not a grid; or one label map per image.
+        further: maps (B, h, w) on grids of other sizes to be redistributed and added, as FullGrad's.
+        forward_passes: spent on each image; empty if they are not known.
+        output: "logit", "probability" or a callable, if the values are in the unit of its result.
     """
 
     values: Array | Sequence[Array]
@@ -56,13 +56,13 @@ Source: TypeAlias = Callable[[nn.Module, Tensor, "Sequence[Target]", "str | nn.M
 
 
 def check_coarse_map(found: Any, count: int, origin: str = "source's values") -> CoarseMap:
-    """Return what a source gave, if it is a coarse map for each of `count` images; its passes become `int`.
+    """Return a source's result if it is a coarse map for each of `count` images; its passes become `int`.
 
-    Errors speak of its values as `origin`.
+    Errors call its values `origin`.
 
     Raises:
         ValueError: values that are not finite or not one map per image, an unknown mass.
-        TypeError: anything but a `CoarseMap` of arrays, or passes that are no integers.
+        TypeError: anything but a `CoarseMap` of arrays, or passes that are not integers.
     """
     if not isinstance(found, CoarseMap):
         raise TypeError(f"source must return a usu.CoarseMap, got {type(found).__name__}")
@@ -94,12 +94,7 @@ def check_coarse_map(found: Any, count: int, origin: str = "source's values") ->
 
 
 def check_cells(found: CoarseMap, size: tuple[int, ...]) -> None:
-    """Refuse coarse maps whose cells do not fit images of `size` pixels, before passes are spent on them.
-
-    Raises:
-        ValueError: labels of another size, or not one for each value; a grid finer than the pixels.
-        TypeError: labels that are no integers.
-    """
+    """Raise as `Coarse.cells` does unless all cells fit images of `size` pixels."""
     for image in range(len(found.values)):
         for coarse in (found[image], *found[image].grids):
             coarse.cells(size)

@@ -2,17 +2,17 @@
 
 A network of ReLUs, pooling and linear maps is linear in its input and its biases around each image, so that
 f(x) = Σ x·∂f/∂x + Σ_layers Σ b·∂f/∂b (Srinivas and Fleuret, 2019, proposition 1). The biases are those of
-`nn.Conv2d`, kinds of one included, and of `nn.BatchNorm2d`, b - mean·w/√(var + eps), in which w is 1 and b is
-0 if it has none. pytorch-grad-cam takes neither kinds of a convolution nor batch norms without w and b. All
+`nn.Conv2d` and its subclasses, and of `nn.BatchNorm2d`, b - mean·w/√(var + eps), with w = 1 and b = 0 if it
+has none. pytorch-grad-cam takes neither subclasses of a convolution nor batch norms without w and b. All
 other biases are left out: those of `nn.Linear`, which belong to no pixel, of other convolutions and norms,
-and of batch norms with a forward of their own, which may do more (timm's end in an activation). The terms sum
-to the answer less their share.
+and of batch norms with their own forward, which may do more (timm's end in an activation). The terms sum to
+the answer less the share of those.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from usu.models.contexts import differentiable
-from usu.models.forward import check_evaluation_mode
-from usu.models.targets import Target, answers, check_targets
+from usu.models.targets import Target, answers
+from usu.sources._answer import checked_targets
 from usu.sources.coarse_map import CoarseMap
 
 Score: TypeAlias = Callable[[Any], Tensor]
@@ -29,7 +29,7 @@ Score: TypeAlias = Callable[[Any], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """What one bias, or the input, contributes to the answer.
+    """The contribution of one bias, or of the input, to the answer.
 
     Attributes:
         layer: name of the layer with the bias; None for the input.
@@ -44,7 +44,7 @@ def terms(model: nn.Module, inputs: Tensor, score: Score) -> list[Term]:
     """Return the terms of FullGrad, the layers in the order in which they ran, the input last.
 
     Args:
-        model: in evaluation mode; left as it was found.
+        model: in evaluation mode; left unchanged.
         inputs: (B, C, H, W).
         score: from the model's output to one score per image, (B,).
 
@@ -63,7 +63,7 @@ def terms(model: nn.Module, inputs: Tensor, score: Score) -> list[Term]:
     found = [
         Term(name, _wide(_bias(name, layer)[:, None, None]) * _wide(gradients[0]))
         for name, layer, gradients in ran
-        if gradients  # none where the answer does not depend on the layer
+        if gradients  # empty if the answer does not depend on the layer
     ]
     return [*found, Term(None, _wide(inputs.detach()) * _wide(slope))]
 
@@ -73,24 +73,17 @@ def fullgrad(
 ) -> CoarseMap:
     """Return the terms of each image summed over channels and layers: one map per grid size.
 
-    Args:
-        model: in evaluation mode; left as it was found. In a vision transformer, only the convolution that
-            makes the patches has a bias that is taken.
-        inputs: (B, C, H, W).
-        targets: one per image.
-        layer: None; FullGrad describes all of them.
+    In a vision transformer, only the convolution that makes the patches has a bias that is used. For the
+    arguments see `usu.sources.find_source`.
 
     Returns:
-        `values` on the coarsest grid of more than one cell, the others as `further`, coarse to fine: last
-        comes the one of single pixels, with the input's own term.
+        `values` on the coarsest grid of more than one cell, the others as `further`, coarse to fine: the last
+        is the grid of single pixels, with the input's own term.
 
     Raises:
-        ValueError: a layer; what `terms` refuses; a layer with more cells than the inputs have pixels.
+        ValueError: a layer; as `terms`; a layer with more cells than the inputs have pixels.
     """
-    check_evaluation_mode(model, "model")
-    chosen = check_targets(targets, len(inputs), batched=True)
-    if layer is not None:
-        raise ValueError("fullgrad describes every layer with a bias at once; leave layer at None")
+    chosen = checked_targets("fullgrad", model, inputs, targets, layer)
     main, *further = grids(model, inputs, lambda outputs: answers(outputs, chosen))
     return CoarseMap(
         values=main.to(inputs.dtype),
@@ -108,7 +101,7 @@ def grids(model: nn.Module, inputs: Tensor, score: Score) -> list[Tensor]:
     The coarsest grid of more than one cell comes first, then the others, coarse to fine.
 
     Raises:
-        ValueError: what `terms` refuses; a layer with more cells than the inputs have pixels.
+        ValueError: as `terms`; a layer with more cells than the inputs have pixels.
     """
     height, width = inputs.shape[-2:]
     sums: dict[tuple[int, int], Tensor] = {}
@@ -120,7 +113,7 @@ def grids(model: nn.Module, inputs: Tensor, score: Score) -> list[Tensor]:
             )
         maps = term.values.sum(1)
         sums[rows, columns] = sums[rows, columns] + maps if (rows, columns) in sums else maps
-    # A squeeze-and-excitation block has one cell: its term is added, but it says nothing about places.
+    # A squeeze-and-excitation block has one cell: its term is added, but says nothing about location.
     main = min(sums, key=lambda grid: (grid == (1, 1), grid[0] * grid[1]))
     return [sums[main], *(sums[grid] for grid in sorted(sums) if grid != main)]
 
@@ -130,7 +123,7 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _bias(name: str, layer: nn.Module) -> Tensor:
-    """Return what a layer of a bias adds to a linear map of its input, (C,)."""
+    """Return what a layer with a bias adds to a linear map of its input, (C,)."""
     bias: Any = layer.bias
     if isinstance(layer, nn.BatchNorm2d):
         if layer.running_mean is None or layer.running_var is None:
@@ -155,16 +148,13 @@ def _recorded(model: nn.Module, ran: list[tuple[str, nn.Module, list[Tensor]]]) 
             if output.requires_grad:
                 gradients: list[Tensor] = []
                 ran.append((name, layer, gradients))
-                # A tensor's hook sees the layer's own output, also where a ReLU works in place on it.
+                # A tensor's hook sees the layer's own output, even if an in-place ReLU follows.
                 output.register_hook(gradients.append)
 
         return hook
 
-    handles = [
-        layer.register_forward_hook(note(name)) for name, layer in model.named_modules() if _has_bias(layer)
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, layer in model.named_modules():
+            if _has_bias(layer):
+                hooks.enter_context(layer.register_forward_hook(note(name)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -1,7 +1,7 @@
 """Raw maps of pytorch-grad-cam's methods, before its ReLU, min-max scaling and resizing.
 
 A value of such a map belongs to a cell and is shared by the cell's pixels, hence `mass="total"` for all of
-them. For Grad-CAM, HiResCAM and XGrad-CAM it is more than a convention: at the last layer of a network that
+them. For Grad-CAM, HiResCAM and XGrad-CAM this is more than a convention: at the last layer of a network that
 ends in global average pooling and one linear layer, the cells sum to the logit less its bias.
 """
 
@@ -16,18 +16,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from usu.models.contexts import differentiable, kept_apart
+from usu.models.contexts import counted, differentiable, kept_apart
 from usu.models.forward import check_evaluation_mode
 from usu.models.layers import SpatialLayer, find_layer
 from usu.models.targets import Output, Target, answers, check_outputs, check_targets
-from usu.sources._cam_hooks import curved_map, put_back, twice_differentiable
 from usu.sources.coarse_map import CoarseMap
 
 try:
     import pytorch_grad_cam as library
     from pytorch_grad_cam.ablation_layer import AblationLayer
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 except ImportError as missing:
     raise ImportError("CAM methods need pytorch-grad-cam: pip install 'usu-xai[cam]'") from missing
 
@@ -37,17 +38,13 @@ Score: TypeAlias = Callable[[Any, Sequence[Target]], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """One call: the library's object with its hooks in place, and what it is to explain.
-
-    `seen` notes the images of each forward pass.
-    """
+    """One call: the library's object with its hooks in place, and what to explain."""
 
     cam: Any
     found: SpatialLayer
     inputs: Tensor
     targets: list[Target]
     score: Score
-    seen: list[int]
 
 
 def _finer(outputs: Any, targets: Sequence[Target]) -> Tensor:
@@ -63,7 +60,7 @@ def _finer(outputs: Any, targets: Sequence[Target]) -> Tensor:
 
 def _lead(logits: Tensor, target: int, most: int = 3) -> Tensor:
     distances = (logits - logits[target]).detach().abs()
-    distances[target] = -1  # itself comes first, also where another class has the same logit
+    distances[target] = -1  # the target comes first, even if another class has the same logit
     nearest = distances.argsort()[1 : most + 1].tolist()
     compared: Tensor = FinerWeightedTarget(target, nearest, 1)(logits)
     return compared
@@ -78,10 +75,32 @@ def _by_gradients(job: _Job) -> Any:
 
 
 def _by_curvature(job: _Job) -> Any:
-    """Return maps whose weights also take second derivatives, from the layer's output as it is."""
-    with differentiable(job.cam.model), twice_differentiable():
+    """Return maps whose weights also use second derivatives, from the layer's output as it is."""
+    # Fused attention cannot be differentiated twice.
+    with differentiable(job.cam.model), sdpa_kernel(SDPBackend.MATH):
         torch.autograd.grad(_total(job), job.inputs, create_graph=True, allow_unused=True)
         return curved_map(job.cam, job.inputs, job.found.module, job.targets, *_recorded(job))
+
+
+def curved_map(
+    cam: Any,
+    inputs: Tensor,
+    layer: nn.Module,
+    targets: Sequence[Any],
+    activations: Tensor,
+    gradients: Tensor,
+    eigen_smooth: bool = False,
+) -> Any:
+    """Return the map (B, gh, gw) of a method whose weights take second derivatives, such as Shapley-CAM.
+
+    The library's own `get_cam_image` does not bring the activations of a transformer to their grid.
+    """
+    if not gradients.requires_grad:  # the rest of the network is linear: no curvature
+        gradients = gradients + 0 * activations
+    weights = cam.get_cam_weights(inputs, layer, targets, activations, gradients)
+    cells = activations if cam.reshape_transform is None else cam.reshape_transform(activations)
+    weighted = weights[:, :, None, None] * cells.detach().cpu().numpy()
+    return get_2d_projection(weighted) if eigen_smooth else weighted.sum(1)
 
 
 def _total(job: _Job) -> Tensor:
@@ -94,7 +113,7 @@ def _recorded(job: _Job) -> tuple[Tensor, Tensor]:
     recorded = job.cam.activations_and_grads
     if not recorded.gradients:
         raise ValueError(f"the answer does not depend on layer {job.found.name!r}; name an earlier one")
-    # A module that runs several times, such as a shared activation, counts by its last run.
+    # Of a module that runs several times, such as a shared activation, the last run counts.
     return recorded.activations[-1], recorded.gradients[-1]
 
 
@@ -107,15 +126,11 @@ def _by_activations(job: _Job) -> Any:
             raise ValueError(f"the model does not run layer {job.found.name!r}; name another one")
         activations = recorded.activations[-1].numpy()
         _release(job.cam)  # or the activations of every later pass would be kept too
-        values = []
         # One image at a time bounds the memory: these methods make a copy of it per channel.
-        for image, target in enumerate(job.targets):
-            one, wanted = slice(image, image + 1), [_of_one_image(target)]
-            values.append(
-                job.cam.get_cam_image(
-                    job.inputs[one], job.found.module, wanted, activations[one], None, False
-                )
-            )
+        values = [
+            job.cam.get_cam_image(image, job.found.module, [_of_one_image(target)], cells[None], None, False)
+            for image, target, cells in zip(job.inputs.split(1), job.targets, activations, strict=True)
+        ]
     return np.concatenate(values)
 
 
@@ -143,11 +158,11 @@ class CamSource:
     Attributes:
         name: of the source.
         method: the library's class.
-        strategy: what the method is made of, as a function to the maps of a job.
+        strategy: computes the maps of a job.
         score: what is differentiated, from the model's outputs and the targets to (B,); gradient-free
-            methods take the targets' logits.
+            methods use the targets' logits.
         tokens: whether the method works on the tokens of a vision transformer, whose channels come last.
-        output: "logit" where its values are shares of one.
+        output: "logit" if its values are shares of one.
     """
 
     name: str
@@ -160,26 +175,19 @@ class CamSource:
     def __call__(
         self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
     ) -> CoarseMap:
-        """Return the method's signed map of each image.
+        """Return the method's signed maps (B, gh, gw) of a layer, by default the last one with cells.
 
-        Args:
-            model: in evaluation mode; left as it was found.
-            inputs: (B, C, H, W).
-            targets: one per image, class indices or callables on the model's output.
-            layer: name, module, or None for the last layer with cells.
-
-        Returns:
-            The maps (B, gh, gw), the layer's name and the forward passes spent on each image.
+        For the arguments see `usu.sources.find_source`.
 
         Raises:
-            ValueError: no such layer, or one without cells; too few targets or one out of range; a model in
-                training mode or without parameters; tokens, for a method that needs channels; one output, for
-                a method that compares classes.
+            ValueError: no such layer, or one without cells; targets that do not fit; a model in training mode
+                or without parameters; tokens, for a method that needs channels; one output, for a method that
+                compares classes.
         """
         check_evaluation_mode(model, "model")
         if next(model.parameters(), None) is None:
             raise ValueError(
-                f"{self.name} needs a model with parameters, by which pytorch-grad-cam finds its device; "
+                f"{self.name} needs a model with parameters, from which pytorch-grad-cam takes the device; "
                 "name another source, such as 'occlusion'"
             )
         chosen = check_targets(targets, len(inputs), batched=True)
@@ -196,49 +204,47 @@ class CamSource:
             return cells.to(torch.promote_types(cells.dtype, torch.float32))  # half has no NumPy routines
 
         with ExitStack() as undo:
-            seen = undo.enter_context(_counted(model, inputs.dtype))
+            seen = undo.enter_context(counted(model, inputs.dtype))
             undo.enter_context(put_back(model, found.module))
             cam = self.method(model, [found.module], grid)
             undo.callback(_release, cam)
             undo.enter_context(kept_apart([found.module]))
-            values = self.strategy(_Job(cam, found, inputs.detach(), chosen, self.score, seen))
+            values = self.strategy(_Job(cam, found, inputs.detach(), chosen, self.score))
+        spent = sum(seen) // len(inputs)
         return CoarseMap(
             values=torch.from_numpy(np.ascontiguousarray(values)).to(inputs),
             mass="total",
             source=self.name,
             layer=found.name,
-            forward_passes=tuple(
-                sum(seen) // len(inputs) + search * (image == 0) for image in range(len(inputs))
-            ),
+            forward_passes=(spent + search, *[spent] * (len(inputs) - 1)),
             output=self.output,
         )
 
 
 def _release(cam: Any) -> None:
-    """Remove the library's hooks and what they kept, which it cannot where the output is a view."""
+    """Remove the library's hooks and what they kept, which it cannot do itself if the output is a view."""
     recorded = cam.activations_and_grads
     recorded.activations, recorded.gradients = [], []
     recorded.release()
 
 
 @contextmanager
-def _counted(model: nn.Module, dtype: torch.dtype) -> Iterator[list[int]]:
-    """Note how many images each forward pass takes, and give the model copies in its own kind of floats."""
-    seen: list[int] = []
-
-    def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        seen.append(len(arguments[0]))
-        return (arguments[0].to(dtype, copy=True), *arguments[1:])
-
-    handle = model.register_forward_pre_hook(note)
+def put_back(model: nn.Module, layer: nn.Module) -> Iterator[None]:
+    """Undo what Ablation-CAM leaves behind if a pass fails: a hook, and its own layer in the model."""
+    hooks = set(layer._forward_hooks)
     try:
-        yield seen
+        yield
     finally:
-        handle.remove()
+        for hook in set(layer._forward_hooks) - hooks:
+            del layer._forward_hooks[hook]
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, AblationLayer):
+                    setattr(parent, name, layer)
 
 
 def _without_bar(method: Any) -> Any:
-    """Return a subclass of `method` that shows no progress bar; the library itself stays as it is."""
+    """Return a subclass of `method` that shows no progress bar; the library itself is not changed."""
     loud = method.get_cam_weights
     silent = SimpleNamespace(tqdm=lambda steps: steps)
     quiet = FunctionType(
@@ -248,7 +254,7 @@ def _without_bar(method: Any) -> Any:
 
 
 def _ablation(model: nn.Module, layers: list[nn.Module], grid: Callable[[Tensor], Tensor]) -> Any:
-    """Return an Ablation-CAM with a layer of its own: the library's default one outlives the call."""
+    """Return an Ablation-CAM with its own layer: the library's default one outlives the call."""
     return _AblationCAM(model, layers, grid, ablation_layer=AblationLayer())
 
 

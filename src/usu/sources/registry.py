@@ -8,56 +8,40 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from usu.sources.coarse_map import Source
 
-
-SOURCE_NAMES = {
-    "given": "a given map",
-    "gradient": "gradients",
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "xgradcam": "XGrad-CAM",
-    "layercam": "LayerCAM",
-    "shapleycam": "ShapleyCAM",
-    "finercam": "FinerCAM",
-    "eigencam": "Eigen-CAM",
-    "scorecam": "Score-CAM",
-    "ablationcam": "Ablation-CAM",
-    "fullgrad": "FullGrad",
-    "rollout": "Attention rollout",
-    "rise": "RISE",
-    "occlusion": "Occlusion",
-    "shap": "SHAP",
-    "lime": "LIME",
-    "integrated-gradients": "Integrated gradients",
-}
-
-# Where each source lives; its module, and the library behind it, are imported when it is asked for.
+# Of each source its title, and where in `usu.sources` it lives; None for maps that no name makes. The module,
+# and the library behind it, are imported on request.
 _SOURCES = {
-    "gradcam": "usu.sources.gradcam:gradcam",
-    "hirescam": "usu.sources.gradcam:hirescam",
-    "gradcam++": "usu.sources.gradcam:gradcam_plus_plus",
-    "xgradcam": "usu.sources.gradcam:xgradcam",
-    "fullgrad": "usu.sources.fullgrad:fullgrad",
-    "shapleycam": "usu.sources.gradcam:shapleycam",
-    "finercam": "usu.sources.gradcam:finercam",
-    "scorecam": "usu.sources.gradcam:scorecam",
-    "ablationcam": "usu.sources.gradcam:ablationcam",
-    "layercam": "usu.sources.gradcam:layercam",
-    "eigencam": "usu.sources.gradcam:eigencam",
-    "rollout": "usu.sources.rollout:rollout",
-    "rise": "usu.sources.rise:rise",
-    "occlusion": "usu.sources.captum:occlusion",
-    "shap": "usu.sources.shap:shap",
-    "lime": "usu.sources.captum:lime",
-    "integrated-gradients": "usu.sources.captum:integrated_gradients",
+    "given": ("a given map", None),
+    "gradient": ("gradients", None),
+    "gradcam": ("Grad-CAM", "gradcam:gradcam"),
+    "gradcam++": ("Grad-CAM++", "gradcam:gradcam_plus_plus"),
+    "hirescam": ("HiResCAM", "gradcam:hirescam"),
+    "xgradcam": ("XGrad-CAM", "gradcam:xgradcam"),
+    "layercam": ("LayerCAM", "gradcam:layercam"),
+    "shapleycam": ("ShapleyCAM", "gradcam:shapleycam"),
+    "finercam": ("FinerCAM", "gradcam:finercam"),
+    "eigencam": ("Eigen-CAM", "gradcam:eigencam"),
+    "scorecam": ("Score-CAM", "gradcam:scorecam"),
+    "ablationcam": ("Ablation-CAM", "gradcam:ablationcam"),
+    "fullgrad": ("FullGrad", "fullgrad:fullgrad"),
+    "rollout": ("Attention rollout", "rollout:rollout"),
+    "rise": ("RISE", "rise:rise"),
+    "occlusion": ("Occlusion", "captum:occlusion"),
+    "shap": ("SHAP", "shap:shap"),
+    "lime": ("LIME", "captum:lime"),
+    "integrated-gradients": ("Integrated gradients", "captum:integrated_gradients"),
 }
-SOURCES = tuple(_SOURCES)
+SOURCE_NAMES = {name: title for name, (title, _) in _SOURCES.items()}
+SOURCES = tuple(name for name, (_, place) in _SOURCES.items() if place)
 
 
 def find_source(source: str | Source) -> Source:
     """Return a source by name, or a callable as it is.
 
-    A callable takes (model, inputs (B, C, H, W), targets, layer) and returns a `CoarseMap`.
+    A source is called with a model in evaluation mode, which it leaves unchanged; inputs (B, C, H, W);
+    targets, one per image, each a class index or a callable on the model's output; and a layer's name, a
+    module or None. It returns a `CoarseMap`. It raises ValueError for a model in training mode, targets that
+    do not fit, and a layer that does not exist or that it does not describe.
 
     Raises:
         ValueError: an unknown name.
@@ -68,8 +52,9 @@ def find_source(source: str | Source) -> Source:
         return source
     if not isinstance(source, str):
         raise TypeError(f"source must be a name or a callable, got {type(source).__name__}")
-    if source not in _SOURCES:
+    _, place = _SOURCES.get(source, (None, None))
+    if place is None:
         raise ValueError(f"source must be one of {SOURCES} or a callable, got {source!r}")
-    module, name = _SOURCES[source].split(":")
-    found: Source = getattr(import_module(module), name)
+    module, name = place.split(":")
+    found: Source = getattr(import_module(f"usu.sources.{module}"), name)
     return found

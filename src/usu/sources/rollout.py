@@ -1,8 +1,8 @@
-"""Attention rollout: how much of each patch reaches the tokens that a vision transformer answers from.
+"""Attention rollout: how much of each patch reaches the tokens from which a vision transformer answers.
 
-Abnar and Zuidema (2020), "Quantifying attention flow in transformers", section 3.1. No library is behind it:
-the weights are read as the model computes them, whichever way it does (`nn.MultiheadAttention`, PyTorch's
-fused attention, a softmax of its own), and neither its modules nor its settings are touched.
+Abnar and Zuidema (2020), "Quantifying attention flow in transformers", section 3.1. It needs no library: the
+weights are read while the model computes them, whichever way it does (`nn.MultiheadAttention`, PyTorch's
+fused attention, its own softmax), and neither its modules nor its settings are changed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from usu.models.contexts import differentiable
-from usu.models.forward import check_evaluation_mode
 from usu.models.layers import token_grid
-from usu.models.targets import Target, answers, check_targets
+from usu.models.targets import Target, answers
+from usu.sources._answer import checked_targets
 from usu.sources.coarse_map import CoarseMap
 
 _UNDEFINED = "rollout is not defined for this model: "
@@ -29,7 +29,7 @@ _UNDEFINED = "rollout is not defined for this model: "
 class _Attention:
     """One run of attention: weights (B, heads, N, M) or (B, N, M), and a result whose `axis` is the tokens.
 
-    The result is what the rest of the network goes on with, so that its gradient tells which tokens it reads.
+    The rest of the network continues with the result, so that its gradient shows which tokens are read.
     """
 
     weights: Tensor
@@ -44,7 +44,7 @@ def _fused(
     function: Callable[..., Any], query: Tensor, key: Tensor, value: Tensor, *mask: Any, **options: Any
 ) -> _Call:
     result = function(query, key, value, *mask, **options)
-    # Attention to the rows of the identity is the weights themselves, masks, causality and scale included.
+    # Attention to the rows of the identity gives the weights themselves, including masks and scale.
     identity = torch.eye(key.shape[-2], dtype=key.dtype, device=key.device)
     with torch.no_grad():
         rows = identity.expand(*key.shape[:-1], key.shape[-2])
@@ -79,7 +79,7 @@ _RECORDERS: dict[Any, Callable[..., _Call]] = {
 class _Rollout(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
     """Multiplies the attention of each layer into `rows` (B, N, N) while a model runs.
 
-    Under such a mode PyTorch leaves out the fast path of its encoder layers, which shows no attention.
+    In such a mode PyTorch skips the fast path of its encoder layers, which hides the attention.
     """
 
     def __init__(self, count: int) -> None:
@@ -118,7 +118,7 @@ class _Rollout(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
         if queries != keys or (self.rows is not None and keys != self.rows.shape[-1]):
             before = keys if self.rows is None else self.rows.shape[-1]
             raise ValueError(
-                f"{_UNDEFINED}attention goes from {before} tokens to {queries} by weights {shape}, and "
+                f"{_UNDEFINED}attention goes from {before} tokens to {queries} with weights {shape}, and "
                 "rollout needs the same tokens in all layers; use a CAM source, such as source='gradcam'"
             )
         return weights
@@ -130,29 +130,22 @@ def rollout(
     """Return the attention rollout of each image.
 
     With W the mean over a layer's heads, A = (W + I) / 2 with its rows divided by their sums, and the rollout
-    is the product of all layers' A. The map is the row of the token that the answer is read from: the class
-    token's, or the mean of several rows, of all patches where the network pools them. Which ones they are is
-    seen from the answer's gradient after the last attention; beyond that the map does not depend on the
+    is the product of all layers' A. The map is the row of the token that the answer is read from, usually the
+    class token, or the mean of several rows, such as those of all patches if the network pools them. The
+    answer's gradient after the last attention shows which they are; otherwise the map does not depend on the
     target. A row sums to 1, and the map to 1 less the share of the class token and other prefix tokens.
 
-    Args:
-        model: a vision transformer in evaluation mode whose layers attend among all tokens; left as it was
-            found.
-        inputs: (B, C, H, W).
-        targets: one per image.
-        layer: none: rollout goes through all layers.
+    The model must be a vision transformer whose layers attend among all tokens. For the arguments see
+    `usu.sources.find_source`.
 
     Returns:
-        The maps (B, gh, gw), each value at least 0, with `mass="total"`; one forward pass an image.
+        The maps (B, gh, gw), each value at least 0, with `mass="total"`; one forward pass per image.
 
     Raises:
         ValueError: a model without attention, with windows (Swin) or a changing number of tokens; tokens
             that do not form a grid; a layer; a target out of range; a model in training mode.
     """
-    check_evaluation_mode(model, "model")
-    if layer is not None:
-        raise ValueError(f"layer must be None for source 'rollout', which goes through all, got {layer!r}")
-    wanted = check_targets(list(targets), len(inputs), batched=True)
+    wanted = checked_targets("rollout", model, inputs, targets, layer)
     with differentiable(model):
         with _Rollout(len(inputs)) as followed:
             outputs = model(inputs.detach().requires_grad_().clone())
@@ -164,7 +157,7 @@ def rollout(
     grid = token_grid(rows.shape[1], inputs.shape[-2:])
     if grid is None:
         raise ValueError(
-            f"{_UNDEFINED}its {rows.shape[1]} tokens form no grid of the inputs' proportions "
+            f"{_UNDEFINED}its {rows.shape[1]} tokens do not form a grid of the inputs' proportions "
             f"{tuple(inputs.shape[-2:])}"
         )
     patches = rows[:, rows.shape[1] - grid[0] * grid[1] :]
@@ -177,11 +170,7 @@ def rollout(
 
 
 def _read_tokens(total: Tensor, last: _Attention) -> Tensor:
-    """Return which tokens (B, N) of the last attention's result the answers depend on.
-
-    Raises:
-        ValueError: on none.
-    """
+    """Return which tokens (B, N) of the last attention's result the answers depend on."""
     gradient = None
     if total.requires_grad and last.result.requires_grad:
         (gradient,) = torch.autograd.grad(total, last.result, allow_unused=True)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from usu.models.baselines import Baselines, make_fill
-from usu.models.targets import Target
+from usu.models.baselines import Baselines
 from usu.runtime.random import numpy_seeded
-from usu.sources._answer import Answer, check_counts, each_image
-from usu.sources.coarse_map import CoarseMap
+from usu.sources._answer import BATCH, Answer, ImageSource, check_counts
 
 try:
     with warnings.catch_warnings():
@@ -27,16 +24,13 @@ except ImportError as missing:
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
-# Images per forward call, as in `usu.explain`.
-_BATCH = 16
 
-
-def _leaves(values: Floats, credit: Floats, tree: Floats) -> tuple[Floats, Labels]:
+def leaves(values: Floats, credit: Floats, tree: Floats) -> tuple[Floats, Labels]:
     """Return the SHAP value of each rectangle that was split no further, (K,), and their labels (H, W).
 
-    The explainer leaves credit on the nodes of its tree and hands it down in proportion to their size. So
-    values are constant below a node if none of its descendants has credit of its own. Single pixels, whose
-    channels the tree tells apart, are not split.
+    The explainer leaves credit on the nodes of its tree and passes it down in proportion to their size, so
+    that values are constant below a node if none of its descendants has credit. Single pixels, whose channels
+    are separate in the tree, are not split.
 
     Args:
         values: (H, W, C).
@@ -62,7 +56,7 @@ def _leaves(values: Floats, credit: Floats, tree: Floats) -> tuple[Floats, Label
 
 
 @dataclass(frozen=True)
-class ShapSource:
+class ShapSource(ImageSource):
     """Partition SHAP (Owen values) over rectangles that halve the image where the answer changes most.
 
     The values sum to the answer for the image less the answer for its fill.
@@ -70,13 +64,14 @@ class ShapSource:
     Attributes:
         max_evals: forward passes for each image, at least 4; all are spent if the number is even.
         baselines: what replaces hidden pixels; see `usu.models.baselines.make_fill`.
-        seed: of the order among rectangles of equal effect; the global generators are left as they were.
+        seed: of the order among rectangles of equal effect; the global generators are left unchanged.
 
     Raises:
         ValueError: a field out of its range.
-        TypeError: a count that is no integer.
+        TypeError: a count that is not an integer.
     """
 
+    name: ClassVar[str] = "shap"
     max_evals: int = 160
     baselines: Baselines = "blur"
     seed: int = 0
@@ -84,50 +79,27 @@ class ShapSource:
     def __post_init__(self) -> None:
         check_counts(self, max_evals=4, seed=0)
 
-    def __call__(
-        self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
-    ) -> CoarseMap:
-        """Return SHAP values (K,) and rectangles (H, W) of each image of `inputs` (B, C, H, W).
+    def explain(self, image: Tensor, fill: Tensor, answer: Answer) -> tuple[Tensor, Tensor]:
+        """Return the SHAP values (K,) and rectangles (H, W) of one image."""
 
-        Raises:
-            ValueError: a layer, a model in training mode, targets that do not fit.
-        """
-        jobs = each_image("shap", model, inputs, targets, layer)
-        values, labels = [], []
-        for image, answer in jobs:
-            fill = _channels_last(make_fill(image, self.baselines))
-            explainer = library.PartitionExplainer(
-                _on_arrays(answer, image), library.maskers.Image(fill[0], shape=fill[0].shape)
-            )
-            with numpy_seeded(self.seed), torch.no_grad():  # ties are broken by it
-                found = explainer(
-                    _channels_last(image), max_evals=self.max_evals, batch_size=_BATCH, silent=True
-                )
-            masses, rectangles = _leaves(found.values[0], found.hierarchical_values[0], found.clustering[0])
-            values.append(torch.from_numpy(masses).to(inputs))
-            labels.append(torch.from_numpy(rectangles).to(inputs.device))
-        return CoarseMap(
-            values,
-            mass="total",
-            source="shap",
-            neighbourhoods=labels,
-            forward_passes=tuple(answer.passes for _, answer in jobs),
-            output="logit",
+        def forward_func(masked: Any) -> Any:
+            batch = torch.from_numpy(masked).movedim(-1, 1).contiguous().to(image)
+            return answer(batch).double().cpu().numpy()
+
+        hidden = _channels_last(fill)[0]
+        explainer = library.PartitionExplainer(
+            forward_func, library.maskers.Image(hidden, shape=hidden.shape)
         )
+        with numpy_seeded(self.seed), torch.no_grad():  # the seed breaks ties
+            found = explainer(_channels_last(image), max_evals=self.max_evals, batch_size=BATCH, silent=True)
+        values, labels = leaves(found.values[0], found.hierarchical_values[0], found.clustering[0])
+        return torch.from_numpy(values), torch.from_numpy(labels).to(image.device)
 
 
 def _channels_last(batch: Tensor) -> Any:
     """Return (n, C, H, W) as a NumPy array (n, H, W, C); 16-bit floats as float32."""
     floats = batch.to(torch.promote_types(batch.dtype, torch.float32))
     return floats.movedim(1, -1).contiguous().cpu().numpy()
-
-
-def _on_arrays(answer: Answer, like_image: Tensor) -> Callable[[Any], Any]:
-    def forward_func(masked: Any) -> Any:
-        batch = torch.from_numpy(masked).movedim(-1, 1).contiguous().to(like_image)
-        return answer(batch).double().cpu().numpy()
-
-    return forward_func
 
 
 shap = ShapSource()
