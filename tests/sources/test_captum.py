@@ -1,5 +1,6 @@
 """Captum's occlusion, integrated gradients and LIME as sources: its numbers, every pass counted."""
 
+import dataclasses
 import itertools
 
 import captum.attr as library
@@ -43,6 +44,16 @@ def smooth_cnn():
     return nn.Sequential(
         *(nn.Softplus() if isinstance(part, nn.ReLU) else part for part in small_cnn())
     ).eval()
+
+
+@every_source
+def test_baselines_may_differ_from_image_to_image(model, batch, name):
+    fills = torch.stack([torch.zeros_like(batch[0]), batch[0]])
+    found = maps(dataclasses.replace(SOURCES[name], baselines=fills)(model, batch, TARGETS, None))
+    for image in range(2):
+        alone = dataclasses.replace(SOURCES[name], baselines=fills[image])
+        (expected,) = maps(alone(model, batch[[image]], [TARGETS[image]], None))
+        assert torch.allclose(found[image], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("baselines", ["zeros", "blur"])
