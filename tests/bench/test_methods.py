@@ -104,7 +104,7 @@ def test_lost_mass_is_told(name):
 
 def test_the_d1_error_is_the_mean_error_of_the_cells():
     one = subject()
-    cells = torch.as_tensor(one.coarse("gradcam").values[0]).double()
+    cells = torch.as_tensor(one.coarse("gradcam").values).double()
     made = UPSAMPLERS["bilinear"].draw(one, "gradcam")
     blocks = made.values.reshape(len(cells), SIZE // len(cells), cells.shape[1], -1).sum((1, 3))
     error = (blocks - cells).abs().mean()  # Grad-CAM's values are masses

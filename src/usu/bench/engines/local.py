@@ -44,9 +44,9 @@ class LocalEngine:
         check_count(self.workers, "workers", 1)
 
     def run(self, make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Outcomes[Job]:
-        """Give one outcome per job; see `Engine.run`. Several workers need what is given to be picklable.
+        """Yield one outcome per job; see `Engine.run`. Several workers need picklable arguments.
 
-        Of a process that dies only the jobs it may have died of are lost; each is tried once more, by itself.
+        When a process dies, only the jobs in flight are lost; each is tried again, by itself.
         """
         if self.workers == 1:
             yield from _here(make_worker, jobs)
@@ -78,9 +78,9 @@ def _here(make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Iterator[Outcome
 def _until_one_dies(
     make_worker: MakeWorker[Job], queue: deque[Job], workers: int, in_flight: int
 ) -> Generator[Outcome[Job], None, list[Job]]:
-    """Run jobs off the queue until it is empty or a process dies; return those in flight at that moment.
+    """Run jobs from the queue until it is empty or a process dies; return those in flight at that moment.
 
-    The first job of a call always gets to fly: so each call has an outcome or a job that is lost.
+    The first job of a call is always started, so that each call has an outcome or a job that is lost.
     """
     flying: dict[Future[Outcome[Job] | _Unready], Job] = {}
     lost: list[Job] = []
@@ -90,7 +90,7 @@ def _until_one_dies(
                 try:
                     flying[pool.submit(_work, queue[0])] = queue[0]
                 except BrokenProcessPool:
-                    break  # before anybody noticed; the jobs in flight will tell
+                    break  # a process has died; the jobs in flight will report it
                 queue.popleft()
             if not flying:
                 return lost  # the process died while it had no job
@@ -115,7 +115,7 @@ def _outcome(job: Job, future: Future[Outcome[Job] | _Unready]) -> Outcome[Job]:
 
 @contextmanager
 def _processes(make_worker: MakeWorker[Job], workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Give processes with a worker each, which end with the block or with this process, however it ends."""
+    """Yield processes with a worker each, which end with the block or with this process, however it ends."""
     context = multiprocessing.get_context("spawn")
     ear, mouth = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(make_worker, workers, ear))
@@ -140,9 +140,8 @@ _mine: Any = None  # the worker of this process
 
 def _begin(make_worker: MakeWorker[Any], workers: int, ear: Connection) -> None:
     global _mine
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all processes; the first one ends the others
+    # Ctrl-C reaches all processes; the main one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(ear,), daemon=True).start()
     keep_freed_memory()
     use_threads(max(1, (os.cpu_count() or 1) // workers))
@@ -153,7 +152,7 @@ def _begin(make_worker: MakeWorker[Any], workers: int, ear: Connection) -> None:
 
 
 def _end_with(ear: Connection) -> None:
-    # Nothing is ever sent: the pipe closes when the process that gave the jobs wants no more, or is gone.
+    # Nothing is ever sent: the pipe closes when the main process has finished, or is gone.
     with suppress(EOFError, OSError):
         ear.recv()
     os._exit(1)
