@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10, ImageFolder
 
-from usu.bench.datasets.files import ImageFiles, Item
+from usu.bench.datasets.files import Dataset, Item
 from usu.bench.datasets.imagenet import wordnet_ids
 from usu.bench.datasets.registry import DATASETS, chosen, find_dataset
 from usu.models.classifier import imagenet_class_names
@@ -301,7 +301,7 @@ CUB_FAULTS = {
     "no file": (
         "images.txt",
         "1 x/absent.jpg\n2 b\n3 c\n4 d\n",
-        r"names x/absent\.jpg, and .* has no such file",
+        r"names x/absent\.jpg, but .* has no such file",
     ),
 }
 
@@ -467,7 +467,7 @@ def test_unknown_dataset_and_missing_folder(tmp_path):
 
 
 def named(*names):
-    return ImageFiles("folder", None, tuple(Item(name) for name in names), None)
+    return Dataset("folder", None, tuple(Item(name) for name in names), None)
 
 
 FIVE = named("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg")

@@ -15,7 +15,7 @@ import torchvision.models as zoo
 from PIL import Image
 from safetensors.torch import save_file
 
-from usu.bench.datasets.files import ImageFiles, Item
+from usu.bench.datasets.files import Dataset, Item
 from usu.bench.networks import check_labels, load_network, weights_hash
 from usu.models.classifier import imagenet_class_names
 from usu.models.timm import preparation
@@ -155,7 +155,7 @@ def test_fingerprint_does_not_see_order(small):
 
 def labelled(class_count, *labels):
     items = tuple(Item(f"{number}.jpg", label) for number, label in enumerate(labels))
-    return ImageFiles("birds", Path(), items, class_count)
+    return Dataset("birds", Path(), items, class_count)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_labels_that_fit(five):
 
 def test_label_beyond_the_outputs(five):
     with pytest.raises(
-        ValueError, match=r"1\.jpg has the label 5, and the outputs of squeezenet1_1 end at 4"
+        ValueError, match=r"1\.jpg has the label 5, but the outputs of squeezenet1_1 end at 4"
     ):
         check_labels(five, labelled(None, 4, 5))
 

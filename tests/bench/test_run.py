@@ -200,7 +200,7 @@ def test_a_bad_argument_is_named(photographs, tmp_path, capsys, flag, value, mes
     assert message in capsys.readouterr().err
 
 
-def test_only_rightly_classified_images(photographs, tmp_path, capsys):
+def test_only_correctly_classified_images(photographs, tmp_path, capsys):
     classifier = load_classifier("efficientnet-lite0")
     folder = tmp_path / "labelled"
     folder.mkdir()
@@ -215,7 +215,10 @@ def test_only_rightly_classified_images(photographs, tmp_path, capsys):
     assert bench(folder, tmp_path / "out", "--only-correct") == 0
     assert {row["image"] for row in read_rows(tmp_path / "out").to_pylist()} == {"coffee.png"}
     assert bench(folder, tmp_path / "more", "--only-correct", "--images", "2") == 2
-    assert "classifies 1 rightly, 2 were asked for" in capsys.readouterr().err
+    assert (
+        "images must be at most 1, as many as efficientnet-lite0 classifies correctly, got 2"
+        in capsys.readouterr().err
+    )
 
 
 def test_jobs_are_what_is_missing():
@@ -350,7 +353,7 @@ def test_another_photograph_of_the_same_name_belongs_in_another_folder(measured,
         ({"images": 1.5}, r"images must be an integer, got 1\.5"),
         (
             {"weights": {"smal": "a.pth"}},
-            r"for 'smal', .* none of the models \(small\); did you mean 'small'",
+            r"for 'smal', .* not one of the models \(small\); did you mean 'small'",
         ),
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"seed": 2**32}, "seed must be at most 4294967295, got 4294967296"),
@@ -367,7 +370,7 @@ def test_weights_of_no_model_or_of_one_twice_are_refused(photographs, tmp_path, 
     out = tmp_path / "out"
     assert bench(photographs, out, "--weights", "efficientnet-lite-0=none.pth") == 2
     assert (
-        "none of the models (efficientnet-lite0); did you mean 'efficientnet-lite0'"
+        "not one of the models (efficientnet-lite0); did you mean 'efficientnet-lite0'"
         in capsys.readouterr().err
     )
     twice = ("efficientnet-lite0=a.pth", "efficientnet-lite0=b.pth")

@@ -328,7 +328,7 @@ def test_the_picture_is_called_what_it_shows(opened):
     for other, shown, words in (
         ("none", "map", "Hybrid map"),
         ("bilinear", "map", "Hybrid map beside Bilinear"),
-        ("bilinear", "difference", "map less compared map"),
+        ("bilinear", "difference", "map minus compared map"),
         ("bilinear", "score", "score map Φ"),
     ):
         choose(page, "other", other)

@@ -139,11 +139,11 @@ def test_positions_between_borders(length, cells):
 
 
 def test_what_cannot_be_composed_is_refused(classifier, photographs):
-    with pytest.raises(ValueError, match="photographs of 4 classes, got 3"):
+    with pytest.raises(ValueError, match="photographs must be of at least 4 classes, got 3"):
         mosaics(classifier, photographs[:3], 1, GRID)
     with pytest.raises(ValueError, match="has no cell that a border could cut"):
         mosaics(classifier, photographs, 1, (224, 224), size=(224, 224))
-    with pytest.raises(ValueError, match="photographs of 2 classes"):
+    with pytest.raises(ValueError, match="photographs must be of at least 2 classes"):
         pasted(classifier, photographs[:1], 1, GRID)
     with pytest.raises(ValueError, match="share must be between 0 and 1"):
         pasted(classifier, photographs, 1, GRID, share=1.0)

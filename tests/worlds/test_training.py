@@ -155,7 +155,7 @@ def test_a_damaged_file_is_trained_anew_with_a_warning(damage, tmp_path):
         path.write_bytes(path.read_bytes()[:-100])
     else:
         save_file({"a": torch.zeros(1)}, path, {"facts": "{}"} if damage == "other weights" else None)
-    with pytest.warns(UserWarning, match=r"is damaged and is made anew"):
+    with pytest.warns(UserWarning, match=r"is damaged and is made again"):
         again = trained("mlp", cache=tmp_path, **OPTIONS)
     assert torch.equal(weights_of(first), weights_of(again))
     trained("mlp", cache=tmp_path, **OPTIONS)  # whole again: pytest would make a warning an error

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-# OpenVINO tells its makers of each import and conversion, from processes of its own, unless this is missing.
+# With this package OpenVINO would report each import and conversion to its makers, from extra processes.
 if "openvino" not in sys.modules:
     sys.modules["openvino_telemetry"] = cast(Any, None)
 
@@ -26,7 +26,7 @@ _CLOSE = 1e-4  # of the largest output
 class Compiled(nn.Module):
     """A copy of a model that OpenVINO compiled for this processor, in single precision.
 
-    Its probabilities are the model's to about 1e-6; how much faster it is stands in docs/performance.md.
+    Its probabilities are the model's to about 1e-6; docs/performance.md says how much faster it is.
 
     Args:
         model: in evaluation mode; left as it is.
@@ -41,7 +41,7 @@ class Compiled(nn.Module):
         with warnings.catch_warnings():
             # OpenVINO's own tracing refuses transformers, whose graphs differ between calls.
             warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
-            # What tracing found is compared below.
+            # `quickened` compares the results.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             converted = openvino.convert_model(torch.jit.trace(model, example, check_trace=False))
         settings: dict[str, Any] = {
@@ -59,11 +59,11 @@ class Compiled(nn.Module):
 
 
 def quickened(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """Return a compiled copy, or the model itself where that would be no faster or not the same.
+    """Return a compiled copy, or the model itself where a copy is not faster or not the same.
 
     Args:
         model: in evaluation mode.
-        inputs: (C, H, W), an image to compare the two by.
+        inputs: (C, H, W), an image on which to compare the two.
     """
     if inputs.is_cuda:
         return model
@@ -72,7 +72,7 @@ def quickened(model: nn.Module, inputs: Tensor) -> nn.Module:
         with torch.no_grad():
             compiled = Compiled(model, both)
             same = all(_agree(model, compiled, both[:count]) for count in (1, 2))
-    except Exception:  # converters raise all there is, of classes of their own too
+    except Exception:  # converters raise anything, even classes of their own
         return model
     return compiled if same else model
 

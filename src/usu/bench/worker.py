@@ -1,4 +1,4 @@
-"""What a benchmark does to one image: the maps of all contestants, judged by all metrics."""
+"""What a benchmark does with one image: the maps of all contestants, judged by all metrics."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from usu.bench.compiled import Compiled, quickened
-from usu.bench.datasets.files import Item
-from usu.bench.datasets.registry import Dataset, find_dataset
+from usu.bench.datasets.files import Dataset, Item
+from usu.bench.datasets.registry import find_dataset
 from usu.bench.methods.image import Subject
 from usu.bench.methods.registry import CONTESTANTS, PixelMap
 from usu.bench.networks import Network, load_network
@@ -24,8 +24,8 @@ from usu.metrics import METRICS, Judge
 from usu.record import library_versions
 from usu.settings import Settings
 
-# A GPU would round convolutions to TF32, three decimal digits in which the change by a few pixels drowns, and
-# add up in an order that changes.
+# By default a GPU rounds convolutions to TF32, whose three decimal digits drown the change by a few pixels,
+# and adds up in a varying order.
 _single_precision = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
@@ -35,10 +35,10 @@ class Spec:
 
     Attributes:
         dataset: name in `DATASETS`.
-        folder: where the data set lies, on every machine that works.
-        weights: files by model, for networks whose weights come from no package.
+        folder: where the data set is, on every machine that works.
+        weights: files by model, for networks whose weights are not in a package.
         settings: fields of `usu.Settings` that differ from its defaults.
-        positive: whether coarse maps lose their negative values, for every upsampler alike.
+        positive: whether negative values of coarse maps are set to 0, for every upsampler alike.
         seed: of the choice of images and of everything random, from 0 to 2**32 - 1.
     """
 
@@ -98,7 +98,7 @@ def combinations(
 
 
 class Worker:
-    """Does jobs of one run. Keeps one network at a time, on the GPU if there is one.
+    """Does the jobs of a run. Keeps one network at a time, on the GPU if there is one.
 
     Args:
         spec: of the run.
@@ -120,7 +120,7 @@ class Worker:
         return {item.name: item for item in self.dataset.items}
 
     def network(self, name: str) -> Network:
-        """Return a network, loaded unless it is the one of the job before."""
+        """Return a network, loaded unless the previous job had it."""
         if self._network is None or self._network.name != name:
             self._network = load_network(name, self.spec.weights.get(name), self.device)
             self._quick = None
@@ -134,7 +134,7 @@ class Worker:
 
     @_single_precision
     def predicted(self, network: Network, item: Item) -> tuple[Tensor, Tensor, int, float]:
-        """Return an image's inputs and picture, and the class it is taken for, with its probability."""
+        """Return an image's inputs and picture, and the predicted class with its probability."""
         inputs, picture = network.classifier.prepare(self.dataset.open(item))
         inputs, picture = inputs.to(self.device), picture.to(self.device)
         with torch.no_grad():
@@ -146,7 +146,7 @@ class Worker:
         """Return the rows that a job asks for; the predicted class is explained.
 
         Raises:
-            ValueError: an image or a map that cannot be made, named.
+            ValueError: an image that is damaged or a map that cannot be made, named.
             OSError: the image cannot be read.
         """
         network, item = self.network(job.model), self._items[job.image]
@@ -197,7 +197,7 @@ def _draw(subject: Subject, source: str, upsampler: str) -> PixelMap:
 def _judge(
     judge: Judge, maps: Mapping[tuple[str, str], PixelMap], wanted: Sequence[tuple[str, str, str]]
 ) -> list[tuple[tuple[str, str], str, float]]:
-    """Judge all maps together, metric by metric: they share forward passes. NaN for those that cannot be."""
+    """Judge all maps together, metric by metric, so that they share forward passes; NaN if not finite."""
     finite = {key for key, made in maps.items() if made.finite}
     found = []
     for metric in dict.fromkeys(metric for *_, metric in wanted):
@@ -241,11 +241,11 @@ def missing(
     rows: Sequence[tuple[str, str, str]],
     done: Iterable[Cell],
 ) -> list[Job]:
-    """Return the jobs that are left, those of one model together."""
+    """Return the jobs that are left, grouped by model."""
     known: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
     for cell in done:
         known.setdefault((cell.image, cell.model), set()).add((cell.source, cell.upsampler, cell.metric))
-    everything = tuple(rows)  # one object for all images that nothing is known of
+    everything = tuple(rows)  # one object for all images without rows
     jobs = []
     for model in models:
         for image in images:

@@ -33,7 +33,7 @@ _NEGLIGIBLE = 0.01  # negative values below this share of the limit get no half 
 
 
 def colour_limits(maps: Iterable[Array]) -> Normalize:
-    """Return one colour scale for all maps, up to their joint 98 % quantile, from 0 or symmetric about 0."""
+    """Return one colour scale for `maps`, up to their joint 98 % quantile, from 0 or symmetric about 0."""
     values = np.concatenate([as_numpy(values).ravel() for values in maps])
     magnitudes = np.abs(values)
     limit = float(np.quantile(magnitudes, QUANTILE)) or float(magnitudes.max()) or 1.0
@@ -42,7 +42,7 @@ def colour_limits(maps: Iterable[Array]) -> Normalize:
 
 
 def full_limits(maps: Iterable[Array]) -> Normalize:
-    """Return one colour scale for all `maps`, up to their joint extreme, from 0 or symmetric about 0.
+    """Return one colour scale for `maps`, up to their joint extreme, from 0 or symmetric about 0.
 
     For maps that are 0 nearly everywhere, such as H-maps: a quantile of them would be 0.
     """

@@ -1,4 +1,4 @@
-"""The call that makes a record again, and numbers as JSON can hold them."""
+"""The call that makes a record again."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from usu.sources.registry import SOURCES
 
 
 def call_of(explanation: Record) -> dict[str, Any]:
-    """Return the call that makes the map again: its head, and settings that are no defaults, as Python.
+    """Return the call that makes the map again: its head, and settings other than the defaults, as Python.
 
-    What a record does not hold, such as the inputs, arrays and callables, is an argument by its own name. The
-    page puts the mode and the temperatures that it shows into the call.
+    What a record does not hold, such as the inputs, arrays and callables, appears by the argument's own name.
+    The page adds the mode and the temperatures that it shows.
     """
     target = repr(explanation.target) if isinstance(explanation.target, int) else "target"
     head, origin = _origin(explanation)
     scoring = SCORINGS.get(explanation.settings.get("scoring", "mask"), Masking())
     defaults = {**Settings().plain(), **options_of(scoring)}
     shown = ("temperature", "importance_temperature")
-    kept = ("negative",) if explanation.mode == "complete" else ()  # which the mode itself sets
+    kept = ("negative",) if explanation.mode == "complete" else ()  # the mode itself sets it
     settings = {
         name: _as_python(name, value, scoring)
         for name, value in explanation.settings.items()
@@ -50,9 +50,9 @@ def _origin(explanation: Record) -> tuple[str, dict[str, str]]:
 
 
 def _as_python(name: str, value: Any, scoring: Scoring) -> str:
-    """Return a recorded setting as Python; its own name where the record holds but what it was called."""
+    """Return a recorded setting as Python; its own name if the record only holds what it was called."""
     try:
         Settings.of(**{"scoring": scoring, name: value})
     except (TypeError, ValueError):
         return name
-    return name if isinstance(value, list) else repr(value)  # a list of hierarchies, by their names
+    return name if isinstance(value, list) else repr(value)  # a list holds the names of hierarchies

@@ -1,4 +1,4 @@
-"""One explanation as the page takes it: plain values and packed arrays."""
+"""One explanation as the page needs it: plain values and packed arrays."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _EXACT = 1e-5  # scores are rounded to float32 once per depth
 @renamed_fields(category="class_name")
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """An explanation, and what the record itself does not know.
+    """An explanation, and what its record does not say.
 
     Attributes:
-        explanation: what is shown; its image and its score map are of one size.
-        name: what the gallery calls it, a file's name for instance.
+        explanation: what is shown; its image and its score map are of the same size.
+        name: in the gallery, for example a file's name.
         class_name: name of the explained class.
         model: name of the model.
-        verdicts: whether to measure D1 to D4 of each upsampler, some fifty calls each.
+        verdicts: whether to measure D1 to D4 of each upsampler, with some fifty calls each.
     """
 
     explanation: Record
@@ -43,7 +43,7 @@ class Entry:
     verdicts: bool = True
 
     def plain(self) -> dict[str, Any]:
-        """Return what the page is told, as values that JSON can hold.
+        """Return the page's data, as values that JSON can hold.
 
         Raises:
             ValueError: image and score map differ in size, or a cell has no pixel.
@@ -81,7 +81,7 @@ class Entry:
 
 
 def _cells(record: Record) -> dict[str, Any]:
-    """Return the coarse maps, each with its cells and the mass convention that they share."""
+    """Return the coarse maps with their cells, and the mass convention that they share."""
     for coarse in (record.coarse_map, *record.coarse_map.grids):
         coarse.cells(tuple(record.score_map.shape))  # refuses a cell without pixels
     labels = record.neighbourhoods
@@ -99,7 +99,7 @@ def _grid(values: Any) -> dict[str, Any]:
 
 
 def _scores(record: Record, scores: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Return the score map, the partitions behind it, and whether the page can merge these itself."""
+    """Return the score map, its partitions, and the reason if the page cannot merge these itself."""
     rules, found = record.settings, merged(record)
     mixing = rules.get("mixing")
     reason = None
@@ -119,7 +119,7 @@ def _scores(record: Record, scores: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def _redistribution(record: Record) -> dict[str, Any]:
-    """Return what the operators are told; a potential that was a callable is not in a record."""
+    """Return the settings of the operators; a record does not hold a potential that was a callable."""
     setting = record.settings
     potential = setting.get("potential", "exponential")
     known = potential in POTENTIALS
@@ -136,7 +136,7 @@ def _redistribution(record: Record) -> dict[str, Any]:
 
 
 def _verdicts(record: Record) -> dict[str, Any]:
-    """Measure D1 to D4 for each upsampler that is defined on the record's cells, at its own ε."""
+    """Measure D1 to D4 for each upsampler that is defined on the record's cells, at the record's ε."""
     names = ("temperature", "importance_temperature", "potential", "negative")
     setting = {name: record.settings[name] for name in names if name in record.settings}
     if setting.get("potential", "exponential") not in POTENTIALS:

@@ -1,4 +1,4 @@
-"""The depths behind a score map, as the page explains them: what was split, and why."""
+"""The depths of a score map, as the page explains them: what was split, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Values: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 
 def partitions(record: Record) -> Iterator[dict[str, Any]]:
-    """Yield each partition with its hierarchy, its depth, its scores, and what the next depth made of it."""
+    """Yield each partition with its hierarchy, its depth, its scores, and what the next depth did to it."""
     names = _names(record.settings.get("segmentation"), record.refinements)
     for number, (name, refined) in enumerate(zip(names, record.refinements, strict=True)):
         for depth, labels in enumerate(refined.partitions):
@@ -35,7 +35,7 @@ def partitions(record: Record) -> Iterator[dict[str, Any]]:
 
 
 def merged(record: Record) -> Values | None:
-    """Return the score map (H, W) that the refinements make together; None where the rule is not known."""
+    """Return the score map (H, W) that the refinements give together; None if the rule is not known."""
     mixing = record.settings.get("mixing")
     if not record.refinements or mixing is None:
         return None
@@ -53,7 +53,7 @@ def _names(segmentation: Any, refinements: Sequence[Refinement]) -> list[str]:
 
 
 def _step(refined: Refinement, depth: int, rules: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what happened to each segment (P,): its parts at the next depth, its max |H|, and α packed."""
+    """Return what happened to each segment (P,), packed: its parts at the next depth, its max |H|, and α."""
     coarse, fine = (as_numpy(labels) for labels in refined.partitions[depth : depth + 2])
     pairs = np.unique(np.stack([coarse.ravel(), fine.ravel()]), axis=1)
     labels = as_labels(coarse, "partitions")

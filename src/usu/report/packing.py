@@ -1,4 +1,4 @@
-"""Arrays and pictures as text: base64 of zlib, which every browser can undo without a library."""
+"""Arrays and pictures as text: base64 of zlib, which every browser can decode without a library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _QUALITY = 92
 
 
 def pack(array: np.ndarray[Any, Any]) -> dict[str, str]:
-    """Return an array, flat, as the smallest kind that holds it exactly, compressed.
+    """Return an array, flattened, in the smallest kind that holds it exactly, compressed.
 
     >>> pack(np.array([0, 1, 300]))["kind"]
     'uint16'
@@ -37,7 +37,7 @@ def _float_kind(array: np.ndarray[Any, Any]) -> type[np.generic]:
 
 
 def photograph(image: np.ndarray[Any, Any]) -> str:
-    """Return a picture (3, H, W) in [0, 1] as the address of a JPEG that holds itself."""
+    """Return a picture (3, H, W) in [0, 1] as a JPEG in a data URL."""
     pixels = (image.transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY, subsampling=0)

@@ -1,7 +1,7 @@
-"""The page itself: data and sources in one file that asks the network for nothing.
+"""The page itself: data and sources in one file that requests nothing from the network.
 
-The sources lie beside this module, in `web`. A content security policy lets the browser run and apply these
-alone, by their hashes, and load nothing but pictures that the file holds.
+The sources are in the folder `web`. A content security policy lets the browser run and apply these alone, by
+their hashes, and load nothing but pictures in the file itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from importlib.resources import files
 from usu.report.entry import Entry
 from usu.runtime.files import finite, written_whole
 
-# In this order they make one script.
+# Joined in this order into one script.
 _SCRIPTS = (
     "unpack",
     "cells",
@@ -44,7 +44,7 @@ def html(entries: Iterable[Entry]) -> str:
         entries: what is shown; two or more make a gallery.
 
     Raises:
-        ValueError: there is no entry, or one's image and score map differ in size.
+        ValueError: there is no entry, or an entry's image and score map differ in size.
     """
     data = [finite(entry.plain()) for entry in entries]
     if not data:
@@ -57,12 +57,12 @@ def html(entries: Iterable[Entry]) -> str:
         "script": _script(),
         "data": _embedded(data),
     }
-    # One pass, so that nothing in the data is taken for a placeholder.
+    # One pass, so that nothing in the data is mistaken for a placeholder.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _source("page.html"))
 
 
 def write(entries: Iterable[Entry], path: str | os.PathLike[str]) -> None:
-    """Write the report of some explanations, whole or not at all: an old file is replaced at the end.
+    """Write the report of some explanations, whole or not at all: an old file is replaced last.
 
     Raises:
         ValueError: as `html`.
@@ -70,11 +70,11 @@ def write(entries: Iterable[Entry], path: str | os.PathLike[str]) -> None:
     """
     text = html(entries)
     with written_whole(path) as file:
-        file.write(text.encode("utf-8", errors="replace"))  # names of files may hold bytes that are no text
+        file.write(text.encode("utf-8", errors="replace"))  # names of files may hold bytes that are not text
 
 
 def frame(entry: Entry) -> str:
-    """Return the report as an element of another page, such as a notebook, over which it has no rights."""
+    """Return the report as an element of another page, such as a notebook, without access to that page."""
     return (
         f'<iframe sandbox="allow-scripts" title="usu report" width="100%" height="{_HEIGHT}" '
         f'style="border:0" srcdoc="{escape(html([entry]), quote=True)}"></iframe>'
@@ -104,7 +104,7 @@ def _source(name: str) -> str:
 
 
 def _embedded(data: object) -> str:
-    """Return JSON without a character that could end the element it stands in."""
+    """Return JSON without characters that could end the HTML element around it."""
     text = json.dumps(data, allow_nan=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -1,4 +1,4 @@
-"""Worlds where the true attribution is known, so that an upsampler can be judged without a metric of faith.
+"""Worlds where the true attribution is known, so that upsamplers can be judged without faithfulness metrics.
 
 Each is an image, a model, and the truth: which pixels count, or how much each of them counts.
 """

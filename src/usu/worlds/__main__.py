@@ -1,4 +1,4 @@
-"""Search the penalties of eq. 22 for shapes: `python -m usu.worlds`; prints one line per network tried."""
+"""Search the penalties of eq. 22 for shapes: `python -m usu.worlds` prints one line per network."""
 
 from usu.runtime.memory import keep_freed_memory
 from usu.worlds.networks import NETWORKS
@@ -6,7 +6,7 @@ from usu.worlds.penalties import PENALTIES, find_penalty
 
 
 def main() -> None:
-    """Print the λ found for each network beside the one that is recorded."""
+    """Print the λ found for each network beside the recorded one."""
     keep_freed_memory()
     for name in NETWORKS:
         found = find_penalty(name, show_progress=True)

@@ -1,7 +1,7 @@
 """Exact aggregation: truth maps summed into cells, to be brought back to pixels; no model is needed.
 
-With coarse masses that are the truth's own sums, α- and β-errors come from the upsampler alone (paper,
-supplement D: where M_k = Σ A*, an operator that conserves each M_k has no deficit and no excess).
+Since the coarse masses are the truth's own sums, α- and β-errors come from the upsampler alone (paper,
+supplement D: with M_k = Σ A*, an operator that conserves each M_k has no deficit and no excess).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from usu.operators.lattice import lattice_size
 from usu.worlds.patterns import patterns
 from usu.worlds.shapes import shapes
 
-# In sides of the image: structures from below a cell of a 14 × 14 grid to beyond one of 4 × 4.
+# In sides of the image: structures from smaller than a cell of a 14 × 14 grid to larger than one of 4 × 4.
 _FIELD_SCALES = (0.03, 0.08, 0.2)
 
 
 @dataclass(frozen=True, eq=False)
 class TruthMap:
-    """A pixel map that is taken for the true attribution.
+    """A pixel map that is taken as the true attribution.
 
     Attributes:
         kind: "mask", "pattern" or "field".
-        name: of this one.
+        name: unique in its kind.
         values: A*, (H, W) float32, at least 0.
     """
 
@@ -55,10 +55,10 @@ def aggregate(truth: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def smooth_field(size: int, scale: float, seed: int) -> Tensor:
-    """Return a smooth random field (size, size) in [0, 1]: filtered noise, exponentiated, of largest value 1.
+    """Return a smooth random field (size, size) in [0, 1]: filtered noise, exponentiated, with maximum 1.
 
     Args:
-        size: pixels of a side, 2 at least.
+        size: pixels of a side, at least 2.
         scale: width of its structures (the filter's standard deviation), in sides of the image.
         seed: of the noise.
 
@@ -72,18 +72,20 @@ def smooth_field(size: int, scale: float, seed: int) -> Tensor:
     noise = np.random.default_rng(seed).standard_normal((size, size))
     squares = np.fft.fftfreq(size) ** 2
     squares = squares[:, None] + squares
-    squares[0, 0] = math.inf  # the mean, which would exceed all waves of a wide filter
-    # Relative to the slowest wave's, so that a response is left at any scale.
+    squares[0, 0] = math.inf  # drops the mean, which would exceed all waves of a wide filter
+    # Relative to the slowest wave's response, so that some response is left at any scale.
     response = np.exp(-2 * (math.pi * scale * size) ** 2 * (squares - squares.min()))
     filtered = np.fft.ifft2(np.fft.fft2(noise) * response).real
-    peaked = np.exp(filtered / filtered.std())  # positive, a few pixels with most of the mass, as saliency is
+    peaked = np.exp(
+        filtered / filtered.std()
+    )  # positive, with most mass in a few pixels, as in saliency maps
     return torch.from_numpy(peaked / peaked.max()).to(torch.float32)
 
 
 def truth_maps(count: int = 20, seed: int = 0, size: int = 224) -> list[TruthMap]:
     """Return `count` truth maps of each kind: masks of shapes, patterns, smooth random fields.
 
-    Masks and patterns weigh each of their pixels alike.
+    Masks and patterns weigh all of their pixels equally.
 
     Args:
         count: of each kind.

@@ -17,12 +17,12 @@ from usu.runtime.files import written_whole
 
 Found = TypeVar("Found")
 
-# Part of every key: to be raised when the same settings come to mean other weights.
+# Part of every key: raise it when the same settings come to mean other weights.
 EDITION = 2
 
 
 def cache_folder() -> Path:
-    """Return the folder where trained weights are kept: `$XDG_CACHE_HOME/usu`, or the system's custom.
+    """Return the folder where trained weights are kept: `$XDG_CACHE_HOME/usu`, or the system's usual one.
 
     That is `~/.cache/usu` on Linux, `~/Library/Caches/usu` on macOS and `%LOCALAPPDATA%/usu` on Windows.
     """
@@ -37,10 +37,10 @@ def cache_folder() -> Path:
 
 
 def cache_file(name: str, settings: Mapping[str, Any], folder: str | os.PathLike[str] | None) -> Path:
-    """Return the file for these settings: two sets that differ in any value have two files.
+    """Return the file for these settings; sets that differ in any value have different files.
 
     Args:
-        name: how the file's name begins.
+        name: the beginning of the file's name.
         settings: values that JSON can hold.
         folder: where to keep it; `cache_folder()` if None.
     """
@@ -50,7 +50,7 @@ def cache_file(name: str, settings: Mapping[str, Any], folder: str | os.PathLike
 
 
 def keep(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write weights and what was measured of them; a folder that cannot be written is only warned of."""
+    """Write weights and facts about them; a folder that cannot be written causes a warning only."""
     from safetensors.torch import save
 
     try:
@@ -65,7 +65,7 @@ def find(path: Path, restore: Callable[[dict[str, Tensor], dict[str, Any]], Foun
     """Return what `restore` makes of the kept weights and facts.
 
     Returns:
-        None where there is no file, and where it is damaged or does not fit, which is warned of.
+        None if there is no file or, with a warning, if it is damaged or does not fit.
 
     Raises:
         ImportError: safetensors is missing.
@@ -83,5 +83,5 @@ def find(path: Path, restore: Callable[[dict[str, Tensor], dict[str, Any]], Foun
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return restore(state, facts)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
-        warnings.warn(f"{path} is damaged and is made anew: {problem}", stacklevel=2)
+        warnings.warn(f"{path} is damaged and is made again: {problem}", stacklevel=2)
         return None

@@ -16,17 +16,16 @@ from usu.worlds.scene import Scene
 # Takes the random numbers of one scene and the pixels of a side; returns a boolean mask (size, size).
 Figure = Callable[[Generator, int], Tensor]
 
-# The paper leaves the grey levels open. Of 255, drawn anew for each scene; the figure is always the brighter.
-_BACKGROUND = (0, 76)
-_FOREGROUND = (153, 255)
+# The range of background and figure, out of 255: the paper leaves it open. The figure is always brighter.
+_GREYS = (0, 76), (153, 255)
 
 
 @dataclass(frozen=True)
 class Drawings(Sequence[Scene]):
-    """Scenes that are drawn when they are asked for: 2,000 of them as tensors would fill 800 MB.
+    """Scenes that are drawn when they are needed: 2,000 of them as tensors would fill 800 MB.
 
-    Inputs are the picture, (1, size, size) in [0, 1] with the grey values of an 8-bit image; truth is the
-    mask of the figure. A scene depends on the seed and on its own number only, its class on the number alone.
+    Inputs are the picture, (1, size, size) in [0, 1] with the grey values of an 8-bit image; the truth is the
+    mask of the figure. A scene depends on the seed and its own number only, its class on the number alone.
 
     Attributes:
         figures: one drawing rule for each class, by name.
@@ -68,11 +67,8 @@ class Drawings(Sequence[Scene]):
         return Scene(picture, picture, mask.to(torch.float32), target)
 
 
-_GREYS = (_BACKGROUND, _FOREGROUND)
-
-
 def draw(figures: dict[str, Figure], count: int, seed: int, size: int) -> Drawings:
-    """Return `count` scenes, the classes in turn.
+    """Return `count` scenes, with the classes in turn.
 
     Raises:
         ValueError: a count or size below 1, or a negative seed.
@@ -86,7 +82,7 @@ def draw(figures: dict[str, Figure], count: int, seed: int, size: int) -> Drawin
 
 @dataclass(frozen=True)
 class Split:
-    """Scenes to learn from, to choose settings by, and to report on; none is in two of them."""
+    """Scenes to train on, to choose settings by, and to report on; none is in two parts."""
 
     train: Drawings
     validation: Drawings
@@ -101,7 +97,7 @@ def split(scenes: Drawings, seed: int = 0) -> Split:
         seed: of the division.
 
     Raises:
-        ValueError: fewer than 4 scenes of a class: a part would go without.
+        ValueError: fewer than 4 scenes of a class, so that a part would have none.
 
     >>> from usu.worlds.shapes import shapes
     >>> parts = split(shapes(60))

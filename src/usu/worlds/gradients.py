@@ -1,4 +1,4 @@
-"""Coarse maps made of input gradients, summed into the cells of a grid (paper, supplement E)."""
+"""Coarse maps from input gradients, summed into the cells of a grid (paper, supplement E)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def differentiate(
     """Return the logits (B, classes) and ∇ₓ s_y, the gradients of the targets' logits (B, C, H, W).
 
     Args:
-        model: a classifier whose images do not bear on each other.
+        model: a classifier in which images do not affect each other.
         inputs: (B, C, H, W).
         targets: (B,) class indices.
-        create_graph: keep what it takes to differentiate both once more.
+        create_graph: keep what is needed to differentiate both again.
     """
     with torch.enable_grad():
         inputs = inputs.detach().requires_grad_()
@@ -46,10 +46,10 @@ def attribution(
     """Return the input-gradient attribution of each pixel, summed over channels.
 
     Args:
-        model: a classifier in evaluation mode; left as it was found.
+        model: a classifier in evaluation mode; left as it was.
         inputs: (C, H, W) or a batch (B, C, H, W).
         target: class index, or one per image.
-        kind: "magnitude" |∇ₓ s_y|, the paper's where it speaks of gradient magnitude; "signed" ∇ₓ s_y; or
+        kind: "magnitude" |∇ₓ s_y|, which the paper calls gradient magnitude; "signed" ∇ₓ s_y; or
             "times-input" x·∇ₓ s_y.
 
     Returns:
@@ -84,14 +84,14 @@ def pooled(
     """Return the attribution of each cell of a grid: the sum of its pixels' input gradients.
 
     Args:
-        model: a classifier in evaluation mode; left as it was found.
+        model: a classifier in evaluation mode; left as it was.
         inputs: (C, H, W) or a batch (B, C, H, W).
         target: class index, or one per image.
         grid: (rows, columns) of cells; the paper's are (4, 4), (7, 7) and (14, 14).
         kind: as for `attribution`.
 
     Returns:
-        (gh, gw) or (B, gh, gw); each value is the cell's total, so redistribute it with mass="total".
+        (gh, gw) or (B, gh, gw); each value is the cell's total: redistribute it with mass="total".
 
     Raises:
         ValueError: as `attribution`, or more cells than pixels.
@@ -107,7 +107,7 @@ def pooled(
 
 
 def share_inside(pixels: Tensor, truth: Tensor) -> Tensor:
-    """Return each map's share of magnitude that lies inside a mask, (B,); 0 where the map is zero.
+    """Return the share of each map's magnitude that is inside a mask, (B,); 0 for a map of zeros.
 
     Args:
         pixels: (B, H, W).

@@ -1,8 +1,8 @@
-"""A network whose weights are written down, so that its attribution is exact by construction.
+"""A network whose weights are set by hand, so that its attribution is exact by construction.
 
-After AttributionLab (Zhang et al., 2023): no training to doubt. One layer of colour detectors that are zero
-on all colours but their own, one layer of importances, and a sum over all pixels. The logit is a sum of one
-term per pixel, so a pixel's term is what the logit loses when the pixel is made grey, alone or after any
+After AttributionLab (Zhang et al., 2023): there is no training to doubt. One layer of colour detectors that
+are zero on all colours but their own, one layer of importances, and a sum over all pixels. The logit is a sum
+of one term per pixel, so a pixel's term is what the logit loses when the pixel turns grey, alone or after any
 others: ablation, occlusion and Shapley values agree on it.
 """
 
@@ -22,13 +22,13 @@ from usu.worlds.scene import Scene
 
 @dataclass(frozen=True)
 class Colour:
-    """A colour, its detector and what it counts for.
+    """A colour, its detector and its importance.
 
     Attributes:
         rgb: at full brightness.
         weights: of the detector relu(weights · RGB + bias).
         bias: of the detector.
-        importance: for each class; the logit's gain per pixel where the detector is 1.
+        importance: for each class, what a pixel where the detector is 1 adds to the logit, in 50 / size².
     """
 
     rgb: tuple[float, float, float]
@@ -37,10 +37,9 @@ class Colour:
     importance: tuple[float, float]
 
     def response(self, brightness: float) -> float:
-        """Return the detector's answer to this colour at a brightness in [0, 1]."""
-        return max(
-            0.0, brightness * sum(map(math.prod, zip(self.rgb, self.weights, strict=True))) + self.bias
-        )
+        """Return the detector's response to this colour at a brightness in [0, 1]."""
+        seen = sum(map(math.prod, zip(self.rgb, self.weights, strict=True)))
+        return max(0.0, brightness * seen + self.bias)
 
 
 # Every detector is 0 on all other colours at any brightness in [0, 1], and on every grey.
@@ -59,8 +58,8 @@ _BRIGHTNESS = (0.7, 1.0)
 class ColourCounter(nn.Module):
     """Counts warm and cool pixels: (B, 3, H, W) in [0, 1] to logits (B, 2), at any size.
 
-    Red and blue count fully, yellow and cyan half, green is seen and counts for nothing. In evaluation mode,
-    with weights that ask for no gradient. A tenth of the pixels at full importance makes 5 logits.
+    Red and blue count fully, yellow and cyan half; green is detected and does not count. The network is in
+    evaluation mode, with weights that need no gradient. A tenth of them at full importance makes 5 logits.
 
     Args:
         size: pixels of a side.
@@ -92,12 +91,12 @@ def _unit(size: int) -> float:
 def colour_scene(seed: int = 0, size: int = 224) -> Scene:
     """Return a scene of coloured ellipses over a grey texture, for a `ColourCounter` of this size.
 
-    There are two ellipses of each colour, of several brightnesses, and later ones hide earlier ones. The
-    truth is written down while the picture is painted, from the table `COLOURS`; no network is asked. The
-    target is the class with more of it.
+    There are two ellipses of each colour, of different brightness, and later ones hide earlier ones. The
+    truth is recorded while the picture is painted, from the table `COLOURS`; no network is asked. The target
+    is the class with more of it.
 
     Args:
-        seed: of texture, places, sizes and brightnesses.
+        seed: of texture, places, sizes and brightness.
         size: pixels of a side.
     """
     random = np.random.default_rng(seed)

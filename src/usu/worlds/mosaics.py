@@ -1,6 +1,6 @@
 """Mosaics of four photographs whose borders cut the cells of a grid (grid pointing game, Böhle et al., 2021).
 
-Cells that lie in one tile cannot tell mass-conserving upsamplers apart; those that straddle a border can.
+Cells inside one tile cannot tell mass-conserving upsamplers apart; those that straddle a border can.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Mosaic:
     Attributes:
         scene: inputs, picture, the target's tile as a mask, and its class.
         border: row and column where the lower and the right tiles begin.
-        straddling: (gh, gw) bool, the cells that hold pixels both in and out of the target's tile.
-        probability: the classifier's, for the target in the whole mosaic.
+        straddling: (gh, gw) bool, the cells with pixels both inside and outside the target's tile.
+        probability: of the target in the whole mosaic, by the classifier.
     """
 
     scene: Scene
@@ -51,7 +51,7 @@ def mosaics(
         photographs: of at least four classes, as `confident` returns them.
         count: number of mosaics.
         grid: (rows, columns) of the coarse maps to be judged.
-        size: (H, W) pixels; twice the classifier's crop if None, so that tiles keep about their size.
+        size: (H, W) pixels; twice the classifier's crop if None, so that tiles keep roughly their size.
         seed: of photographs, their places, the borders and the targets.
 
     Raises:
@@ -59,9 +59,9 @@ def mosaics(
     """
     classes = sorted({photograph.target for photograph in photographs})
     if len(classes) < 4:
-        raise ValueError(f"a mosaic needs photographs of 4 classes, got {len(classes)}")
+        raise ValueError(f"photographs must be of at least 4 classes, got {len(classes)}")
     height, width = tuple(2 * length for length in classifier.prepare.crop) if size is None else size
-    # Within one cell of the middle, so that all tiles stay about as large.
+    # Within one cell of the middle, so that all tiles are of similar size.
     places = [
         between_borders(length, cells, length // 2 - length // cells, length // 2 + length // cells)
         for length, cells in ((height, grid[0]), (width, grid[1]))
@@ -93,9 +93,8 @@ def _compose(
     halves = [(slice(0, cut), slice(cut, length)) for cut, length in zip(border, size, strict=True)]
     for tile, photograph in enumerate(chosen):
         rows, columns = halves[0][tile // 2], halves[1][tile % 2]
-        picture[:, rows, columns] = covering(
-            photograph.picture, (rows.stop - rows.start, columns.stop - columns.start)
-        )
+        size_of_tile = rows.stop - rows.start, columns.stop - columns.start
+        picture[:, rows, columns] = covering(photograph.picture, size_of_tile)
         if tile == truth_tile:
             truth[rows, columns] = 1
     inputs = normalised(classifier, picture)
@@ -105,7 +104,7 @@ def _compose(
 
 
 def straddling(truth: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return the cells (gh, gw) that hold pixels both inside and outside a mask (H, W).
+    """Return the cells (gh, gw) with pixels both inside and outside a mask (H, W).
 
     >>> straddling(torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0, 0.0]]), (1, 3))
     tensor([[False,  True, False]])

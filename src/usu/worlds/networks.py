@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# Between the grey levels of the grounds and of the figures, see `usu.worlds.drawings`.
+# Between the grey levels of backgrounds and figures, see `usu.worlds.drawings`.
 _MID_GREY = 0.45
 
 
@@ -17,8 +17,8 @@ class CNN(nn.Module):
     Takes (B, 1, H, W), returns logits (B, classes). The last layer with cells is the third convolution's.
 
     The first convolution starts as a threshold at mid-grey on each pixel, with a tenth of the usual noise
-    around it. From the usual start it learns edges, which owe as much to the ground as to the figure, and no
-    penalty on gradients leads away from them: the best share inside was 0.53.
+    around it. From the usual start it learns edges, which depend as much on the background as on the figure,
+    and no penalty on gradients leads away from them: the best share inside was 0.53.
     """
 
     def __init__(self, classes: int = 3) -> None:
@@ -69,7 +69,7 @@ class MLP(nn.Module):
 
 
 class _Block(nn.Module):
-    """Self-attention and a two-layer network, each after a norm and with a shortcut around it."""
+    """Self-attention and a two-layer network, each after a norm and with a skip connection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

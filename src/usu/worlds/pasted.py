@@ -1,4 +1,4 @@
-"""A shrunken photograph of one class pasted into a photograph of another, at an offset inside the cells."""
+"""A shrunken photograph of one class pasted into a photograph of another, with borders inside the cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from usu.models.classifier import Classifier
 from usu.worlds.photographs import Photograph, between_borders, covering, normalised, probabilities
 from usu.worlds.scene import Scene
 
-# Kept where the network notices: the probability of the pasted class rises from below the first to above the
+# Kept if the network notices: the probability of the pasted class rises from below the first to above the
 # second.
 _BEFORE, _AFTER = 0.01, 0.2
 
@@ -25,7 +25,7 @@ class Pasted:
         scene: inputs, picture, the rectangle as a mask, and the pasted photograph's class.
         corner: row and column of the rectangle's first pixel.
         before: probability of the pasted class without the paste, below 0.01.
-        after: with it, above 0.2.
+        after: the same with the paste, above 0.2.
     """
 
     scene: Scene
@@ -52,17 +52,17 @@ def pasted(
         count: number wanted.
         grid: (rows, columns) of the coarse maps to be judged.
         share: side of the pasted photograph, in sides of the whole.
-        tries: for each one wanted; the pasted class is often not noticed.
+        tries: for each one wanted; the pasted class often goes unnoticed.
         seed: of photographs and places.
 
     Returns:
-        At most `count`: fewer where the tries did not do.
+        At most `count`: fewer if the tries did not suffice.
 
     Raises:
         ValueError: fewer than two classes, a share outside (0, 1), or no place between the borders.
     """
     if len({photograph.target for photograph in photographs}) < 2:
-        raise ValueError("a paste needs photographs of 2 classes")
+        raise ValueError("photographs must be of at least 2 classes")
     if not 0 < share < 1:
         raise ValueError(f"share must be between 0 and 1, got {share!r}")
     size = photographs[0].picture.shape[-2:]
@@ -91,7 +91,7 @@ def pasted(
 
 
 def _corners(length: int, cells: int, side: int) -> list[int]:
-    """Return where a paste may begin along one axis, so that neither of its sides is a border of cells."""
+    """Return where a paste may begin along one axis, so that neither of its sides is on a border of cells."""
     inside = set(between_borders(length, cells, 1, length - 1))
     return [start for start in sorted(inside) if start + side in inside]
 

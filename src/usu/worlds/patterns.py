@@ -1,7 +1,7 @@
 """Periodic patterns whose bright bands are the truth.
 
 The paper names five patterns (supplement E) and gives no formulas. Here each is a wave over the whole image,
-and the truth is where the wave is high; period, phase and grey levels are drawn anew for each image.
+and the truth is where the wave is high; period, phase and grey levels are drawn for each image.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _band(phase: Tensor) -> Tensor:
 
 
 def _of_any_period(wave: Callable[[Tensor, Tensor, float], Tensor]) -> Figure:
-    """Return a figure whose period and phase are drawn; `wave` takes rows and columns in periods."""
+    """Return a figure with random period and phase; `wave` takes rows and columns in periods."""
 
     def figure(random: Generator, size: int) -> Tensor:
         period = random.uniform(*_PERIOD) * size

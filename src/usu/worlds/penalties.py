@@ -1,4 +1,4 @@
-"""The λ at which the penalty of eq. 22 does what it is for: nearly all gradient inside the foreground."""
+"""The λ at which the penalty of eq. 22 serves its purpose: nearly all gradient inside the foreground."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def find_penalty(name: str, *, least: float = LEAST, **options: Any) -> TrainedN
     """Train with λ = 1, 10, 100, … and return the first network that is right for the right reasons.
 
     That is one with at least `least` of its gradient inside the foreground, and at least `least` accuracy,
-    both on the validation scenes; the test scenes are not asked. Where no λ does both, the network with the
-    largest share inside of those with the accuracy; where none has the accuracy, the most accurate.
+    both on the validation scenes; the test scenes play no part. If no λ achieves both, it is the network with
+    the largest share inside among those with the accuracy; if none has the accuracy, the most accurate one.
 
     Args:
         name: "cnn", "mlp" or "vit".
-        least: share and accuracy asked for.
+        least: required share and accuracy.
         **options: further arguments of `trained`.
 
     Raises:

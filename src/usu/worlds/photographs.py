@@ -1,9 +1,10 @@
-"""Photographs that a classifier is sure of, as parts of composed scenes."""
+"""Photographs that a classifier is confident about, as parts of composed scenes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 import torchvision.transforms.functional as transforms
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from usu.models.classifier import Classifier
+from usu.operators.lattice import cell_lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +21,8 @@ class Photograph:
 
     Attributes:
         picture: (3, h, w) float32, RGB in [0, 1].
-        target: the class index of the answer.
-        probability: of that answer.
+        target: the index of the predicted class.
+        probability: of that class.
     """
 
     picture: Tensor
@@ -29,7 +31,7 @@ class Photograph:
 
 
 def confident(classifier: Classifier, images: Sequence[Image.Image], least: float = 0.5) -> list[Photograph]:
-    """Return the photographs whose answer has at least the probability `least`, in the order given.
+    """Return the photographs whose predicted class has at least the probability `least`, in their order.
 
     Args:
         classifier: asked once for each image.
@@ -37,7 +39,7 @@ def confident(classifier: Classifier, images: Sequence[Image.Image], least: floa
         least: in [0, 1].
 
     Raises:
-        ValueError: `least` is no probability, or an image is too slim to be cropped.
+        ValueError: `least` is not a probability, or an image is too narrow to be cropped.
     """
     if not 0 <= least <= 1:
         raise ValueError(f"least must be a probability in [0, 1], got {least!r}")
@@ -74,13 +76,13 @@ def covering(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def between_borders(length: int, cells: int, lowest: int, highest: int) -> list[int]:
-    """Return the positions in lowest..highest, along one axis, that lie inside a cell and on no border.
+    """Return the positions in lowest..highest, along one axis, that are not on a border between cells.
 
     A border of `cells` cells over `length` pixels starts at a pixel whose cell differs from the one before.
 
     >>> between_borders(8, 2, 3, 6)
     [3, 5, 6]
     """
-    cell_of = [((2 * pixel + 1) * cells) // (2 * length) for pixel in range(length)]
+    borders = set(accumulate(cell_lengths(length, cells)))
     inner = range(max(1, lowest), min(length - 1, highest) + 1)
-    return [position for position in inner if cell_of[position] == cell_of[position - 1]]
+    return [position for position in inner if position not in borders]

@@ -13,7 +13,7 @@ class Scene:
 
     Attributes:
         inputs: (C, H, W) float32, as the network takes it.
-        picture: (3, H, W) or (1, H, W) float32 in [0, 1], the same image as it is seen and segmented.
+        picture: (3, H, W) or (1, H, W) float32 in [0, 1], the same image as people and segmentations see it.
         truth: (H, W) float32, at least 0: a mask of 0 and 1, or the true importance of each pixel.
         target: the class index that is explained.
 

@@ -1,6 +1,6 @@
 """Grey images with one centred circle, triangle or square; the truth is the foreground (paper, supplement E).
 
-The three shapes of one size have the same area, so that neither brightness nor area tells the classes apart.
+Shapes of one size have the same area, so that neither brightness nor area tells the classes apart.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ CLASSES = tuple(_FIGURES)
 def shapes(count: int = 2000, seed: int = 0, size: int = 224) -> Drawings:
     """Return grey images (1, size, size) in [0, 1] with one shape each; the truth is its mask.
 
-    Classes take turns: 0 circle, 1 triangle, 2 square. Sizes and grey levels are drawn anew for each; the
-    foreground is always the brighter.
+    Classes take turns: 0 circle, 1 triangle, 2 square. Sizes and grey levels are drawn for each image; the
+    foreground is always brighter.
 
     Args:
         count: number of scenes.

@@ -31,20 +31,22 @@ WORLDS: dict[str, Callable[[int, int, int], Drawings]] = {"shapes": shapes, "pat
 
 PAPER_PENALTY = 0.1  # λ of eq. 22
 
-# Of the softplus that stands in for ReLU while the penalty is on; the two differ by 0.023 at most.
+# Of the softplus that replaces ReLU while the penalty is on; the two differ by at most 0.023.
 _SHARPNESS = 30.0
+
+_MEASURED_AT_ONCE = 25  # scenes
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Some steps of training.
+    """A part of the training.
 
     Attributes:
         steps: of the optimiser.
         batch: images per step.
         every: 1 for whole images; n for every n-th row and column, n² times cheaper, for networks that take
             images of any size.
-        learning_rate: the highest; it rises and falls once in each stage.
+        learning_rate: the highest; the rate rises and falls once in each stage.
     """
 
     steps: int
@@ -59,14 +61,14 @@ class Recipe:
 
     Attributes:
         plain: stages on cross entropy alone.
-        penalised: stages with the penalty, which go on from the plain network.
+        penalised: stages with the penalty, which start from the plain network.
     """
 
     plain: tuple[Stage, ...]
     penalised: tuple[Stage, ...]
 
 
-# What a CNN learns on small images holds on large ones, for a sixteenth of the work.
+# What a CNN learns on small images, for a sixteenth of the work, also holds on large ones.
 RECIPES = {
     "cnn": Recipe(
         plain=(Stage(120, 32, 4, 2e-3), Stage(40, 24, 2), Stage(20, 16)),
@@ -79,7 +81,7 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """All that decides what weights come out; the key of the cache."""
+    """Everything that determines the weights; the key of the cache."""
 
     network: str
     penalty: float
@@ -92,11 +94,11 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Quality:
-    """What a network is worth on some scenes.
+    """How good a network is on some scenes.
 
     Attributes:
-        accuracy: share of scenes whose class is told rightly.
-        inside: mean share of |∇ₓ s_y| that lies inside the foreground.
+        accuracy: share of scenes that are classified correctly.
+        inside: mean share of |∇ₓ s_y| that is inside the foreground.
     """
 
     accuracy: float
@@ -109,11 +111,11 @@ class TrainedNetwork:
 
     Attributes:
         model: takes (B, 1, size, size) in [0, 1], returns logits (B, classes).
-        test: its quality on the test scenes, which nothing was chosen by.
-        validation: its quality on the validation scenes, which the penalty may be chosen by.
-        before: quality on the test scenes before the penalty, of the plain network.
-        settings: that it was trained by.
-        seconds: that its training took, the plain network's not counted in.
+        test: its quality on the test scenes, by which nothing was chosen.
+        validation: its quality on the validation scenes, by which the penalty may be chosen.
+        before: the quality of the plain network, before the penalty, on the test scenes.
+        settings: of the training.
+        seconds: that its training took, without the plain network's.
     """
 
     model: nn.Module
@@ -139,7 +141,7 @@ class TrainedNetwork:
         return self.test.inside
 
     def __str__(self) -> str:
-        """Return one line that tells what came out."""
+        """Return a summary in one line."""
         return (
             f"{self.settings.network} on {self.settings.world}, λ = {self.settings.penalty:g}: accuracy "
             f"{self.accuracy:.3f}, gradient inside the foreground {self.inside_before:.3f} before and "
@@ -159,24 +161,24 @@ def trained(
     cache: str | os.PathLike[str] | None = None,
     show_progress: bool = False,
 ) -> TrainedNetwork:
-    """Return a trained network, from the cache where it was trained before.
+    """Return a trained network, from the cache if it was trained before.
 
     Without a penalty it is trained on cross entropy alone. With one, that network is fine-tuned on
-    L = CE + λ · Σ_{x ∉ FG} |∇ₓ s_y|² (eq. 22), s_y the logit of the true class, the mean taken over images; λ
-    grows from 0 over the first third of the steps, and ReLUs are softened meanwhile. The paper trains from
-    scratch, as far as it says; a penalty from the first step on can hold a network where all its gradients
-    are zero.
+    L = CE + λ · Σ_{x ∉ FG} |∇ₓ s_y|² (eq. 22), with s_y the logit of the true class and the mean taken over
+    images; λ grows from 0 over the first third of the steps, and ReLUs are softened meanwhile. The paper
+    seems to train from scratch, but a penalty from the first step on can trap a network where all its
+    gradients are zero.
 
     Args:
         name: "cnn", "mlp" or "vit".
         penalty: λ, at least 0.
         world: "shapes" or "patterns".
-        count: scenes in all, of which 70 % are trained on.
-        seed: of scenes, split, first weights and the order of training.
+        count: scenes in all, of which 70 % are for training.
+        seed: of scenes, split, initial weights and the order of training.
         size: pixels of a side.
         recipe: how to train; `RECIPES[name]` if None.
         cache: folder of the weights; the user's cache folder if None.
-        show_progress: show a bar, and the result in one line, on standard error.
+        show_progress: show a bar, then the result in one line, on standard error.
 
     Raises:
         ValueError: an unknown name or world, a negative penalty, too few scenes to split.
@@ -193,7 +195,7 @@ def trained(
 def _find_or_train(
     settings: TrainingSettings, cache: str | os.PathLike[str] | None, show_progress: bool
 ) -> TrainedNetwork:
-    if settings.penalty == 0:  # how the penalised go on does not make the plain network another one
+    if settings.penalty == 0:  # the plain network does not depend on the penalised stages
         settings = replace(settings, recipe=replace(settings.recipe, penalised=()))
     path = cache_file(f"{settings.world}-{settings.network}", asdict(settings), cache)
     found = find(path, partial(_restored, settings))
@@ -210,7 +212,15 @@ def _find_or_train(
 
 def measure(model: nn.Module, scenes: Drawings) -> Quality:
     """Return a network's accuracy and share of gradient inside the foreground on some scenes."""
-    return _measure(model.eval(), _Stack.of(scenes))
+    model.eval()
+    stack, right, inside = _Stack.of(scenes), [], []
+    with frozen(model):
+        for chosen in torch.arange(len(stack)).split(_MEASURED_AT_ONCE):
+            inputs, truth, targets = stack.take(chosen)
+            logits, gradients = differentiate(model, inputs, targets)
+            right.append(logits.argmax(1) == targets)
+            inside.append(share_inside(gradients.sum(1), truth))
+    return Quality(float(torch.cat(right).double().mean()), float(torch.cat(inside).mean()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +253,7 @@ class _Stack:
 def _train(settings: TrainingSettings, plain: TrainedNetwork | None, show_progress: bool) -> TrainedNetwork:
     parts = parts_of(settings)
     started = time.perf_counter()
-    # The user's random numbers go on as if nothing had been trained.
+    # The user's random numbers continue as if nothing had been trained.
     with torch_seeded(settings.seed):
         model = _untrained(settings)
     if plain is not None:
@@ -266,10 +276,10 @@ def _train(settings: TrainingSettings, plain: TrainedNetwork | None, show_progre
 
 @contextmanager
 def softened(model: nn.Module) -> Iterator[None]:
-    """Let softplus stand in for every ReLU of a model.
+    """Replace every ReLU of a model by softplus, and put ReLUs back at the end.
 
     The gradient of a network of ReLUs does not change when a threshold moves a little, so a penalty on it
-    cannot move any: units that answer to the ground stay, however large λ is.
+    cannot move any: units that respond to the background stay, however large λ is.
     """
     found = [
         (parent, name)
@@ -289,7 +299,7 @@ def softened(model: nn.Module) -> Iterator[None]:
 def _descend(
     model: nn.Module, scenes: _Stack, settings: TrainingSettings, stages: Sequence[Stage]
 ) -> Iterator[tuple[float, float]]:
-    """Train `model` in place; yield the loss and the share inside (NaN without a penalty) of each step."""
+    """Train `model` in place; yield loss and share inside (NaN without a penalty) of each step."""
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
     order = _Order(len(scenes), settings.seed)
     every_step = [(stage, step) for stage in stages for step in range(stage.steps)]
@@ -297,8 +307,8 @@ def _descend(
         for group in optimiser.param_groups:
             group["lr"] = stage.learning_rate * _cycle((step_of_stage + 0.5) / stage.steps)
         batch = scenes.take(order.next(stage.batch), stage.every)
-        # Seen through every n-th row and column, a gradient is n² times as large and has n² times fewer
-        # pixels: this keeps λ what it is on whole images.
+        # On every n-th row and column, a gradient is n² times as large and has n² times fewer pixels: this
+        # keeps λ as it is on whole images.
         penalty = settings.penalty / stage.every**2 * min(1.0, 3 * (step + 1) / len(every_step))
         loss, inside = loss_of(model, batch, penalty)
         optimiser.zero_grad()
@@ -308,7 +318,7 @@ def _descend(
 
 
 def _cycle(progress: float) -> float:
-    """Return the share of the highest learning rate: up in the first tenth, down along a cosine."""
+    """Return the share of the highest learning rate: up in the first tenth, then down along a cosine."""
     return min(10 * progress, (1 + math.cos(math.pi * progress)) / 2)
 
 
@@ -329,7 +339,7 @@ class _Order:
 
 
 def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], penalty: float) -> tuple[Tensor, float]:
-    """Return the loss of eq. 22, and the share of the gradients that lies inside."""
+    """Return the loss of eq. 22, and the share of the gradients inside the foreground."""
     inputs, truth, targets = batch
     if penalty == 0:
         return cross_entropy(model(inputs), targets), float("nan")
@@ -339,19 +349,8 @@ def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], penalty: flo
     return cross_entropy(logits, targets) + penalty * outside, float(inside)
 
 
-def _measure(model: nn.Module, scenes: _Stack, batch: int = 25) -> Quality:
-    right, inside = [], []
-    with frozen(model):
-        for chosen in torch.arange(len(scenes)).split(batch):
-            inputs, truth, targets = scenes.take(chosen)
-            logits, gradients = differentiate(model, inputs, targets)
-            right.append(logits.argmax(1) == targets)
-            inside.append(share_inside(gradients.sum(1), truth))
-    return Quality(float(torch.cat(right).double().mean()), float(torch.cat(inside).mean()))
-
-
 def parts_of(settings: TrainingSettings) -> Split:
-    """Return the scenes of training, validation and test."""
+    """Return the scenes for training, validation and test."""
     return split(WORLDS[settings.world](settings.count, settings.seed, settings.size), settings.seed)
 
 

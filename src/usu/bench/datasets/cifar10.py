@@ -9,24 +9,15 @@ from pathlib import Path
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from usu.bench.datasets.files import Item, digest
+from usu.bench.datasets.files import Dataset, Item, digest
 
 
 @dataclass(frozen=True)
-class Cifar10:
-    """The 10,000 test images of 32 × 32 pixels, named "test/00000" on.
+class Cifar10(Dataset):
+    """The 10,000 test images of 32 × 32 pixels, named from "test/00000"; `root` holds `cifar-10-batches-py`.
 
-    The pixels are read once per process and are no part of the record, which is cheap to send elsewhere.
-
-    Attributes:
-        root: the folder that holds `cifar-10-batches-py`.
-        items: the images.
+    The pixels are read once per process. They are not part of the record, which is cheap to send elsewhere.
     """
-
-    root: Path
-    items: tuple[Item, ...]
-    name: str = "cifar10"
-    class_count: int | None = 10
 
     def open(self, item: Item) -> Image.Image:
         """Return the image, RGB, 32 × 32.
@@ -36,10 +27,6 @@ class Cifar10:
         """
         picture: Image.Image = _test_split(self.root)[int(item.name.removeprefix("test/"))][0]
         return picture
-
-    def truth(self, item: Item) -> Image.Image | None:
-        """Return None: where the object lies is not known."""
-        return None
 
     def image_hash(self, item: Item) -> str:
         """Return 16 hexadecimal digits of the SHA-256 of the pixels, row by row, RGB.
@@ -51,14 +38,15 @@ class Cifar10:
 
 
 def read_cifar10(folder: Path) -> Cifar10:
-    """Read the test split of the folder that the published archive was unpacked in, or of what it holds.
+    """Read the test split from `cifar-10-batches-py`, or from the folder where the archive was unpacked.
 
     Raises:
         ValueError: files are missing or differ from the published ones.
     """
     root = folder.parent if folder.name == CIFAR10.base_folder else folder
     labels = _test_split(root).targets
-    return Cifar10(root, tuple(Item(f"test/{index:05}", label) for index, label in enumerate(labels)))
+    items = tuple(Item(f"test/{index:05}", label) for index, label in enumerate(labels))
+    return Cifar10("cifar10", root, items, 10)
 
 
 @lru_cache(maxsize=1)
@@ -67,6 +55,6 @@ def _test_split(root: Path) -> CIFAR10:
         return CIFAR10(root, train=False, download=False)
     except RuntimeError as problem:
         raise ValueError(
-            f"{root / CIFAR10.base_folder} is not there, or not whole: nothing is downloaded here, so fetch "
+            f"{root / CIFAR10.base_folder} is missing or not whole: nothing is downloaded here, so fetch "
             f"{CIFAR10.url} once and unpack it in {root}"
         ) from problem

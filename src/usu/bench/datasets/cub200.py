@@ -1,4 +1,4 @@
-"""The test split of CUB-200-2011: birds, with where in the photograph they are."""
+"""The test split of CUB-200-2011: birds, and where they are in the photographs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from PIL import ExifTags, Image, ImageOps
 
-from usu.bench.datasets.files import ImageFiles, Item
+from usu.bench.datasets.files import Dataset, Item
 from usu.models.images import read_image
 
 Box: TypeAlias = tuple[float, float, float, float]
@@ -19,12 +19,12 @@ _CLASS_COUNT = 200
 
 
 @dataclass(frozen=True)
-class Birds(ImageFiles):
+class Birds(Dataset):
     """Photographs of birds, and for each of them a mask or a box.
 
     Attributes:
-        masks: the folder of the segmentations; None where they were not unpacked, and boxes count.
-        boxes: for each name the left, upper, width and height of the bird's box, in pixels.
+        masks: the folder of the segmentations; None if they were not unpacked, so that boxes count.
+        boxes: by name, the left, upper, width and height of the bird's box, in pixels.
     """
 
     masks: Path | None
@@ -34,7 +34,7 @@ class Birds(ImageFiles):
         """Return where the bird is: a picture of mode "L" and of the photograph's size.
 
         A segmentation holds the share of people who marked a pixel, from 0 to 255; a box is 255 inside and 0
-        outside. So 128 is a majority in both.
+        outside. So values from 128 are a majority in both.
 
         Raises:
             ValueError: the segmentation is damaged, or of another size than the photograph.
@@ -43,9 +43,8 @@ class Birds(ImageFiles):
         with Image.open(self.root / item.name) as photograph:
             size, orientation = photograph.size, photograph.getexif().get(ExifTags.Base.Orientation)
         mask = self._box(item, size) if self.masks is None else self._segmentation(self.masks, item, size)
-        if (
-            orientation is not None
-        ):  # the published places are those of the stored, not of the upright picture
+        # The published places are those of the picture as stored, not upright.
+        if orientation is not None:
             mask.getexif()[ExifTags.Base.Orientation] = orientation
             mask = ImageOps.exif_transpose(mask)
         return mask
@@ -61,14 +60,14 @@ class Birds(ImageFiles):
         path = (masks / item.name).with_suffix(".png")
         mask = read_image(path).convert("L")
         if mask.size != size:
-            raise ValueError(f"{path} is of {mask.size} pixels, and its photograph of {size}")
+            raise ValueError(f"{path} is of {mask.size} pixels, but its photograph of {size}")
         return mask
 
 
 def read_cub200(folder: Path) -> Birds:
-    """Read the folder that CUB_200_2011.tgz was unpacked in, or the folder CUB_200_2011 itself.
+    """Read the folder where CUB_200_2011.tgz was unpacked, or the folder CUB_200_2011 itself.
 
-    `segmentations` may lie in CUB_200_2011 or beside it.
+    `segmentations` may be in CUB_200_2011 or beside it.
 
     Raises:
         ValueError: a list is missing, damaged, or does not fit the others; a class is not one of the 200.
@@ -88,7 +87,7 @@ def read_cub200(folder: Path) -> Birds:
         raise ValueError(f"{top / 'train_test_split.txt'} names no image of the test split")
     absent = next((item.name for item in items if not (top / "images" / item.name).is_file()), None)
     if absent is not None:
-        raise ValueError(f"{top / 'images.txt'} names {absent}, and {top / 'images'} has no such file")
+        raise ValueError(f"{top / 'images.txt'} names {absent}, but {top / 'images'} has no such file")
     found = [place for place in (top / "segmentations", top.parent / "segmentations") if place.is_dir()]
     places = {names[number]: _box(top / "bounding_boxes.txt", boxes[number]) for number in tested}
     return Birds("cub200", top / "images", items, _CLASS_COUNT, found[0] if found else None, places)
@@ -103,7 +102,7 @@ def _read_list(path: Path, wanted: Mapping[str, str] | None = None) -> dict[str,
     """
     if not path.is_file():
         raise ValueError(
-            f"{path} is missing: unpack CUB_200_2011.tgz, and give the folder it was unpacked in"
+            f"{path} is missing: unpack CUB_200_2011.tgz, and give the folder where it was unpacked"
         )
     entries: dict[str, str] = {}
     for line, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):

@@ -1,4 +1,4 @@
-"""Images of a data set as files in a folder, found in one order on every machine."""
+"""A data set and its images: files in a folder, found in the same order on every machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Item:
 
     Attributes:
         name: unique in the data set, a path with slashes.
-        label: index in the outputs of a model that was trained on the data set; None where it is not known.
+        label: index in the outputs of a model that was trained on the data set; None if it is not known.
     """
 
     name: str
@@ -27,14 +27,16 @@ class Item:
 
 
 @dataclass(frozen=True)
-class ImageFiles:
+class Dataset:
     """A data set whose images are files, named by their paths below `root`.
 
+    It can be pickled, and needs its folder at the same path wherever it is used.
+
     Attributes:
-        name: of the data set.
+        name: in `usu.bench.datasets.registry.DATASETS`.
         root: the folder that the items' names start from.
-        items: the images.
-        class_count: how many classes the labels are drawn from; None where that is not known.
+        items: the images, in an order that is the same on every machine.
+        class_count: number of classes that the labels come from; None if it is not known.
     """
 
     name: str
@@ -46,13 +48,13 @@ class ImageFiles:
         """Return the image, upright RGB.
 
         Raises:
-            ValueError: it is damaged or no image; the file is named.
+            ValueError: it is damaged or not an image; the file is named.
             OSError: the file is gone or cannot be opened.
         """
         return read_image(self.root / item.name)
 
     def truth(self, item: Item) -> Image.Image | None:
-        """Return None: where the object lies is not known."""
+        """Return where the object is, mode "L" from 0 to 255, of the image's size; None if not known."""
         return None
 
     def image_hash(self, item: Item) -> str:
@@ -76,8 +78,8 @@ def digest(content: bytes) -> str:
 def image_names(folder: Path) -> list[str]:
     """Return the images of a folder and the folders in it, as sorted paths with slashes.
 
-    What counts is the ending of the name, as in torchvision. Names that begin with a dot are passed over:
-    they are the traces of notebooks and of macOS archives.
+    Images are told by the endings of their names, as in torchvision. Names that begin with a dot are skipped:
+    notebooks and macOS archives leave them behind.
 
     Raises:
         ValueError: a name is not text that a table could hold.
@@ -103,5 +105,5 @@ def _is_text(name: str) -> bool:
 
 
 def _refuse(problem: OSError) -> None:
-    """Raise what `os.walk` would pass over in silence."""
+    """Raise what `os.walk` would silently skip."""
     raise problem

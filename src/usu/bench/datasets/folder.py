@@ -6,28 +6,28 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
-from usu.bench.datasets.files import ImageFiles, Item, image_names
+from usu.bench.datasets.files import Dataset, Item, image_names
 
 LABELS = "labels.csv"
 _FILE, _CLASS = "file", "class_index"
 
 
-def read_folder(folder: Path) -> ImageFiles:
+def read_folder(folder: Path) -> Dataset:
     """Read every image of a folder and of the folders in it, in sorted order.
 
-    `labels.csv` in the folder itself has a header with the columns `file`, a path from the folder on with
-    slashes, and `class_index`, from 0 up or empty; others are passed over. Images without a line have no
-    label.
+    `labels.csv` in the folder itself has a header with the columns `file`, a path with slashes relative to
+    the folder, and `class_index`, a number from 0 or empty; other columns are ignored. Images without a line
+    have no label.
 
     Raises:
-        ValueError: there is no image, or a line of the table is damaged, a repetition, or about no image.
+        ValueError: there is no image, or a line of the table is damaged, repeats another, or names no image.
     """
     names = image_names(folder)
     if not names:
         raise ValueError(f"{folder} holds no image, nor do the folders in it")
     table = folder / LABELS
     labels = _read_labels(table, set(names)) if table.is_file() else {}
-    return ImageFiles("folder", folder, tuple(Item(name, labels.get(name)) for name in names), None)
+    return Dataset("folder", folder, tuple(Item(name, labels.get(name)) for name in names), None)
 
 
 def _read_labels(path: Path, names: Collection[str]) -> dict[str, int | None]:
@@ -52,7 +52,7 @@ def _labelled(
     """Return the one label of a line, by name."""
     name, text = row[_FILE], row[_CLASS]
     if name is None or name not in names:
-        raise ValueError(f"line {line} has a label for {name!r}, and there is no such image")
+        raise ValueError(f"line {line} has a label for {name!r}, but there is no such image")
     if name in before:
         raise ValueError(f"line {line} has a second label for {name!r}")
     if text is None or not (text == "" or text.isdecimal()):

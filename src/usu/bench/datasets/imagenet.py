@@ -6,14 +6,14 @@ import re
 from importlib import resources
 from pathlib import Path
 
-from usu.bench.datasets.files import ImageFiles, Item, image_names
+from usu.bench.datasets.files import Dataset, Item, image_names
 
 
-def read_imagenet(folder: Path) -> ImageFiles:
+def read_imagenet(folder: Path) -> Dataset:
     """Read `folder/val/n01440764/*.JPEG`, with or without the level `val`.
 
     A class is the place of its WordNet id among the sorted 1,000 ids, which is the order of torchvision's
-    outputs. The ids come with this package, so that some of the folders do, and no development kit is needed.
+    outputs. The ids are bundled, so that some of the folders are enough and no development kit is needed.
 
     Raises:
         ValueError: no folder of a class holds an image, or a folder is named by another WordNet id.
@@ -34,7 +34,7 @@ def read_imagenet(folder: Path) -> ImageFiles:
             f"{root} has no images in folders named by WordNet ids, such as n01440764: sort the validation "
             "images into a folder for each class first"
         )
-    return ImageFiles("imagenet", root, items, len(labels))
+    return Dataset("imagenet", root, items, len(labels))
 
 
 def wordnet_ids() -> list[str]:

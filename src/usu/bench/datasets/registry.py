@@ -5,41 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from usu.arrays.checks import suggestion
 from usu.runtime.lazy import Registry
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from usu.bench.datasets.files import Item
-
-
-class Dataset(Protocol):
-    """Images with labels; can be pickled, and needs its folder at the same path wherever it is used."""
-
-    @property
-    def name(self) -> str:
-        """The name in `DATASETS`."""
-
-    @property
-    def items(self) -> tuple[Item, ...]:
-        """The images, in an order that is the same on every machine."""
-
-    @property
-    def class_count(self) -> int | None:
-        """How many classes the labels are drawn from; None where that is not known."""
-
-    def open(self, item: Item) -> Image.Image:
-        """Return the image, RGB; a ValueError or OSError names a file that cannot be read."""
-
-    def truth(self, item: Item) -> Image.Image | None:
-        """Return where the object is, mode "L", from 0 to 255, of the image's size; None if not known."""
-
-    def image_hash(self, item: Item) -> str:
-        """Return 16 hexadecimal digits that change with the image."""
-
+    from usu.bench.datasets.files import Dataset, Item
 
 DATASETS: Mapping[str, Callable[[Path], Dataset]] = Registry(
     {
@@ -56,7 +28,7 @@ def find_dataset(name: str, folder: str | os.PathLike[str]) -> Dataset:
 
     Args:
         name: one of `DATASETS`.
-        folder: where it lies, in the layout that it is published in.
+        folder: where it is, in its published layout.
 
     Raises:
         ValueError: an unknown name, a folder that does not exist or does not hold this data set, bad labels.
@@ -68,14 +40,14 @@ def find_dataset(name: str, folder: str | os.PathLike[str]) -> Dataset:
         )
     place = Path(folder).absolute()
     if not place.is_dir():
-        raise ValueError(f"the folder of {name}, {place}, does not exist or is no folder")
+        raise ValueError(f"the folder of {name}, {place}, does not exist or is not a folder")
     return DATASETS[name](place)
 
 
 def chosen(dataset: Dataset, count: int | None = None, seed: int = 0) -> list[Item]:
-    """Return `count` images in an order drawn by `seed`; more of them begin with the same ones.
+    """Return `count` images in a random order; a larger number begins with the same ones.
 
-    An image's place depends on its name and the seed alone, on no generator and on no other image.
+    An image's place depends on its name and the seed alone: not on a generator, nor on other images.
 
     Args:
         dataset: what to choose from.

@@ -14,12 +14,12 @@ import torch
 Job = TypeVar("Job")
 Given = TypeVar("Given", contravariant=True)
 
-IN_FLIGHT = 2  # jobs per worker: one at work and the next at hand
-PATIENCE = 3  # times that something may end a process before it is given up
+IN_FLIGHT = 2  # jobs per worker: one at work and the next one ready
+PATIENCE = 3  # deaths of processes before what seems to cause them is given up
 
 
 class Worker(Protocol[Given]):
-    """Whoever does jobs of one kind."""
+    """What does jobs of one kind."""
 
     def work(self, job: Given) -> list[dict[str, Any]]:
         """Return the rows that a job gives."""
@@ -35,8 +35,8 @@ class Outcome(Generic[Job]):
 
     Attributes:
         job: as it was given.
-        rows: that it gave, none if there was a problem.
-        problem: why it gave none, None if it did.
+        rows: its results; none if there was a problem.
+        problem: why there are none; None if there are.
         seconds: of wall-clock time that it took.
     """
 
@@ -46,7 +46,7 @@ class Outcome(Generic[Job]):
     seconds: float = 0.0
 
 
-# To be closed by who takes them: an engine ends its processes with them.
+# The caller must close them: an engine ends its processes when they are closed.
 Outcomes: TypeAlias = Generator[Outcome[Job], None, None]
 
 
@@ -54,13 +54,13 @@ class Engine(Protocol):
     """A way to run many jobs."""
 
     def run(self, make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Outcomes[Job]:
-        """Give one outcome per job, in the order in which they end.
+        """Yield one outcome per job, in the order in which they end.
 
-        An exception in a job is that job's problem, and the others go on; one in `make_worker` ends the run.
+        An exception in a job is its problem alone; one in `make_worker` ends the run.
 
         Args:
             make_worker: called once in each process that works.
-            jobs: those that need the same preparation together.
+            jobs: with those that need the same preparation side by side.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The engine that runs jobs on a Ray cluster, of this machine or of many."""
+"""The engine that runs jobs on a Ray cluster, of one machine or many."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ except ImportError as missing:
     raise ImportError("the Ray engine needs ray: pip install 'usu-xai[cluster]'") from missing
 
 
-ROOM = 300.0  # seconds that a cluster may be without a single worker: new nodes take their time
+ROOM = 300.0  # seconds that a cluster may be without a single worker: new nodes take a while to start
 NEEDED = 1  # processors per worker, as Ray counts them
-GRACE = 30.0  # seconds for what a lost worker had sent to arrive
+GRACE = 30.0  # seconds in which what a lost worker has sent may still arrive
 STORE = 2**28  # bytes of the object store on this machine; rows are small
 
 
@@ -44,7 +44,7 @@ class RayEngine:
     """Runs jobs on a Ray cluster.
 
     Attributes:
-        workers: actors; None for one per GPU or, where there is none, per processor.
+        workers: number of actors; None for one per GPU or, without GPUs, per processor.
         address: of a running cluster, as `ray.init` takes it; None starts one here, for the run only.
     """
 
@@ -56,10 +56,10 @@ class RayEngine:
             check_count(self.workers, "workers", 1)
 
     def run(self, make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Outcomes[Job]:
-        """Give one outcome per job; see `Engine.run`.
+        """Yield one outcome per job; see `Engine.run`.
 
-        Jobs of an actor that is lost, say with its node, are given to others, and another actor is made as
-        soon as there is room. A job that three actors were lost with becomes a problem.
+        Jobs of an actor that is lost, for example with its node, are given to others, and another actor is
+        made as soon as there is room. A job that was at work in three lost actors becomes a problem.
 
         Raises:
             ConnectionError: there is no cluster at `address`, or it had no room for a worker for minutes.
@@ -76,7 +76,7 @@ class RayEngine:
 
 @dataclass(frozen=True)
 class _Shares:
-    """What each of so many actors gets of the cluster."""
+    """How many actors there are, and what each gets of the cluster."""
 
     actors: int
     gpus: float
@@ -88,7 +88,7 @@ def _shares(workers: int | None) -> _Shares:
     cpus, gpus = int(total.get("CPU", 1)), int(total.get("GPU", 0))
     actors = workers or gpus or cpus
     smallest = min(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
-    # Where actors share a GPU, it is cut into equal parts: 2/3 of each of two would leave room for no third.
+    # Actors that share a GPU get equal parts of it: two of 2/3 would leave no room for a third.
     return _Shares(
         actors,
         gpus=1 / max(1, math.ceil(actors / gpus)) if gpus else 0,
@@ -98,11 +98,11 @@ def _shares(workers: int | None) -> _Shares:
 
 @contextmanager
 def _connected(workers: int | None, address: str | None) -> Iterator[None]:
-    """Connect to a cluster, or start one; one that the caller is connected to is used and left as it is."""
+    """Connect to a cluster, or start one; an existing connection is used and left as it is."""
     if ray.is_initialized():
         yield
         return
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # else the cluster that is started reports to its makers
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # or the new cluster would report to Ray's makers
     here: dict[str, Any] = {
         "num_cpus": max(workers or 1, os.cpu_count() or 1),
         "include_dashboard": False,
@@ -137,8 +137,8 @@ class _Seat(Generic[Job]):
 
     Attributes:
         actor: its handle.
-        preparing: what becomes ready when it has a worker; None then.
-        flying: the jobs that it was given, by what becomes ready with the outcome; the first is at work.
+        preparing: a reference that is ready when the actor has a worker; None from then on.
+        flying: its jobs, by references that are ready with the outcome; the first is at work.
     """
 
     actor: Any
@@ -156,10 +156,10 @@ class _Crew(Generic[Job]):
         self._deaths: Counter[Job] = Counter()
         self._stillborn = 0  # actors in a row that were lost before they had a worker
         self._seats = [self._hire() for _ in range(min(shares.actors, len(jobs)))]
-        self._working = time.monotonic()  # when there was an actor with a worker last
+        self._working = time.monotonic()  # when an actor last had a worker
 
     def outcomes(self) -> Iterator[Outcome[Job]]:
-        """Give the outcomes as they come."""
+        """Yield the outcomes as they come."""
         while self._queue or any(seat.flying for seat in self._seats):
             self._hand_out()
             seats = {reference: seat for seat in self._seats for reference in _awaited(seat)}
@@ -169,7 +169,7 @@ class _Crew(Generic[Job]):
                 yield from self._receive(seats[reference], reference)
 
     def dismiss(self) -> None:
-        """End all actors, whatever they are at."""
+        """End all actors, whatever they are doing."""
         for seat in self._seats:
             ray.kill(seat.actor)
 
@@ -195,17 +195,17 @@ class _Crew(Generic[Job]):
         elif time.monotonic() - self._working > ROOM:
             raise ConnectionError(
                 f"the cluster has had no room for a worker for {ROOM:.0f} s: each needs {NEEDED} CPU and "
-                f"{self._shares.gpus:g} GPUs; look at `ray status`, and run again to go on"
+                f"{self._shares.gpus:g} GPUs; look at `ray status`, and run again to continue"
             )
 
     def _receive(self, seat: _Seat[Job], reference: Any) -> Iterator[Outcome[Job]]:
-        """Take what has become ready."""
+        """Take what is ready."""
         try:
             result = ray.get(reference)
         except RayTaskError as error:
             if reference is seat.preparing:
                 raise (error.cause or error) from None
-            # What the job gave could not be sent.
+            # The job's rows could not be sent.
             yield Outcome(seat.flying.pop(reference), problem=described(error.cause or error))
         except RayError as error:
             yield from self._replace(seat, error)
@@ -217,7 +217,7 @@ class _Crew(Generic[Job]):
                 yield result
 
     def _replace(self, seat: _Seat[Job], error: RayError) -> Iterator[Outcome[Job]]:
-        """Give up a lost actor, give its jobs back and make another."""
+        """Give up a lost actor, put its jobs back and make another."""
         if seat.preparing is not None:
             self._stillborn += 1
             if self._stillborn == PATIENCE * self._shares.actors:
@@ -232,7 +232,7 @@ class _Crew(Generic[Job]):
             except (RayError, GetTimeoutError):
                 lost.append(job)
         seat.flying.clear()
-        # An actor does its jobs in order: it died of the first one, if of any.
+        # An actor does its jobs in order: if one of them ended it, it was the first.
         self._deaths.update(lost[:1])
         for job in reversed(lost):
             if self._deaths[job] == PATIENCE:

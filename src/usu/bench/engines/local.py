@@ -40,9 +40,9 @@ class LocalEngine:
         check_count(self.workers, "workers", 1)
 
     def run(self, make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Outcomes[Job]:
-        """Give one outcome per job; see `Engine.run`. Several workers need what is given to be picklable.
+        """Yield one outcome per job; see `Engine.run`. Several workers need picklable arguments.
 
-        Of a process that dies only the jobs it may have died of are lost; each is tried once more, by itself.
+        When a process dies, only the jobs in flight are lost; each is tried again, by itself.
         """
         if self.workers == 1:
             yield from _here(make_worker, jobs)
@@ -74,9 +74,9 @@ def _here(make_worker: MakeWorker[Job], jobs: Sequence[Job]) -> Iterator[Outcome
 def _until_one_dies(
     make_worker: MakeWorker[Job], queue: deque[Job], workers: int, in_flight: int
 ) -> Generator[Outcome[Job], None, list[Job]]:
-    """Run jobs off the queue until it is empty or a process dies; return those in flight at that moment.
+    """Run jobs from the queue until it is empty or a process dies; return those in flight at that moment.
 
-    The first job of a call always gets to fly: so each call has an outcome or a job that is lost.
+    The first job of a call is always started, so that each call has an outcome or a job that is lost.
     """
     flying: dict[Future[Outcome[Job] | _Unready], Job] = {}
     lost: list[Job] = []
@@ -86,7 +86,7 @@ def _until_one_dies(
                 try:
                     flying[pool.submit(_work, queue[0])] = queue[0]
                 except BrokenProcessPool:
-                    break  # before anybody noticed; the jobs in flight will tell
+                    break  # a process has died; the jobs in flight will report it
                 queue.popleft()
             if not flying:
                 return lost  # the process died while it had no job

@@ -36,12 +36,12 @@ def find_engine(name: str, workers: int | None = None, address: str | None = Non
 
     Args:
         name: "local" or "ray".
-        workers: that run jobs at the same time; None for one here, or for all that a cluster has room for.
+        workers: that run jobs at the same time; None for one here, or for as many as fit on a cluster.
         address: of a Ray cluster; None starts one on this machine.
 
     Raises:
         ValueError: no such engine, fewer than one worker, an address for "local".
-        TypeError: a number of workers that is no integer.
+        TypeError: a number of workers that is not an integer.
         ImportError: it needs a library that is not installed.
     """
     check_choice(name, tuple(ENGINES), "engine")

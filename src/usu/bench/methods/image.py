@@ -1,4 +1,4 @@
-"""One image as one model sees it, and what it costs to make maps of it."""
+"""One image as one model sees it, and the cost of making maps of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from usu.operators.coarse import Coarse
 from usu.sources.registry import find_source
 
 BATCH = 16
-# Sources that only ask for answers; all others look inside the model.
+# Sources that only ask for the model's answers; all others look inside it.
 BLACK_BOX = ("rise", "occlusion", "shap", "lime")
 
 
@@ -27,14 +27,14 @@ class Counting(nn.Module):
     """A model that counts the images that go through it.
 
     Args:
-        model: in evaluation mode; runs where gradients are wanted or hooks are to be.
-        quick: the same function, which runs elsewhere.
+        model: in evaluation mode; used for gradients and hooks.
+        quick: the same function, used for everything else.
     """
 
     def __init__(self, model: nn.Module, quick: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self._quick = (quick,)  # in a tuple, so that it is no module of this one: a trace takes no hooks
+        self._quick = (quick,)  # in a tuple, so that it is not a submodule: a trace takes no hooks
         self.passes = 0
 
     def forward(self, batch: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class Counting(nn.Module):
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
-        """Let the model itself run where gradients are not wanted, too: the quick one takes no hooks."""
+        """Use the model itself even where no gradients are needed: the quick one takes no hooks."""
         quick, self._quick = self._quick, (self.model,)
         try:
             yield
@@ -56,26 +56,26 @@ class Counting(nn.Module):
 
 @dataclass(frozen=True)
 class Cost:
-    """What something took: forward passes, and seconds of processor time."""
+    """What something cost: forward passes, and seconds of processor time."""
 
     passes: int
     seconds: float
 
     def __add__(self, other: Cost) -> Cost:
-        """Return both together."""
+        """Return the sum."""
         return Cost(self.passes + other.passes, self.seconds + other.seconds)
 
 
 @dataclass(frozen=True, eq=False)
 class Costed:
-    """A thing and what it took to make."""
+    """Something that was made, and what it cost."""
 
     made: Any
     cost: Cost
 
 
 class Subject:
-    """One image to explain. What several maps need is made once, and counts in the cost of each of them.
+    """One image to explain. What several maps share is made once, and counts in the cost of each of them.
 
     Args:
         model: a classifier in evaluation mode.
@@ -84,7 +84,7 @@ class Subject:
         target: class index.
         quick: the same function as the model, for passes without gradients; the model itself if None.
         settings: fields of `usu.Settings` that differ from its defaults.
-        positive: whether coarse maps lose their negative values, for every upsampler alike.
+        positive: whether negative values of coarse maps are set to 0, for every upsampler alike.
         seed: of everything random.
     """
 
@@ -104,7 +104,7 @@ class Subject:
         self.inputs, self.picture, self.target = inputs, picture, target
         self.settings, self.positive, self.seed = settings or {}, positive, seed
         self._shared: dict[Any, Costed] = {}
-        self._set_aside = Cost(0, 0.0)  # what all that is shared took
+        self._set_aside = Cost(0, 0.0)  # of everything that is shared
 
     @property
     def size(self) -> tuple[int, int]:
@@ -113,7 +113,7 @@ class Subject:
 
     @cached_property
     def fill(self) -> Tensor:
-        """What masked pixels become, (C, H, W): the blurred inputs, for every method."""
+        """What replaces masked pixels, (C, H, W): the blurred inputs, for every method."""
         return make_fill(self.inputs[None], "blur")[0]
 
     def answers(self, batch: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class Subject:
         return torch.cat(parts)
 
     def keep(self, masks: Tensor) -> Tensor:
-        """Return the answers (B,) where masks (B, H, W) are 1 for a pixel that stays and 0 for the fill."""
+        """Return the answers (B,) for masks (B, H, W), 1 for a pixel that stays and 0 for the fill."""
         kept = [
             self.answers(torch.lerp(self.fill, self.inputs, part[:, None].to(self.inputs)))
             for part in masks.split(BATCH)
@@ -136,23 +136,35 @@ class Subject:
         return found
 
     def scoring(self) -> Explanation:
-        """Return a record whose scores are the pipeline's; they depend on no coarse map."""
-        found: Explanation = self.share("scoring", self._scoring).made
+        """Return a record whose scores are the pipeline's; they do not depend on a coarse map."""
+        found: Explanation = self.share("scoring", self.scored).made
         return found
 
+    def scored(self, **changes: Any) -> Explanation:
+        """Run the pipeline for its scores, with some settings changed."""
+        record: Explanation = usu.upsample(
+            self.inputs.new_zeros(1, 1),
+            self.inputs,
+            self.model,
+            self.target,
+            images=self.picture,
+            **{**self.settings, **changes},
+        )
+        return record
+
     def share(self, key: Any, make: Callable[[], Any]) -> Costed:
-        """Return what is already made under this key, or make it and note what it took."""
+        """Return what was already made under this key, or make it and note its cost."""
         if key not in self._shared:
             self._shared[key] = self.measured(make)
             self._set_aside += self._shared[key].cost
         return self._shared[key]
 
     def cost_of(self, *keys: Any) -> Cost:
-        """Return what shared things took together."""
+        """Return the joint cost of shared things."""
         return sum((self._shared[key].cost for key in keys), Cost(0, 0.0))
 
     def measured(self, make: Callable[[], Any]) -> Costed:
-        """Call something and note the passes and seconds that it took, less those of what is shared."""
+        """Call something and note its passes and seconds, without those of what is shared."""
         passes, start, aside = self.model.passes, time.process_time(), self._set_aside
         made = make()
         spent = Cost(self.model.passes - passes, time.process_time() - start)
@@ -169,14 +181,3 @@ class Subject:
             found = find_source(source)(self.model, self.inputs[None], [self.target], None)
         coarse = found[0].map(torch.as_tensor)
         return coarse.map(lambda cells: cells.clamp(min=0)) if self.positive else coarse
-
-    def _scoring(self) -> Explanation:
-        record: Explanation = usu.upsample(
-            self.inputs.new_zeros(1, 1),
-            self.inputs,
-            self.model,
-            self.target,
-            images=self.picture,
-            **self.settings,
-        )
-        return record

@@ -1,7 +1,7 @@
 """Other people's pixel maps of a subject: the methods that ours are compared with, at stated passes.
 
-All but RefineCAM explain the target's softmax probability, and all that mask pixels replace them by the same
-blurred image.
+All except RefineCAM explain the target's softmax probability, and all that mask pixels replace them by the
+same blurred image.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from usu.models.contexts import frozen
 from usu.models.layers import SpatialLayer, find_layer
 from usu.runtime.random import numpy_seeded, torch_seeded
 
-# Of the guided filter: the window's radius in pixels, half a Grad-CAM cell of 224 pixels, and He et al.'s ε,
-# for pictures in [0, 1]: where colours deviate by less than √ε, 3 % of the range, the map is smoothed.
+# Of the guided filter: the window's radius in pixels, half a cell of Grad-CAM at 224 pixels, and He et al.'s
+# ε for pictures in [0, 1]: where colours deviate by less than √ε, 3 % of the range, the map is smoothed.
 GUIDED_RADIUS, GUIDED_EPS = 16, 1e-3
-# RISE: cells per side and the chance that a cell stays, as Petsiuk et al.
+# RISE: cells per side and the probability that a cell stays, as Petsiuk et al.
 RISE_CELLS, RISE_KEPT = 7, 0.5
-# Occlusion: the side of the window, in strides; more than 1 makes windows overlap, as Zeiler and Fergus do.
+# Occlusion: the side of the window, in strides; above 1 windows overlap, as in Zeiler and Fergus.
 OCCLUSION_OVERLAP = 2
 SURROGATE_SEGMENTS = 64
 
-# The packages behind contestants, imported when they are asked for.
+# The packages behind contestants, imported when they are needed.
 LIBRARIES: Mapping[str, str] = MappingProxyType(
     {
         "guided": "kornia.filters",
@@ -63,7 +63,7 @@ def library(module: str) -> Any:
 
 
 def interpolation(subject: Subject, source: str, mode: str) -> Tensor:
-    """Return a coarse map (H, W), blown up, by the name of an upsampler that asks for no scores."""
+    """Return a coarse map upsampled to (H, W), by the name of an upsampler that needs no scores."""
     even = subject.inputs.new_full(subject.size, 0.5)
     pixels: Tensor = subject.coarse(source).upsample(mode, even)
     return pixels
@@ -102,7 +102,7 @@ def rise(subject: Subject, passes: int) -> Tensor:
 def occlusion(subject: Subject, passes: int) -> Tensor:
     """Return occlusion by a sliding window, by Captum (Zeiler and Fergus, 2014).
 
-    The stride is the smallest that takes at most this many passes, so that fewer may be spent.
+    The stride is the smallest that needs at most this many passes; it may need fewer.
     """
     height, width = subject.size
     stride = next(
@@ -131,7 +131,7 @@ def _windows(length: int, stride: int) -> int:
 def surrogate(subject: Subject, method: str, passes: int) -> Tensor:
     """Return Captum's "KernelShap" or "Lime", by its defaults: a linear model of random sets of segments."""
     labels = torch.as_tensor(usu.segment(subject.picture, (SURROGATE_SEGMENTS,), "slic").levels[0])
-    with torch_seeded(subject.seed), numpy_seeded(subject.seed):  # what the library draws from
+    with torch_seeded(subject.seed), numpy_seeded(subject.seed):  # the library draws from both
         values: Tensor = getattr(library("captum.attr"), method)(subject.answers).attribute(
             subject.inputs[None],
             baselines=subject.fill[None],
@@ -153,7 +153,7 @@ def shap_partition(subject: Subject, passes: int) -> Tensor:
 
     image, fill = (one.permute(1, 2, 0).contiguous().cpu().numpy() for one in (subject.inputs, subject.fill))
     masker = shap.maskers.Image(fill, fill.shape)
-    with numpy_seeded(subject.seed):  # the library breaks ties by it
+    with numpy_seeded(subject.seed):  # with which the library breaks ties
         found = shap.PartitionExplainer(answers, masker)(image[None], max_evals=passes, silent=True)
     return torch.from_numpy(found.values[0].sum(-1))
 
@@ -181,7 +181,7 @@ def refinecam(subject: Subject) -> Tensor:
     cam = library("pytorch_grad_cam").RefineCAM(
         subject.model,
         [layer.module for layer in layers],
-        # One grid for all: they are layers of one kind, (B, C, h, w) or tokens.
+        # One for all: the layers are of one kind, (B, C, h, w) or tokens.
         reshape_transform=lambda output: layers[-1].grid_of(output, subject.size),
     )
     try:
@@ -194,9 +194,9 @@ def refinecam(subject: Subject) -> Tensor:
 
 
 def resolutions(subject: Subject) -> list[SpatialLayer]:
-    """Return the last layer of each resolution that the model goes through, from the finest to the coarsest.
+    """Return the last layer of each resolution in the model, from the finest to the coarsest.
 
-    The coarsest is the one that Grad-CAM describes; what comes after it has no cells.
+    The coarsest is Grad-CAM's layer; what comes after it has no cells.
     """
     model, inputs = subject.model, subject.inputs[None]
     last, _ = find_layer(model, inputs, None)

@@ -26,12 +26,12 @@ from usu.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class PixelMap:
-    """A pixel map and what it took.
+    """A pixel map and its cost.
 
     Attributes:
-        values: (H, W) float64, on the device of the inputs; not all finite where the method or source failed.
-        cost: the source's and the scores' passes and seconds among it.
-        d1_error: mean over cells of |Σ Ã - M_k|; NaN where there is no one coarse map to compare with.
+        values: (H, W) float64, on the device of the inputs; not all finite if the method or source failed.
+        cost: with the passes and seconds of the source and of the scores.
+        d1_error: mean over cells of |Σ Ã - M_k|; NaN if there is not one coarse map to compare with.
         d1_relative: the same over the mean of |M_k|.
     """
 
@@ -42,7 +42,7 @@ class PixelMap:
 
     @property
     def finite(self) -> bool:
-        """Return whether there is a number for every pixel, so that the map can be judged."""
+        """Return whether every pixel has a finite value, so that the map can be judged."""
         return bool(self.values.isfinite().all())
 
 
@@ -51,10 +51,10 @@ class Contestant:
     """One way to make a pixel map.
 
     Attributes:
-        make: from a subject and a source to (H, W), or to an `Explanation`, whose cells are then its own.
-        needs: what it shares with others, of "coarse" and "scoring".
-        settings: what it is made with, beside the run's.
-        configured: whether it scores or shares by the run's settings.
+        make: from a subject and a source to (H, W), or to an `Explanation` with cells of its own.
+        needs: what it shares with others: "coarse", "scoring" or both.
+        settings: of its own, beside the run's.
+        configured: whether it scores or redistributes by the run's settings.
     """
 
     make: Callable[[Subject, str], Any]
@@ -68,14 +68,14 @@ class Contestant:
         return "coarse" in self.needs
 
     def draw(self, subject: Subject, source: str) -> PixelMap:
-        """Make the map of one subject: one without a finite value of a coarse map that is not finite.
+        """Make the map of one subject; all NaN if its coarse map is not finite.
 
         Raises:
-            ValueError: what was made is not one number per pixel.
+            ValueError: what was made does not have one value per pixel.
         """
         coarse = subject.coarse(source) if self.sourced else None
         shared: list[Any] = [("coarse", source)] if self.sourced else []
-        if coarse is not None and not _is_finite(coarse):  # no operator takes it
+        if coarse is not None and not _is_finite(coarse):  # operators would refuse it
             empty = subject.inputs.new_full(subject.size, math.nan, dtype=torch.float64)
             return PixelMap(empty, subject.cost_of(*shared), math.nan, math.nan)
         if "scoring" in self.needs:
@@ -113,22 +113,14 @@ def _shuffled_scores(subject: Subject) -> Tensor:
 
 
 def _scores_of_random_segments(subject: Subject) -> Tensor:
-    """Return the model's scores of segments that know nothing of the image, as many as the pipeline's."""
+    """Return the model's scores of segments that ignore the image, as many as the pipeline's."""
     record = subject.scoring()
     random = np.random.default_rng(subject.seed)
     hierarchies = [
         Hierarchy((scattered_segments(subject.size, int(torch.as_tensor(labels).max()) + 1, random),))
         for labels in record.partitions
     ]
-    found: Explanation = usu.upsample(
-        subject.inputs.new_zeros(1, 1),
-        subject.inputs,
-        subject.model,
-        subject.target,
-        images=subject.picture,
-        **{**subject.settings, "segmentation": hierarchies},
-    )
-    return torch.as_tensor(found.score_map)
+    return torch.as_tensor(subject.scored(segmentation=hierarchies).score_map)
 
 
 _SCORES: Mapping[str, Callable[[Subject], Tensor]] = {
@@ -140,11 +132,7 @@ _SCORES: Mapping[str, Callable[[Subject], Tensor]] = {
 
 def _complete(subject: Subject, source: str) -> Explanation:
     found: Explanation = usu.explain(
-        subject.model,
-        subject.inputs,
-        subject.target,
-        mode="complete",
-        images=subject.picture,
+        subject.model, subject.inputs, subject.target, mode="complete", images=subject.picture
     )
     return found
 
@@ -155,7 +143,7 @@ def _blurred(subject: Subject, source: str) -> Tensor:
 
 
 def _at_our_price(times: int, make: Callable[[Subject, int], Tensor]) -> Callable[[Subject, str], Tensor]:
-    """Return a method that spends a multiple of what the pipeline's scores and one coarse map take."""
+    """Return a method that spends a multiple of the passes of the pipeline's scores and one coarse map."""
 
     def draw(subject: Subject, source: str) -> Tensor:
         return make(subject, times * (subject.scoring().forward_passes + 1))

@@ -1,7 +1,7 @@
 """A folder of results: rows in Parquet parts, under one protocol, written by one run at a time.
 
-Every part is written whole, and a row is known by its cell; so a run may be killed at any moment and the next
-one goes on from the rows that are there.
+Every part is written whole, and a row is identified by its cell: a run may be killed at any moment, and the
+next one continues from the rows that are there.
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ from usu.runtime.files import written_whole
 Row: TypeAlias = dict[str, Any]
 
 PROTOCOL = "protocol.json"
-WEIGHTS = "weights"  # of the protocol, where it has it: the hash of each model's weights
+WEIGHTS = "weights"  # an entry that a protocol may have: the hash of each model's weights
 PARTS = "parts"
 LOCK = ".lock"
-SMALL = (
-    4 * 2**20
-)  # bytes; larger parts are left as they are, or long runs would write all rows anew many times
-MANY = 256  # small parts that are merged during a run: each costs a reader about a millisecond
+# Parts below this many bytes are merged; larger ones stay, or long runs would write all rows again and again.
+SMALL = 4 * 2**20
+MANY = 256  # so many small parts are merged during a run: each costs a reader about a millisecond
 
 # Rows of one cell that differ are told apart by the other columns, not by the file they happen to lie in.
 _ORDER = [*Cell._fields, *(name for name in SCHEMA.names if name not in Cell._fields)]
@@ -56,11 +55,11 @@ class Results:
 
         Args:
             folder: to write to.
-            protocol: how rows are measured, plain values that JSON can hold. A folder keeps the protocol it
-                was begun with; only the mappings in it, such as the settings of each metric by name, may get
-                further entries or be without some. "weights", a mapping from models to hashes, is compared
-                with the rows besides: they had them before protocols did.
-            create: begin a new folder where there is none.
+            protocol: how rows are measured, as values that JSON can hold. A folder keeps its first protocol;
+                only the mappings in it, such as the settings of each metric by name, may have more entries or
+                lack some. "weights", a mapping from models to hashes, is also compared with the rows, which
+                had them before protocols did.
+            create: begin a new folder if there is none.
 
         Raises:
             FileNotFoundError: there are no results in `folder`, and `create` is False.
@@ -73,7 +72,7 @@ class Results:
         (folder / PARTS).mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             for left in (*folder.glob(".*.partial"), *(folder / PARTS).glob(".*.partial")):
-                left.unlink()  # by a run that was killed while it wrote
+                left.unlink()  # a run was killed while it wrote
             _agree(folder, _plain(protocol))
             yield cls(folder)
 
@@ -89,10 +88,10 @@ class Results:
     def add(self, rows: Sequence[Row]) -> None:
         """Write rows as one part: all of them or, if the process is killed, none.
 
-        Rows of measurements that are done already are left out: the first one stays.
+        Rows of measurements that are already done are left out: the first one stays.
 
         Raises:
-            ValueError: a row that lacks a column or a value, or has a column that `SCHEMA` has not.
+            ValueError: a row that lacks a column or a value, or has a column that is not in `SCHEMA`.
         """
         new = {cell_of(_checked(row)): row for row in reversed(rows)}  # the first of a cell is kept
         new = {cell: row for cell, row in new.items() if cell not in self._done}
@@ -107,8 +106,8 @@ class Results:
     def compact(self) -> None:
         """Merge the small parts into one.
 
-        The merged part is there before the first of the others goes. A kill between leaves rows that are in
-        two parts, and reading takes them once.
+        The merged part is written before the others are deleted. A kill in between leaves rows in two parts,
+        and readers take them once.
         """
         parts = _small_parts(self.folder)
         if len(parts) > 1:
@@ -118,7 +117,7 @@ class Results:
         self._small = min(len(parts), 1)
 
     def _write(self, table: pa.Table) -> None:
-        # No two runs ever write parts of one name, so that folders can be merged by copying parts.
+        # Names of parts are unique among all runs, so that folders can be merged by copying parts.
         with written_whole(self.folder / PARTS / f"{uuid.uuid4().hex}.parquet") as file:
             pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
@@ -126,7 +125,7 @@ class Results:
 def read_rows(folder: str | Path) -> pa.Table:
     """Return all rows of a results folder by `SCHEMA`, one per cell, sorted by cell.
 
-    A run may be writing to it meanwhile: its parts are there whole or not at all.
+    A run may be writing to it at the same time: its parts are whole or not there.
 
     Raises:
         FileNotFoundError: there are no results in `folder`.
@@ -150,18 +149,18 @@ def read_protocol(folder: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{folder} holds no results: it has no {PROTOCOL}; give the folder of a run"
         ) from None
-    except ValueError as problem:  # no JSON, no UTF-8
+    except ValueError as problem:  # not JSON, or not UTF-8
         raise ValueError(
             f"{path} is damaged ({problem}): restore it from a copy, or begin a new folder"
         ) from None
     if not isinstance(protocol, dict):
-        raise ValueError(f"{path} is damaged (no mapping): restore it from a copy, or begin a new folder")
+        raise ValueError(f"{path} is damaged (not a mapping): restore it from a copy, or begin a new folder")
     return protocol
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    # The system frees this lock when its process ends, however it ends.
+    # The system releases this lock when its process ends, however it ends.
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -176,7 +175,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _plain(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the protocol as it is when read again."""
+    """Return the protocol as it will be when it is read."""
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(protocol), allow_nan=False))
     except (TypeError, ValueError) as problem:
@@ -185,7 +184,7 @@ def _plain(protocol: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _agree(folder: Path, protocol: dict[str, Any]) -> None:
-    """Keep the protocol in the folder, or refuse one that measures otherwise."""
+    """Keep the protocol in the folder, or refuse one that measures in another way."""
     try:
         written = kept = read_protocol(folder)
     except FileNotFoundError:
@@ -209,7 +208,7 @@ def _agree(folder: Path, protocol: dict[str, Any]) -> None:
 
 
 def _weights(folder: Path) -> dict[str, str]:
-    """Return the hash of each model's weights by the rows."""
+    """Return the hash of each model's weights according to the rows."""
     found = {}
     for model, hashes in _grouped(folder, "model", "weights_hash").items():
         if len(hashes) > 1:
@@ -222,7 +221,7 @@ def _weights(folder: Path) -> dict[str, str]:
 
 
 def _grouped(folder: Path, name: str, value: str) -> dict[str, set[str]]:
-    """Return the values that the rows have in one column, by those in another."""
+    """Return the values of the rows in one column, by those in another."""
     found: dict[str, set[str]] = {}
     for pair in _read(folder, [name, value]).group_by([name, value]).aggregate([]).to_pylist():
         found.setdefault(pair[name], set()).add(pair[value])
@@ -234,7 +233,7 @@ def _with(kept: Any, given: Any) -> Any:
 
 
 def _differences(kept: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
-    """Say where protocols differ; an entry that only one of two mappings has is no difference."""
+    """Say where protocols differ; an entry that only one of two mappings has does not count."""
     was, now = dict(_leaves(_shared(kept, given))), dict(_leaves(_shared(given, kept)))
     for path in sorted(was.keys() | now.keys()):
         before, after = was.get(path, "absent"), now.get(path, "absent")
@@ -243,7 +242,7 @@ def _differences(kept: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
 
 
 def _shared(protocol: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return a protocol whose mappings have only the entries that the other's have too."""
+    """Return a protocol whose mappings keep only entries that are also in the other's."""
     shared = {}
     for name, value in protocol.items():
         if isinstance(value, dict) and isinstance(other.get(name), dict):
@@ -253,7 +252,7 @@ def _shared(protocol: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Give the path and the JSON text of every value that is no mapping of others."""
+    """Yield the path and the JSON text of every value that is not a mapping of others."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
             yield from _leaves(inner, f"{path}.{name}" if path else name)
@@ -264,7 +263,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def _parts(folder: Path) -> list[Path]:
     """Return the parts of a folder by name.
 
-    A listing that a merge runs into may lack both the old parts and the new one: two that agree are right.
+    A listing made during a merge may lack both the old parts and the new one, so list until two agree.
     """
     before, parts = None, sorted((folder / PARTS).glob("[!.]*.parquet"))
     while parts != before:
@@ -277,12 +276,12 @@ def _small_parts(folder: Path) -> list[Path]:
 
 
 def _read(folder: Path, columns: list[str] | None) -> pa.Table:
-    """Return the rows of all parts; a row may be there twice."""
+    """Return the rows of all parts, some perhaps twice."""
     while True:
         try:
             tables = [read_part(part, columns) for part in _parts(folder)]
         except FileNotFoundError:
-            continue  # merged into another part since it was listed
+            continue  # a part was merged into another since it was listed
         empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
         return pa.concat_tables([empty, *tables])
 
@@ -303,7 +302,7 @@ def read_part(part: Path, columns: list[str] | None) -> pa.Table:
     except (OSError, ValueError, pa.ArrowException) as problem:
         reason = str(problem).splitlines()[0]
         raise ValueError(
-            f"{part} is damaged ({reason}): delete it and run again, which measures its rows anew"
+            f"{part} is damaged ({reason}): delete it and run again to measure its rows again"
         ) from problem
 
 
@@ -327,7 +326,7 @@ def _checked(row: Row) -> Row:
     if row.keys() != set(SCHEMA.names):
         missing, unknown = sorted(set(SCHEMA.names) - row.keys()), sorted(row.keys() - set(SCHEMA.names))
         raise ValueError(
-            f"a row must have the columns of SCHEMA: it lacks {missing}, and has {unknown} besides"
+            f"a row must have the columns of SCHEMA: it lacks {missing} and has {unknown} in excess"
         )
     for field in SCHEMA:
         if row[field.name] is None and not field.nullable:

@@ -27,13 +27,13 @@ class Cell(NamedTuple):
     metric: str
 
 
-# Values of one measurement: the settings of an upsampler, of a metric and the versions are JSON texts.
+# The values of one measurement; settings of upsampler and metric, and the versions, are JSON texts.
 SCHEMA = pa.schema(
     [
         pa.field("dataset", pa.string(), nullable=False),
         pa.field("image", pa.string(), nullable=False),
         pa.field("image_hash", pa.string(), nullable=False),
-        pa.field("label", pa.int64()),  # null where the data set gives none
+        pa.field("label", pa.int64()),  # null if the data set has none
         pa.field("target", pa.int64(), nullable=False),  # the class that is explained
         pa.field("probability", pa.float64(), nullable=False),  # of the target
         pa.field("model", pa.string(), nullable=False),
@@ -43,11 +43,11 @@ SCHEMA = pa.schema(
         pa.field("upsampler_settings", pa.string(), nullable=False),
         pa.field("metric", pa.string(), nullable=False),
         pa.field("metric_settings", pa.string(), nullable=False),
-        pa.field("value", pa.float64(), nullable=False),  # NaN where the metric has none for this map
+        pa.field("value", pa.float64(), nullable=False),  # NaN if the metric has none for this map
         pa.field("total_mass", pa.float64(), nullable=False),
         pa.field("d1_error", pa.float64(), nullable=False),  # mean over cells of |Σ Ã - M_k|
         pa.field("d1_relative", pa.float64(), nullable=False),  # the same over the mean of |M_k|
-        pa.field("forward_passes", pa.int64(), nullable=False),  # that made the map, the source's among them
+        pa.field("forward_passes", pa.int64(), nullable=False),  # that made the map, with the source's
         pa.field("seconds", pa.float64(), nullable=False),  # of processor time that the map took
         pa.field("seed", pa.int64(), nullable=False),
         pa.field("versions", pa.string(), nullable=False),

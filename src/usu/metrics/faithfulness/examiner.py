@@ -28,14 +28,26 @@ _LARGEST_SEED = 2**32 - 1  # of NumPy's RandomState
 
 @dataclass(frozen=True)
 class Case:
-    """One perturbed input: a key that no other perturbed input of the image has, and how it is made."""
+    """One perturbed input: a key that is its own among those of the image, and how it is made."""
 
     key: bytes
     make: Callable[[], Tensor]
 
 
+def check_seed(seed: Any) -> None:
+    """Refuse a seed that NumPy's RandomState does not take.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: out of range.
+    """
+    check_count(seed, "seed", 0)
+    if seed > _LARGEST_SEED:
+        raise ValueError(f"seed must be at most {_LARGEST_SEED}, got {seed}")
+
+
 class Answers(NamedTuple):
-    """What the model says of the target on some inputs, each (n,).
+    """What the model says about the target on some inputs, each (n,).
 
     Attributes:
         logits: of the target, float32.
@@ -67,9 +79,7 @@ class Examiner:
     ) -> None:
         check_evaluation_mode(model, "model")
         check_count(perturbations_per_eval, "perturbations_per_eval", 1)
-        check_count(seed, "seed", 0)
-        if seed > _LARGEST_SEED:
-            raise ValueError(f"seed must be at most {_LARGEST_SEED}, got {seed}")
+        check_seed(seed)
         batch, batched = check_inputs(inputs)
         if batched:
             raise ValueError(

@@ -1,6 +1,6 @@
 // The picture: photograph, two maps beside a split, lines and the cursor, at any zoom.
 
-const DIM = { base: 0.1, gain: 0.6 }; // the photograph in grey, dark enough that every colour is the map's
+const DIM = { base: 0.1, gain: 0.6 }; // the photograph in grey, so dark that every colour is the map's
 const MOST_ZOOM = 32;
 
 class Stage {
@@ -13,7 +13,7 @@ class Stage {
 
   whole() {
     this.zoom = 1;
-    this.left = this.top = 0; // of what is seen, in pixels of the map
+    this.left = this.top = 0; // of the visible part, in pixels of the map
   }
 
   take(explanation) {
@@ -33,7 +33,7 @@ class Stage {
     return (this.canvas.width / this.explanation.size[1]) * this.zoom;
   }
 
-  // Asking for the width makes the browser lay out the page: only where it may have changed.
+  // Reading the width makes the browser lay out the page: only where it may have changed.
   fit() {
     if (this.fitted) return;
     this.fitted = true;
@@ -56,7 +56,7 @@ class Stage {
     return x >= 0 && y >= 0 && x < width && y < height ? y * width + x : null;
   }
 
-  // Zoom by a factor and keep the middle, or a pixel, in sight.
+  // Zoom by a factor around the middle, or around a pixel.
   zoomBy(factor, pixel) {
     const [height, width] = this.explanation.size;
     const x = pixel === null ? this.left + width / this.zoom / 2 : (pixel % width) + 0.5;

@@ -1,5 +1,5 @@
-// Colour maps as 33 colours each, read off matplotlib's; between them colours are mixed. Inferno, cividis and
-// viridis (sequential) and Crameri's berlin (diverging) are perceptually uniform and stay apart for
+// Colour maps of 33 colours each, taken from matplotlib and interpolated in between. Inferno, cividis and
+// viridis (sequential) and Crameri's berlin (diverging) are perceptually uniform and distinct for
 // colour-blind readers, as does ColorBrewer's RdBu.
 
 const COLOURS = {
@@ -12,7 +12,7 @@ const COLOURS = {
 const SEQUENTIAL = ["inferno", "cividis", "viridis"];
 const DIVERGING = ["berlin", "RdBu"];
 const QUANTILE = 0.98; // a few peaks must not turn all other pixels black
-const NEGLIGIBLE = 0.01; // negative values below this share of the limit are not worth half of the colours
+const NEGLIGIBLE = 0.01; // negative values below this share of the limit get no half of the colours
 const BINS = 4096;
 
 function colourTable(name) {
@@ -30,7 +30,7 @@ function colourTable(name) {
   return table;
 }
 
-// One scale for all maps: to their joint quantile, from 0, or symmetric about 0.
+// One scale for all maps: up to their joint quantile, from 0, or symmetric about 0.
 function colourLimits(maps) {
   let [lowest, highest, count] = [0, 0, 0];
   for (const map of maps) {

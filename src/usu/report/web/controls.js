@@ -1,6 +1,6 @@
-// What mouse, finger and keyboard do.
+// What mouse, touch and keyboard do.
 
-const NEAR = 18; // screen pixels from the split that take hold of it
+const NEAR = 18; // screen pixels from the split within which it can be dragged
 const STEP = 1.5;
 
 function listen(id, event, change) {
@@ -41,7 +41,7 @@ function listenToControls() {
   }).observe(byId("frame"));
 }
 
-// Without the right to the clipboard, as in a notebook's frame, the text is selected for the reader to copy.
+// Without access to the clipboard, as in a notebook's frame, the text is selected for the reader to copy.
 async function copyCall() {
   const text = byId("call");
   try {

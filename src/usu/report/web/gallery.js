@@ -1,4 +1,4 @@
-// Several explanations: cards with a search and a sort by any figure.
+// Several explanations: cards that can be searched and sorted by any figure.
 
 const THUMBNAIL = 160;
 const FIGURES = {
@@ -68,7 +68,7 @@ class Gallery {
   }
 }
 
-// Words from a to z, numbers from large to small, what has none last.
+// Words from a to z, numbers from large to small, cards without a value last.
 function ordered(a, b) {
   if (typeof a === "number" && typeof b === "number") return b - a;
   if (typeof a === "number" || typeof b === "number") return typeof a === "number" ? -1 : 1;

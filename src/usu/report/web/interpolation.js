@@ -1,4 +1,4 @@
-// The baselines: kernels made for photographs, as usu.interpolation has them. Each is a matrix along an axis,
+// The baselines: kernels made for photographs, as in usu.operators.interpolation. Each is a matrix along an axis,
 // as rows of [cell, weight] pairs; pixel centres are at half-integers.
 
 const CUBIC = -0.75;

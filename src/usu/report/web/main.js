@@ -1,4 +1,4 @@
-// The state of the page: controls change it, and one frame later all that is shown follows.
+// The state of the page: controls change it, and everything shown is updated one frame later.
 
 const stage = new Stage(byId("frame"), byId("canvas"));
 const view = { explanation: null, state: null, maps: {}, figures: {}, partition: null };
@@ -15,8 +15,8 @@ let pending = false;
 
 const SHOWN = {
   map: { title: "the map", available: () => true },
-  difference: { title: "map less compared map", available: () => view.state.other !== "none", note: () => `Blue: ${TITLES[view.state.other]} puts more there; red: ${TITLES[view.state.method]} does.`, values: () => view.maps.method.map((value, pixel) => value - view.maps.other[pixel]) },
-  score: { title: "score map Φ", available: () => true, note: () => "What the mass is shared by: 1 matters most.", values: () => view.explanation.scores(view.state.depth), limits: { low: 0, high: 1, largest: 1 } },
+  difference: { title: "map minus compared map", available: () => view.state.other !== "none", note: () => `Blue: ${TITLES[view.state.other]} puts more there; red: ${TITLES[view.state.method]} does.`, values: () => view.maps.method.map((value, pixel) => value - view.maps.other[pixel]) },
+  score: { title: "score map Φ", available: () => true, note: () => "The scores by which the mass is shared: 1 matters most.", values: () => view.explanation.scores(view.state.depth), limits: { low: 0, high: 1, largest: 1 } },
   h: { title: "H-map of the scores", available: () => true, note: () => "Where scores change from pixel to pixel: |H| decides which segments are split.", values: () => view.explanation.h(view.state.depth) },
   alpha: { title: "α of the mixing", available: () => Boolean(view.partition.alpha), note: () => "1 keeps the coarser score, 0 takes that of the next depth.", values: () => Float64Array.from(view.partition.alpha, (value) => value / 255), limits: { low: 0, high: 1, largest: 1 } },
 };
@@ -114,7 +114,7 @@ function fillAll() {
   if (figures.other) rows.unshift([TITLES[state.other], figures.other]);
   fillFigures(rows, figures.method.mass);
   const spoken = fillPixel(view, state.pixel);
-  if (view.spoken) byId("spoken").textContent = spoken; // a mouse would make a screen reader talk without end
+  if (view.spoken) byId("spoken").textContent = spoken; // or a mouse would make a screen reader talk endlessly
   view.spoken = false;
   byId("frame").setAttribute("aria-label", `${explanation.plain.title}: ${inWords()} over the photograph. ${spoken}`);
   byId("call").textContent = callText(explanation, state);
@@ -124,8 +124,8 @@ function fillAll() {
   fillControls();
   const split = partition.parts?.reduce((count, parts) => count + (parts > 1), 0);
   const { threshold, mixing, depthReason } = explanation.plain;
-  const why = threshold === null ? "no threshold is set, so that all are that have parts" : `max |H| above θ = ${short(threshold)}`;
-  const alpha = mixing === "mean" ? ` All depths count alike: α = ${partition.depth + 1}/${partition.depth + 2}.` : "";
+  const why = threshold === null ? "no threshold is set, so all with finer parts are" : `max |H| above θ = ${short(threshold)}`;
+  const alpha = mixing === "mean" ? ` All depths count equally: α = ${partition.depth + 1}/${partition.depth + 2}.` : "";
   byId("partition-note").textContent = partition.parts
     ? `${partition.count} segments, ${split} of them split: ${why}.${alpha}`
     : `${partition.count} segments, none split further.`;
@@ -191,7 +191,7 @@ function choose(explanation) {
   view.state.pixel = first.reduce((best, value, pixel) => (value > first[best] ? pixel : best), 0);
 }
 
-// A record without segments: the whole picture stands for one.
+// A record without segments: the whole picture counts as one.
 function wholePicture({ pixels }) {
   return { key: -1, tree: "the whole picture", depth: 0, count: 1, labels: new Uint8Array(pixels), scores: [NaN], raw: [NaN] };
 }

@@ -1,4 +1,4 @@
-// One explanation: its arrays, and every map and figure that follow from them.
+// One explanation: its arrays, and the maps and figures that follow from them.
 
 const TITLES = {
   usu: "USU",
@@ -56,7 +56,7 @@ class Explanation {
     this.depths = Math.max(1, ...this.partitions.map((part) => part.depth + 1));
   }
 
-  // Mass in each cell of the first grid; that of further grids is where their cells lie.
+  // Mass in each cell of the first grid; that of further grids is added where their cells lie.
   massesOfAllGrids() {
     const masses = Float64Array.from(this.grids[0].masses);
     for (const grid of this.grids.slice(1)) {
@@ -86,7 +86,7 @@ class Explanation {
     };
   }
 
-  // Φ of the first `depth` depths; the recorded one, to the last bit, where that is all of them.
+  // Φ of the first `depth` depths; for all depths the recorded one, to the last bit.
   scores(depth) {
     if (depth >= this.depths || this.plain.depthReason) return this.recordedScores;
     return this.once(`scores ${depth}`, () => {
@@ -103,7 +103,7 @@ class Explanation {
     return this.once(`h ${depth}`, () => hMap(this.scores(depth), this.size, this.plain.kernel));
   }
 
-  // The pixel map Ã of a method: of each grid, added.
+  // The pixel map Ã of a method: the sum over grids.
   map(method, { temperature, importanceTemperature, depth }) {
     if (method === "recorded") return this.recorded;
     if (!REDISTRIBUTIONS.includes(method)) return this.once(method, () => this.interpolated(method));

@@ -30,7 +30,7 @@ function share({ cells, masses }, scores, setting, flipped) {
   return levels;
 }
 
-// ρ_k ∝ prior_k · exp(λ_k / ε_Λ); all zeros where the whole prior is zero (eq. 13).
+// ρ_k ∝ prior_k · exp(λ_k / ε_Λ); all zeros if the whole prior is zero (eq. 13).
 function portions(prior, importances, temperature) {
   let best = 0;
   prior.forEach((weight, cell) => {

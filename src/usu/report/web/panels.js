@@ -1,4 +1,4 @@
-// Words and figures beside the picture. All text goes in as text, never as markup.
+// Words and figures beside the picture. Text is always inserted as text, never as markup.
 
 const MARKS = { satisfied: "✓ kept", violated: "✗ violated", "not applicable": "– does not apply" };
 const DESIDERATA = ["D1", "D2", "D3", "D4"];
@@ -66,7 +66,7 @@ function fillFacts({ plain }) {
   definitions(byId("facts"), plain.name ? [["name", plain.name], ...rows] : rows);
 }
 
-// The call that makes the map as it is shown.
+// The call that makes the map as shown.
 function callText({ plain, depths }, { method, temperature, importanceTemperature, depth }) {
   const fixed = plain.recordedMode === "complete" || !REDISTRIBUTIONS.includes(method);
   const mode = fixed ? plain.recordedMode : method;
@@ -78,7 +78,7 @@ function callText({ plain, depths }, { method, temperature, importanceTemperatur
   return `${[plain.call.head, ...named].join(", ")})${by}`;
 }
 
-// Segments of the first depths, as Python: counts by method, or hierarchies of one's own, which a record does not hold.
+// Segments of the first depths, as Python: counts by method, or the user's own hierarchies, which a record does not hold.
 function firstDepths({ call, settings }, depth) {
   const cut = (hierarchy) => `usu.Hierarchy(${hierarchy}.levels[:${depth}], ${hierarchy}.method)`;
   if (Array.isArray(settings.segmentation)) return `[${cut("each")} for each in segmentation]`;
@@ -102,8 +102,8 @@ function fillVerdicts({ plain, methods }, shown) {
   const { temperature, importanceTemperature } = plain.redistribution;
   const between = importanceTemperature === null ? "" : `, ε_Λ = ${short(importanceTemperature)}`;
   byId("verdicts-note").textContent = rows.length
-    ? `Measured on this coarse map and on random ones when the page was made, at ε = ${short(temperature)}${between}; below each ` +
-      `verdict its relative residual. The maps that are shown stand out. The D1 error under the picture is live.` +
+    ? `Measured on this coarse map and on random ones when the page was made, at ε = ${short(temperature)}${between}; each ` +
+      `verdict has its relative residual below it. The maps shown are highlighted. The D1 error under the picture is live.` +
       (plain.further.length ? " Of several grids, the first was measured." : "")
     : "Not measured for this page; the D1 error under the picture is live.";
   const reasons = rows
@@ -137,7 +137,7 @@ function fillFigures(rows, mass) {
   byId("figures").replaceChildren(...made, coarse);
 }
 
-// What is known of one pixel, and how the mass of its cell was shared.
+// What is known about one pixel, and how the mass of its cell was shared.
 function fillPixel(view, pixel) {
   const { explanation, state, maps, figures } = view;
   const { cells, masses, plain } = explanation;
@@ -151,7 +151,7 @@ function fillPixel(view, pixel) {
     [TITLES[state.method], `${short(maps.method[pixel])} ${plain.unit}`],
     ...(maps.other ? [[TITLES[state.other], short(maps.other[pixel])]] : []),
     ["its cell", `${cells.name(cell)}, mass ${short(masses[cell])}; the map gives it ${short(got)}`],
-    ["its weight", got === 0 ? "none: its cell holds nothing" :
+    ["its weight", got === 0 ? "none: its cell has no mass" :
       `${percent(maps.method[pixel] / got)} of the cell (an even share: ${percent(1 / cells.areas[cell])})`],
     ["its score Φ", short(scores[pixel])],
     ...segmentRows(explanation, pixel, state.depth),

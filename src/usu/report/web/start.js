@@ -1,4 +1,4 @@
-// Read what the file holds, then show the first explanation.
+// Read the data in the file, then show the first explanation.
 
 async function start() {
   const data = JSON.parse(byId("data").textContent);
@@ -14,7 +14,7 @@ async function start() {
   await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
 }
 
-// For the console and for tests: the map that is shown, flat; its figures; and a promise of the first picture.
+// For the console and for tests: the map shown, flat; its figures; and a promise of the first picture.
 window.usu = {
   ready: start().catch((problem) => {
     byId("problem").textContent = `This report cannot be shown: ${problem.message}. It needs a browser of 2023 or later.`;
