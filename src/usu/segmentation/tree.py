@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -28,7 +26,8 @@ class Tree:
     def __init__(self, hierarchy: Hierarchy) -> None:
         levels = [as_labels(level, "hierarchy").cpu().numpy().astype(np.int64) for level in hierarchy.levels]
         finest = levels[-1]
-        self._ancestors = _ancestors(levels)
+        _, pixels = np.unique(finest, return_index=True)  # one of each segment: levels are nested
+        self._ancestors = np.stack([level.ravel()[pixels] for level in levels])
         self._areas = np.bincount(finest.ravel())
         rows, columns = np.indices(finest.shape)
         self._centres = [np.bincount(finest.ravel(), axis.ravel()) / self._areas for axis in (rows, columns)]
@@ -66,12 +65,3 @@ class Tree:
         cut = int(np.abs(filled[:-1] - filled[-1] / 2).argmin()) + 1
         first = np.isin(groups, ranked[:cut])
         return leaves[first], leaves[~first]
-
-
-def _ancestors(levels: Sequence[Labels]) -> Labels:
-    """Return the segment of each level (depth, P) that contains each segment of the finest level."""
-    finest = levels[-1].ravel()
-    ancestors = np.empty((len(levels), finest.max() + 1), dtype=np.int64)
-    for depth, level in enumerate(levels):
-        ancestors[depth, finest] = level.ravel()
-    return ancestors
