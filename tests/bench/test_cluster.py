@@ -88,7 +88,7 @@ def test_a_node_killed_in_the_middle_costs_no_row_and_doubles_none(cluster, tmp_
     assert repr(read_rows(tmp_path / "ray").to_pylist()) == repr(read_rows(tmp_path / "local").to_pylist())
 
 
-def test_a_job_that_ends_its_actors_becomes_a_problem_and_the_others_go_on(cluster):
+def test_a_job_that_ends_its_actors_becomes_a_problem_and_the_others_continue(cluster):
     asked = jobs(3, ("resnet50",))
     engine = RayEngine(address=cluster.address)
     outcomes = by_job(engine.run(partial(Measurer, dies_on=KILLER), asked))

@@ -175,7 +175,7 @@ def group_exists(number):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
-def test_ctrl_c_stops_a_run_of_processes_and_the_next_goes_on(tmp_path):
+def test_ctrl_c_stops_a_run_of_processes_and_the_next_continues(tmp_path):
     folder, notes = tmp_path / "results", tmp_path / "notes"
     notes.mkdir()
     program = (

@@ -34,7 +34,7 @@ def test_misplaced_mass_is_of_the_positive_part_at_the_truths_scale():
     assert known_truth.misplaced(torch.zeros(1, 3), truth) == 1
 
 
-def test_a_run_goes_on_with_what_is_missing(tmp_path):
+def test_a_run_continues_with_what_is_missing(tmp_path):
     asked = []
 
     def world(maps, fail_at=None):

@@ -75,7 +75,7 @@ def in_process(function, *arguments):
     return process.exitcode
 
 
-def test_a_run_killed_before_any_step_goes_on_to_the_rows_of_an_unbroken_one(tmp_path):
+def test_a_run_killed_before_any_step_continues_to_the_rows_of_an_unbroken_one(tmp_path):
     count = PROCESSES.Value("i", 0)
     assert in_process(run_and_count, tmp_path / "unbroken", count) == 0
     unbroken = texts(tmp_path / "unbroken")
@@ -116,7 +116,7 @@ def alive(process):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_run_of_several_processes_killed_from_outside_goes_on_and_leaves_no_process(tmp_path):
+def test_a_run_of_several_processes_killed_from_outside_continues_and_leaves_no_process(tmp_path):
     folder, notes = tmp_path / "results", tmp_path / "notes"
     notes.mkdir()
     process = PROCESSES.Process(target=run_in_processes, args=(folder, str(notes)))
@@ -400,7 +400,7 @@ def test_a_damaged_part_is_named(tmp_path, harm):
     assert str(part) in str(problem.value)
 
 
-def test_a_damaged_part_that_is_deleted_is_measured_anew(tmp_path):
+def test_a_damaged_part_that_is_deleted_is_measured_again(tmp_path):
     with Results.open(tmp_path, PROTOCOL) as results:
         for job in ASKED:
             results.add(Measurer().work(job))

@@ -298,7 +298,7 @@ def test_other_weights_belong_in_another_folder(measured, tmp_path):
     assert measured(models=["third"], weights={"third": "other"}).new == 2
 
 
-def test_a_folder_whose_protocol_has_no_weights_goes_on_with_those_of_its_rows(measured, tmp_path):
+def test_a_folder_whose_protocol_has_no_weights_continues_with_those_of_its_rows(measured, tmp_path):
     measured()
     path = tmp_path / "out" / "protocol.json"
     protocol = json.loads(path.read_bytes())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -270,3 +272,10 @@ def test_other_formats_and_unknown_ones(explanation, tmp_path):
     with pytest.raises(ValueError, match="cartoon"):
         plot.save_figure(figure, tmp_path / "overlay.cartoon")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_missing_matplotlib_names_the_extra():
+    program = "import sys; sys.modules['matplotlib'] = None; import usu.plot"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    message = "ImportError: figures need matplotlib: pip install 'usu-xai[plot]'"
+    assert run.stderr.splitlines()[-1] == message

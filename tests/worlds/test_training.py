@@ -146,7 +146,7 @@ def test_a_second_run_trains_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other weights", "no facts"])
-def test_a_damaged_file_is_trained_anew_with_a_warning(damage, tmp_path):
+def test_a_damaged_file_is_trained_again_with_a_warning(damage, tmp_path):
     from safetensors.torch import save_file
 
     first = trained("mlp", cache=tmp_path, **OPTIONS)

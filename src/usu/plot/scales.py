@@ -11,16 +11,11 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
 
 from usu.arrays.convert import Array, as_numpy
-
-try:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import LineCollection
-    from matplotlib.colors import Normalize
-except ImportError as missing:
-    raise ImportError("figures need matplotlib: pip install 'usu-xai[plot]'") from missing
-
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 

@@ -242,8 +242,7 @@ def _shares(alpha: Array, axis: Axes) -> AxesImage:
 
 def _split(ground: Pixels, labels: Pixels, finer: Pixels, axis: Axes) -> int:
     """Tint the segments that the next partition cuts, with its borders in them; return their number."""
-    pairs = np.unique(np.stack([labels.ravel(), finer.ravel()]), axis=1)
-    parts = np.bincount(pairs[0])
+    parts = np.bincount(_overlaps(labels, finer)[0])
     picture(ground, axis, grey=True)
     tint = np.ma.masked_less(parts[labels], 2)
     axis.imshow(tint, cmap=ListedColormap([_SPLIT]), alpha=0.6)
@@ -273,12 +272,17 @@ def _check_depths(explanation: Record) -> int:
         )
     for depth in range(1, depths):
         above, below = partition(explanation, depth - 1), partition(explanation, depth)
-        if len(np.unique(np.stack([above.ravel(), below.ravel()]), axis=1).T) != int(below.max()) + 1:
+        if _overlaps(above, below).shape[1] != int(below.max()) + 1:
             raise ValueError(
                 f"partition {depth} is not nested in the one before: explain with one hierarchy, "
                 "segmentation={'watershed': (16, 48)}"
             )
     return depths
+
+
+def _overlaps(coarse: Pixels, fine: Pixels) -> Pixels:
+    """Return the pairs (2, n) of segments of two partitions that share a pixel."""
+    return np.unique(np.stack([coarse.ravel(), fine.ravel()]), axis=1)
 
 
 def _panels(columns: int, size: tuple[int, ...], bars: Sequence[float]) -> tuple[Figure, list[list[Axes]]]:

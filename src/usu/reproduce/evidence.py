@@ -1,4 +1,4 @@
-"""What the maps of one scene are made of: gradients and score maps, made once for all grids and methods."""
+"""What the maps of a scene are made from: gradients and score maps, made once for all grids and methods."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GRIDS = (4, 7, 14)
 
 @dataclass(frozen=True)
 class Scoring:
-    """How segments are made and scored; the same for all networks.
+    """How segments are made and scored: in the same way for all networks.
 
     Attributes:
         segmentation: numbers of segments by method, as `usu.Settings` takes it.
@@ -39,7 +39,7 @@ class Scoring:
     output: str = "probability"
 
     def options(self) -> dict[str, Any]:
-        """Return what `usu.refine` and `usu.upsample` both take."""
+        """Return the options that `usu.refine` and `usu.upsample` share."""
         return {"scoring": self.method, "baselines": self.baselines, "output": self.output}
 
     def plain(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Scoring:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """One scene as one network sees it.
+    """A scene as a network sees it.
 
     Attributes:
         truth: (H, W).
@@ -60,7 +60,7 @@ class Evidence:
             other segments; "random segments" the model's for segments that ignore the image; "true segments"
             the model's for foreground and background; "true scores" the share of each of the pipeline's
             segments that is foreground; "truth" the foreground.
-        forward_passes: that the pipeline's scores took.
+        forward_passes: of the pipeline's scores.
     """
 
     truth: Tensor
@@ -69,7 +69,7 @@ class Evidence:
     forward_passes: int
 
     def case(self, source: str, grid: int) -> Case:
-        """Return what a map on a grid of `grid` × `grid` cells is made of."""
+        """Return what a map on a grid of `grid` × `grid` cells is made from."""
         shape = (grid, grid)
         fine = self.maps[source]
         return Case(

@@ -21,12 +21,12 @@ TEMPERATURE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What one map is made of.
+    """What a map is made from.
 
     Attributes:
         coarse: (gh, gw) totals, from the network.
         true_coarse: (gh, gw), the truth summed into the same cells.
-        scores: score maps (H, W) by kind, those of `usu.reproduce.evidence`.
+        scores: score maps (H, W) by kind, as in `usu.reproduce.evidence.Evidence`.
     """
 
     coarse: Tensor
@@ -36,7 +36,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Method:
-    """A row: its title in tables and what makes its map (H, W) of a case."""
+    """A row: its title in tables, and what makes its map (H, W) from a case."""
 
     title: str
     draw: Callable[[Case], Tensor]
@@ -85,7 +85,7 @@ CONTROLS: Mapping[str, Method] = MappingProxyType(
     }
 )
 
-# One part at a time is replaced by what the truth would make it.
+# One part at a time is replaced by its oracle.
 LIMITS: Mapping[str, Method] = MappingProxyType(
     {
         f"{upsampler}, true {part}": Method(f"{title}, true {part}", _with(upsampler, scores, coarse))

@@ -1,4 +1,4 @@
-"""The choice of how segments are made and scored, on validation scenes: never on those that are reported."""
+"""The choice of how segments are made and scored: on validation scenes, never on those that are reported."""
 
 from __future__ import annotations
 

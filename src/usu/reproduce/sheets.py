@@ -8,22 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
 from usu.plot import colour_limits, heat, save_figure
+from usu.plot.panels import changes
+from usu.plot.scales import CHANGES, bare, colours
 from usu.reproduce.methods import Values
-
-try:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
-except ImportError as missing:
-    raise ImportError("figures need matplotlib: pip install 'usu-xai[plot]'") from missing
 
 PICTURE, MAP, ERROR, BLANK = "picture", "map", "error", "blank"
 
-_ERRORS = "PuOr_r"  # other colours than a signed map's
-
-# In inches: panels are small beside the type, which a page shows at half its size.
+# In inches: panels are small beside the text, which a page shows at half its size.
 _WIDTH, _WIDE, _BAR = 1.15, 1.7, 1.2  # of a panel, of one of few, of a colour bar
 _FEW = 4  # columns, of which titles need wide panels
 _SMALL, _LARGE = 10, 12
@@ -53,7 +49,7 @@ class Sheet:
         columns: titles above the first row.
         rows: labels at the left.
         panels: row by row.
-        notes: lines to print beside the figure: what it shows, in numbers.
+        notes: lines to print beside the figure: in numbers, what it shows.
     """
 
     title: str
@@ -80,11 +76,11 @@ def draw(sheet: Sheet) -> Figure:
         axis.set_title(title, fontsize=_SMALL)
     for axis, label in zip(axes[:, 0], sheet.rows, strict=True):
         axis.set_ylabel(label, fontsize=_SMALL)
-    colours = heat(np.zeros((1, 1)), Figure().subplots(), norm=scale).cmap
-    _colour_bar(figure, axes, ScalarMappable(scale, colours), "mass per pixel\n(the image's mean = 1)")
+    label = "mass per pixel\n(the image's mean = 1)"
+    _colour_bar(figure, axes, ScalarMappable(scale, colours(scale)), label)
     if error_scale is not None:
         label = "error per pixel\nα (spurious) above 0, β (lost) below"
-        _colour_bar(figure, axes, ScalarMappable(error_scale, _ERRORS), label)
+        _colour_bar(figure, axes, ScalarMappable(error_scale, CHANGES), label)
     figure.suptitle(sheet.title, fontsize=_LARGE)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is settled: it need not be found again for each file
@@ -104,21 +100,20 @@ def _draw_panel(panel: Panel, axis: Any, scale: Normalize, error_scale: Normaliz
     if panel.kind == BLANK:
         axis.set_axis_off()
     elif panel.kind == PICTURE:
+        bare(axis)
         axis.imshow(panel.values, cmap="gray", vmin=0, vmax=1)
-        axis.set_xticks([])
-        axis.set_yticks([])
     elif panel.kind == MAP:
         heat(panel.values, axis, norm=scale)
     else:
-        heat(panel.values, axis, norm=error_scale).set_cmap(_ERRORS)
+        changes(panel.values, axis, norm=error_scale)
     if panel.outline is not None:
         colour = "black" if panel.kind == ERROR else "cyan"
         axis.contour(panel.outline, levels=[0.5 * panel.outline.max()], colors=colour, linewidths=0.5)
 
 
-def _colour_bar(figure: Figure, axes: Any, colours: ScalarMappable, label: str) -> None:
-    extend = "max" if colours.norm.vmin == 0 else "both"
-    bar = figure.colorbar(colours, ax=axes, extend=extend, shrink=0.6, pad=0.015, aspect=25)
+def _colour_bar(figure: Figure, axes: Any, mapped: ScalarMappable, label: str) -> None:
+    extend = "max" if mapped.norm.vmin == 0 else "both"
+    bar = figure.colorbar(mapped, ax=axes, extend=extend, shrink=0.6, pad=0.015, aspect=25)
     bar.set_label(label, fontsize=_SMALL, labelpad=8)
     bar.ax.tick_params(labelsize=_SMALL)
 

@@ -232,32 +232,19 @@ def _with(kept: Any, given: Any) -> Any:
     return {**kept, **given} if isinstance(kept, dict) and isinstance(given, dict) else given
 
 
-def _differences(kept: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
-    """Say where protocols differ; an entry that only one of two mappings has does not count."""
-    was, now = dict(_leaves(_shared(kept, given))), dict(_leaves(_shared(given, kept)))
-    for path in sorted(was.keys() | now.keys()):
-        before, after = was.get(path, "absent"), now.get(path, "absent")
-        if before != after:
-            yield f"{path} was {before}, is {after}"
-
-
-def _shared(protocol: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return a protocol whose mappings keep only entries that are also in the other's."""
-    shared = {}
-    for name, value in protocol.items():
-        if isinstance(value, dict) and isinstance(other.get(name), dict):
-            value = {entry: value[entry] for entry in value if entry in other[name]}
-        shared[name] = value
-    return shared
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the path and the JSON text of every value that is not a mapping of others."""
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{path}.{name}" if path else name)
+def _differences(was: Any, now: Any, *path: str) -> Iterator[str]:
+    """Say where protocols differ; entries that only one of two mappings in them has do not count."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        names = was.keys() & now.keys() if len(path) == 1 else was.keys() | now.keys()
+        for name in sorted(names):
+            yield from _differences(was.get(name, _ABSENT), now.get(name, _ABSENT), *path, name)
     else:
-        yield path, json.dumps(value)
+        before, after = ("absent" if one is _ABSENT else json.dumps(one) for one in (was, now))
+        if before != after:
+            yield f"{'.'.join(path)} was {before}, is {after}"
+
+
+_ABSENT = object()
 
 
 def _parts(folder: Path) -> list[Path]:

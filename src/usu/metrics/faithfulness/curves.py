@@ -15,8 +15,8 @@ TIE_SEEDS = 5
 def area(examiner: Examiner, maps: Floats, fill: str, insertion: bool) -> Floats:
     """Return the area under the curve of the target's probability, over that of the image.
 
-    Deletion replaces the highest pixels first. Insertion starts from the fill and brings the highest pixels
-    first; deleting the lowest first (LeRF) leaves the same images in the opposite order and has its area.
+    Deletion replaces the highest pixels first. Insertion starts from the fill and brings back the highest
+    pixels first; deleting the lowest first (LeRF) gives the same images in reverse order, and the same area.
 
     Args:
         examiner: of the image.
@@ -26,7 +26,7 @@ def area(examiner: Examiner, maps: Floats, fill: str, insertion: bool) -> Floats
 
     Returns:
         (M,), the mean over the tie seeds. Lower is better for deletion, higher for insertion; a constant map
-        gets what a random order gets. NaN where the probability of the image rounds to 0.
+        gets what a random order gets. NaN if the probability of the image rounds to 0.
     """
     ranks = [ranks_of(values, examiner.seed) for values in maps]
     pixels = examiner.size[0] * examiner.size[1]

@@ -113,7 +113,7 @@ class Examiner:
         return int(self.inputs.shape[1]), int(self.inputs.shape[2])
 
     def kept(self, name: str, make: Callable[[], T]) -> T:
-        """Return what `make` returned when `name` was first asked for."""
+        """Return what `make` returns, called only the first time for each name."""
         if name not in self._kept:
             self._kept[name] = make()
         found: T = self._kept[name]
@@ -136,7 +136,7 @@ class Examiner:
 
         Args:
             mask: what is replaced.
-            fill: "black" (the lowest value of the inputs, as Quantus has it), a name of
+            fill: "black" (the lowest value of the inputs, as in Quantus), a name of
                 `usu.models.baselines.FILLS`, or a number.
         """
         if not mask.any():
@@ -154,7 +154,7 @@ class Examiner:
         return self.answers([self._whole])
 
     def answers(self, cases: Iterable[Case]) -> Answers:
-        """Return the model's answers in the order of the cases; known ones take no pass and are not made."""
+        """Return the model's answers in the order of the cases; known ones are not made again."""
         keys: list[bytes] = []
         waiting: dict[bytes, Tensor] = {}
         for case in cases:
@@ -172,7 +172,7 @@ class Examiner:
         )
 
     def tensor(self, image: Floats) -> Tensor:
-        """Return a perturbed image (C, H, W), made in NumPy, as the inputs are."""
+        """Return a perturbed image (C, H, W) from NumPy in the dtype and on the device of the inputs."""
         return torch.from_numpy(image).to(self.inputs)
 
     def _run(self, waiting: dict[bytes, Tensor]) -> None:
@@ -208,13 +208,13 @@ class Examiner:
 
 
 def nan_where_flat(maps: Floats, scores: Sequence[float]) -> Floats:
-    """Return the scores, NaN for constant maps, which put nothing in an order."""
+    """Return the scores, with NaN for constant maps, which do not order anything."""
     flat = maps.reshape(len(maps), -1)
     return np.where(flat.max(1) > flat.min(1), np.asarray(scores, dtype=np.float64), np.nan)
 
 
 def _picture(image: Array | None, inputs: Tensor) -> Tensor:
-    """Return the picture (3, H, W); where none is given, the inputs stretched to [0, 1]."""
+    """Return the picture (3, H, W); without one, the inputs stretched to [0, 1]."""
     if image is None:
         low, high = inputs.aminmax()
         stretched = (inputs - low) / (high - low).clamp(min=torch.finfo(inputs.dtype).tiny)

@@ -1,7 +1,7 @@
-"""Metrics that replace an eighth of a channel's worth of features at a time: pixel flipping and monotonicity.
+"""Metrics that replace features step by step, an eighth of a channel each: pixel flipping and monotonicity.
 
-A feature is one channel of one pixel, and a map counts for every channel, as in Quantus: the order among the
-equal features of a pixel, and among tied pixels, is what NumPy's sort makes of it.
+A feature is one channel of one pixel, and a map holds for every channel, as in Quantus: NumPy's sort decides
+the order among the equal features of a pixel, and among tied pixels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from usu.metrics.faithfulness.examiner import Case, Examiner, Floats, Integers, Mask, nan_where_flat
 
-# Steps to a channel: 6272 features each at 224 × 224, hence 24 steps for RGB.
+# Steps per channel: of 6,272 features each at 224 × 224, so that RGB takes 24 steps.
 STEPS_PER_CHANNEL = 8
 # Uniform fills per step of monotonicity.
 SAMPLES = 5
@@ -59,8 +59,8 @@ def monotonicity(examiner: Examiner, maps: Floats) -> Floats:
 
     whole = examiner.whole().probabilities
     changed = examiner.answers(cases()).probabilities.reshape(len(maps), -1, SAMPLES)
-    # In float32, as in Quantus: it decides about ties where the probability is saturated. Quantus divides by
-    # the squared probability of the image, which changes no rank.
+    # In float32, as in Quantus: it decides ties where the probability is saturated. Quantus also divides by
+    # the squared probability of the image, which does not change ranks.
     effects = np.mean((changed - whole) ** 2, axis=2)
     scores = []
     for size, order, effect in zip(sizes, orders, effects, strict=True):
@@ -82,7 +82,7 @@ def _features(examiner: Examiner, values: Floats) -> Floats:
 
 
 def _parts(order: Integers, examiner: Examiner) -> list[Integers]:
-    """Return the features of each step; the last has what is left."""
+    """Return the features of each step; the last step has the remainder."""
     step = -(-examiner.size[0] * examiner.size[1] // STEPS_PER_CHANNEL)
     return [order[start : start + step] for start in range(0, len(order), step)]
 

@@ -1,7 +1,7 @@
 """Infidelity (Yeh et al., 2019): the squared error of a map as a linear model of the answer's change.
 
-With x' a perturbed input, Δ = f(x) - f(x') on the target's logit and s = Σ a (x - x'), the mean of (Δ - s)²
-over the perturbed inputs. These do not depend on the map, so one set of passes serves all maps.
+With x' a perturbed input, Δ = f(x) - f(x') of the target's logit and s = Σ a (x - x'), it is the mean of
+(Δ - s)² over the perturbed inputs. These do not depend on the map, so one set of passes serves all maps.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from usu.metrics.faithfulness.examiner import Examiner, Floats, Integers, Mask
 
-# Patches in a row and in a column: of 16 pixels at 224.
+# Patches in a row and in a column: of 16 × 16 pixels at 224 × 224.
 PATCHES = 14
-# As many random squares as the raster has patches, each with sides of this share: a cell of a 7 × 7 map.
+# As many random squares as the raster has patches, with sides of this share: a cell of a 7 × 7 map.
 SQUARES = PATCHES**2
 SQUARE_SHARE = 1 / 7
 
@@ -33,12 +33,12 @@ class Probe(NamedTuple):
 
 
 def infidelity(examiner: Examiner, maps: Floats, scale: Callable[[Floats], Floats] | None = None) -> Floats:
-    """Return the infidelity on Quantus's raster: patches turn black one after the other and stay so.
+    """Return the infidelity on Quantus's raster: patches turn black one after the other and stay black.
 
     Args:
         examiner: of the image.
         maps: (M, H, W).
-        scale: what is done to the maps first.
+        scale: applied to the maps first.
 
     Returns:
         (M,); lower is better.
@@ -58,7 +58,7 @@ def unit_sum(maps: Floats) -> Floats:
     """Return each map over its sum; the zero map stays, any other map without a sum becomes NaN."""
     sums = maps.sum((1, 2), keepdims=True)
     empty = ~maps.any((1, 2), keepdims=True)
-    # Below this the sum is what rounding left of values that cancel.
+    # Below this the sum is only the rounding error of values that cancel.
     lost = np.abs(sums) <= 1e-12 * np.abs(maps).sum((1, 2), keepdims=True)
     scaled: Floats = maps / np.where(empty, 1, np.where(lost, np.nan, sums))
     return scaled
@@ -75,7 +75,7 @@ def scaled_on_squares(examiner: Examiner, maps: Floats) -> Floats:
 
 
 def _best_scaled(probe: Probe, maps: Floats) -> Floats:
-    # Without the unit of the map no square can overflow or vanish; β makes up for it.
+    # Without the map's unit no square can overflow or vanish; β makes up for it.
     largest = np.abs(maps).max((1, 2), keepdims=True)
     sums = probe.sums(maps / np.where(largest > 0, largest, 1))
     powers = (sums**2).mean(1)
@@ -101,7 +101,7 @@ def _raster(examiner: Examiner) -> Probe:
 
 
 def _patches(size: tuple[int, int]) -> Integers:
-    """Return the labels of the patches in raster order; there are fewer in a small image."""
+    """Return the labels of the patches in raster order; a small image has fewer."""
     rows, columns = (np.arange(side) * PATCHES // side for side in size)
     _, labels = np.unique(rows[:, None] * PATCHES + columns, return_inverse=True)
     return np.asarray(labels).reshape(size)
@@ -129,12 +129,12 @@ def _squares(examiner: Examiner) -> Probe:
 
 def _drops(examiner: Examiner, masks: list[Mask]) -> Floats:
     answers = examiner.answers(examiner.masked(mask, "black") for mask in masks)
-    # In the model's own precision first, as Quantus does.
+    # The difference is in the model's own precision, as in Quantus.
     drops: Floats = (examiner.whole().logits - answers.logits).astype(np.float64)
     return drops
 
 
 def _change(examiner: Examiner) -> Floats:
-    """Return what turning a pixel black takes from it, over all channels, (H, W)."""
+    """Return what each pixel loses when it turns black, summed over channels, (H, W)."""
     change: Floats = (examiner.array - examiner.array.min()).astype(np.float64).sum(0)
     return change

@@ -1,4 +1,4 @@
-"""IROF (Rieger and Hansen, 2020): how fast the class goes as segments are removed, the highest mean first."""
+"""IROF (Rieger and Hansen, 2020): how fast the class is lost as segments go, those of highest mean first."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from usu.metrics.faithfulness.examiner import Case, Examiner, Floats, Integers, Mask, nan_where_flat
 
-# Pixels in a side of a cell, whatever the image: a count of cells could make it a coarse map's own grid.
+# Pixels in a side of a cell, whatever the image: with a number of cells it might be a coarse map's own grid.
 GRID = 28
-# Of scikit-image's felzenszwalb: at 224 × 224 these leave some 20 to 100 segments; the least is a share.
+# Of scikit-image's felzenszwalb: at 224 × 224 these give some 20 to 100 segments; the least size is a share.
 FELZENSZWALB_SCALE = 200.0
 FELZENSZWALB_SIGMA = 0.8
 FELZENSZWALB_LEAST = 1 / 500
@@ -30,7 +30,7 @@ def slic(examiner: Examiner) -> Integers:
 
 
 def grid(examiner: Examiner) -> Integers:
-    """Return a fixed grid of cells of 28 pixels, the last ones cut off, which knows nothing of the image."""
+    """Return a fixed grid of cells of 28 pixels, the last ones cut off, which ignores the image."""
     rows, columns = (np.arange(side) // GRID for side in examiner.size)
     labels: Integers = rows[:, None] * (columns[-1] + 1) + columns
     return labels
@@ -50,7 +50,7 @@ def felzenszwalb(examiner: Examiner) -> Integers:
 
 def by_sort(examiner: Examiner, values: Floats, segments: list[Mask]) -> Integers:
     """Return the segments from the highest mean to the lowest, tied ones as NumPy's sort leaves them."""
-    # Over all channels, as Quantus: rounding of this very sum decides between equal segments.
+    # Over all channels, as in Quantus: rounding in this very sum decides between equal segments.
     channels = np.broadcast_to(values, examiner.array.shape)
     return np.argsort(-np.array([np.mean(channels[:, segment]) for segment in segments]))
 
@@ -73,12 +73,12 @@ def irof(
 ) -> Floats:
     """Return the area over the curve of the target's probability, over that of the image.
 
-    A removed segment takes the mean of all channels and pixels of what the image has become by then.
+    A removed segment takes the mean over all channels and pixels of the image as it is by then.
 
     Args:
         examiner: of the image.
         maps: (M, H, W).
-        segmenter: what cuts the image.
+        segmenter: cuts the image into segments.
         order: from a map to the segments in the order of their removal.
         per_segment: whether to divide the area by the number of segments.
 
@@ -107,14 +107,14 @@ def _segments(labels: Integers) -> list[Mask]:
 
 
 class _Removal:
-    """The images on the way of one order, each made from the one before, and only where it is asked for."""
+    """The images along one order of removal, each made from the one before, and only when it is needed."""
 
     def __init__(self, examiner: Examiner, segments: list[Mask], order: list[int]) -> None:
         self._examiner, self._segments, self._order = examiner, segments, order
         self._image, self._done = examiner.array, 0
 
     def case(self, name: str, steps: int) -> Case:
-        """Return the image after some steps; what was removed, in its order, tells it from others."""
+        """Return the image after some steps; its key is the order in which segments were removed."""
         key = f"{name} {self._order[:steps]}".encode()
         return Case(key, lambda: self._after(steps))
 

@@ -39,7 +39,7 @@ class Judge(Examiner):
 
     Raises:
         TypeError: a model that cannot be called, an argument of the wrong kind.
-        ValueError: a model in training mode, inputs or an image of the wrong shape or range, no such class.
+        ValueError: a model in training mode, inputs or image of the wrong shape or range, an unknown class.
 
     >>> judge = Judge(lambda batch: batch.mean((2, 3)), torch.rand(3, 28, 28), target=1)
     >>> judge.score(torch.ones(28, 28), "sparseness")
@@ -66,7 +66,7 @@ class Judge(Examiner):
             metrics: names of `METRICS`; all of them if None, which takes some 1,000 forward passes.
 
         Returns:
-            Values by metric; for several maps one such row by the name of each. NaN where a metric has no
+            Values by metric; for several maps, such a dictionary by the name of each. NaN if a metric has no
             value for a map, such as IROF for a constant one.
 
         Raises:

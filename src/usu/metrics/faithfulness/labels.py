@@ -1,4 +1,4 @@
-"""What each metric is called, which way is better and what it asks: the one place; no model, no torch."""
+"""Title, direction and question of each metric, stated once; this needs neither a model nor torch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Label:
     Attributes:
         title: the name in tables and on axes.
         higher_is_better: direction.
-        block: "A" has the semantics of Quantus 0.6, as the paper's tables; "B" has what these cannot tell.
-        range: interval of the values, and their unit where they have one.
+        block: "A" follows Quantus 0.6, as the paper's tables do; "B" shows what these cannot.
+        range: interval of the values, and their unit if they have one.
         description: what it asks, in one line.
     """
 
@@ -28,7 +28,7 @@ class Label:
 
     @property
     def heading(self) -> str:
-        """Title and direction, as heads of columns have them."""
+        """Title and direction, for the head of a column."""
         return f"{self.title} {'↑' if self.higher_is_better else '↓'}"
 
 

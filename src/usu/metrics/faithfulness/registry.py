@@ -1,4 +1,4 @@
-"""Metrics of pixel maps by name: what each is called, its settings, and how it scores maps."""
+"""Metrics of pixel maps by name: the label of each, its settings, and how it scores maps."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Metric(Label):
         """Score all maps of the judge's image at once.
 
         Args:
-            judge: of the image; what it learnt for other maps and metrics is used again.
+            judge: of the image; answers that it has for other maps and metrics are used again.
             maps: (M, H, W), signed, NumPy or torch.
 
         Returns:
-            (M,) float64 of the kind and on the device of the maps; NaN where the metric has no value.
+            (M,) float64 of the kind and on the device of the maps; NaN if the metric has no value.
 
         Raises:
             ValueError: maps of another size than the image, values that are not finite.
@@ -129,7 +129,7 @@ def find_metric(name: str) -> Metric:
     """Return a metric by its name.
 
     Raises:
-        ValueError: there is none; what may have been meant is named.
+        ValueError: there is none of this name; similar names are suggested.
 
     >>> find_metric("road").higher_is_better
     False

@@ -30,7 +30,7 @@ _NEIGHBOURS = (
 def road(examiner: Examiner, maps: Floats) -> Floats:
     """Return the share of percentages at which the target is still the most probable class.
 
-    At each percentage, that many of the highest pixels become noisy weighted means of their neighbours.
+    At each percentage, that share of the pixels, the highest ones, become noisy means of their neighbours.
 
     Returns:
         (M,); lower is better; NaN for a constant map.
@@ -49,8 +49,8 @@ def road(examiner: Examiner, maps: Floats) -> Floats:
 def descending_pixels(values: Floats, channels: int) -> Integers:
     """Return the pixels of a map (H, W) from the highest to the lowest.
 
-    Sorted together with channels of a lower value, where Quantus expects them: the order of ties of NumPy's
-    sort depends on what is sorted with them.
+    Sorted together with channels of a lower value, as Quantus does: the order of ties in NumPy's sort depends
+    on everything that is sorted.
     """
     below = 2 * values.min() - values.max()
     stacked = np.concatenate([values.ravel(), np.full((channels - 1) * values.size, below)])
@@ -58,7 +58,7 @@ def descending_pixels(values: Floats, channels: int) -> Integers:
 
 
 def _case(examiner: Examiner, pixels: Integers, percentage: int) -> Case:
-    # Not the set alone: the noise goes to the pixels in their order.
+    # The order counts: it decides which pixel gets which noise.
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
 
     def make() -> Tensor:
@@ -82,10 +82,10 @@ def _noises(examiner: Examiner) -> dict[int, Floats]:
 
 
 def imputed(image: Floats, pixels: Integers) -> Floats:
-    """Return what the missing pixels become: each the weighted mean of its eight neighbours.
+    """Return the values of the missing pixels: each the weighted mean of its eight neighbours.
 
-    In the order of the raster the system is positive definite and its band no wider than a row: a banded
-    Cholesky factorisation takes a small part of the time of a general sparse one.
+    In raster order the system is positive definite and its band about as wide as a row: a banded Cholesky
+    factorisation takes a small part of the time of a general sparse one.
 
     Args:
         image: (C, H, W).
@@ -129,5 +129,5 @@ def imputed(image: Floats, pixels: Integers) -> Floats:
 
 @cache
 def _libraries() -> ThreadpoolController:
-    # Several threads are no faster here, and many times slower where one of them waits for a busy core.
+    # Several threads are not faster here, and many times slower when one of them waits for a busy core.
     return ThreadpoolController()
