@@ -7,7 +7,7 @@ from typing import Any
 
 from usu.models.placement import Padding
 from usu.operators.registry import UPSAMPLERS
-from usu.operators.upsamplers import Upsampler
+from usu.operators.setting import Upsampler
 from usu.record import Record
 from usu.runtime.renames import renamed, tell
 from usu.settings import UPSAMPLING

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import usu
-from usu.operators.upsamplers import UPSAMPLERS, Setting, find_upsampler
+from usu.operators.setting import Setting
+from usu.operators.upsamplers import UPSAMPLERS, find_upsampler
 
 RNG = np.random.default_rng(0)
 COARSE, SCORES = RNG.random((3, 4)), RNG.random((13, 18))

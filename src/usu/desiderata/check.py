@@ -47,7 +47,8 @@ from usu.operators.arguments import gather
 from usu.operators.lattice import lattice_size
 from usu.operators.redistribution import Negative
 from usu.operators.registry import UPSAMPLERS
-from usu.operators.upsamplers import Setting, Upsampler, find_upsampler
+from usu.operators.setting import Setting, Upsampler
+from usu.operators.upsamplers import find_upsampler
 
 
 def check_desiderata(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from usu.arrays.convert import Array, as_floats, as_labels, check_finite, like
 from usu.operators.lattice import Mass, Neighbourhoods, neighbourhoods_of
-from usu.operators.upsamplers import Budget, Upsampler
+from usu.operators.setting import Budget, Upsampler
 
 Data: TypeAlias = Literal["coarse", "scores"]
 

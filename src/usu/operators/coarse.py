@@ -11,7 +11,8 @@ from torch import Tensor
 
 from usu.arrays.convert import Array, as_tensor
 from usu.operators.lattice import Mass, Neighbourhoods, neighbourhoods_of
-from usu.operators.upsamplers import Upsampler, find_upsampler
+from usu.operators.setting import Upsampler
+from usu.operators.upsamplers import find_upsampler
 
 
 @dataclass(frozen=True, eq=False)

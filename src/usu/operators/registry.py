@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from usu.runtime.lazy import Registry
 
 if TYPE_CHECKING:
-    from usu.operators.upsamplers import BuiltIn
+    from usu.operators.setting import BuiltIn
 
 REDISTRIBUTIONS = {"usu": "USU", "iwmr": "IWMR", "hybrid": "Hybrid"}
 INTERPOLATIONS = {
