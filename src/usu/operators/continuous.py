@@ -21,15 +21,20 @@ from usu.operators.lattice import Grid, Neighbourhoods
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
 _BITS = 1 / math.log(2)  # exponents are of 2 in here: PyTorch raises 2 four times as fast as e
-# Bits between the smallest and the largest weight, and mass, up to which float32 will do; and float64, without
-# taking each cell relative to its own largest weight.
-_SINGLE, _DOUBLE = 48.0, 400.0
+# Up to so many bits between the smallest and the largest weight, and mass, float32 will do; float64 without taking
+# each cell relative to its own largest weight; and float64 at all.
+_SINGLE, _DOUBLE, _HOPELESS = 48.0, 400.0, 1e8
 _MOST_STEPS = 60
-_SHORTEST = 2.0**-20  # part of a step
+_SHORTEST = 2.0**-10  # part of a step
+_MOST_TEMPERATURES = 100
 
 
 def continuous_shares(
-    log_weights: Tensor, masses: Tensor, cells: Neighbourhoods, opposite: Tensor | None = None
+    levels: Tensor,
+    temperature: float,
+    masses: Tensor,
+    cells: Neighbourhoods,
+    opposite: Tensor | None = None,
 ) -> Tensor:
     """Share each cell's mass among its pixels by φ times a factor that is continuous on the whole lattice.
 
@@ -37,14 +42,14 @@ def continuous_shares(
     of that sign falls to 0 towards that cell.
 
     Args:
-        log_weights: log φ(s(x)), (..., *size), finite. Its rounding is a relative error of the map: give
-            float64 where it spreads over more than 50, say.
+        levels: u(s(x)) of φ = exp(u / ε) (see `potentials`), (..., *size), finite.
+        temperature: ε > 0.
         masses: M_k, (..., *shape), finite; batch axes broadcast.
         cells: the cells of a grid.
-        opposite: log φ for the negative masses, where it is another.
+        opposite: the levels for the negative masses, where they are others.
 
     Returns:
-        The map (..., *size), in the wider type of the two; differentiable once in all of them.
+        The map (..., *size), in the wider type of levels and masses; differentiable once in all of them.
 
     Raises:
         ValueError: neighbourhoods that are not the cells of a grid; values that are not finite.
@@ -59,38 +64,39 @@ def continuous_shares(
         )
     ndim = len(cells.size)
     batch = masses.shape[:-ndim]
-    if log_weights.dim() > ndim:
-        batch = torch.broadcast_shapes(batch, log_weights.shape[:-ndim])
-    dtype = torch.promote_types(log_weights.dtype, masses.dtype)
+    if levels.dim() > ndim:
+        batch = torch.broadcast_shapes(batch, levels.shape[:-ndim])
+    dtype = torch.promote_types(levels.dtype, masses.dtype)
     masses = masses.to(dtype).expand(*batch, *cells.shape).reshape(-1, *cells.shape)
 
-    def part(positive: Tensor, weights: Tensor) -> Tensor:
-        weights = weights.to(dtype)
-        if weights.dim() > ndim:
-            weights = weights.expand(*batch, *cells.size)
-        return _Shares.apply(weights.reshape(-1, *cells.size), positive, cells).view(*batch, *cells.size)
+    def part(positive: Tensor, levels: Tensor) -> Tensor:
+        shared = levels.dim() == ndim
+        maps = levels.to(dtype) if shared else levels.to(dtype).expand(*batch, *cells.size)
+        pixels = _Shares.apply(maps.reshape(-1, *cells.size), temperature, positive, cells)
+        return pixels.view(*batch, *cells.size)
 
-    opposite = log_weights if opposite is None else opposite
+    opposite = levels if opposite is None else opposite
     if not float(masses.detach().amin()) < 0:
-        return part(masses, log_weights)
+        return part(masses, levels)
     if not float(masses.detach().amax()) > 0:
         return -part(-masses, opposite)
-    return part(masses.clamp(min=0), log_weights) - part((-masses).clamp(min=0), opposite)
+    return part(masses.clamp(min=0), levels) - part((-masses).clamp(min=0), opposite)
 
 
 class _Shares(torch.autograd.Function):
     """The maps (N, *size) of masses that are not negative, differentiated by the implicit function theorem."""
 
     @staticmethod
-    def forward(ctx: Any, log_weights: Tensor, masses: Tensor, cells: Grid) -> Tensor:
-        pixels, ctx.by_cell = _Balance(log_weights, masses, cells).shares()
-        ctx.cells, ctx.shared = cells, log_weights.shape[0] == 1
+    def forward(ctx: Any, levels: Tensor, temperature: float, masses: Tensor, cells: Grid) -> Tensor:
+        pixels, found = _Search(levels, temperature, masses, cells).pixels()
+        ctx.cells, ctx.temperature, ctx.shared = cells, temperature, levels.shape[0] == 1
+        ctx.by_cell = ~found
         ctx.save_for_backward(pixels, masses)
         return pixels
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor, None]:
         pixels, masses = ctx.saved_tensors
         hats, cells = hats_of(ctx.cells.shape, ctx.cells.size), ctx.cells
         with full_precision(pixels.device):
@@ -101,119 +107,167 @@ class _Shares(torch.autograd.Function):
         slopes = hats.solve(parts, hats.column_sums(inner), transposed=True)
         slopes[ctx.by_cell] = hats.row_sums(inner)[ctx.by_cell]
         by_mass = (torch.from_numpy(slopes).to(masses) / masses).masked_fill(masses == 0, 0)
-        by_weight = cells.subtract(gradient, by_mass) * pixels
-        return by_weight.sum(0, keepdim=True) if ctx.shared else by_weight, by_mass, None
+        by_level = cells.subtract(gradient, by_mass).mul_(pixels).div_(ctx.temperature)
+        return by_level.sum(0, keepdim=True) if ctx.shared else by_level, None, by_mass, None
 
 
-class _Balance:
+class _Search:
     """The search for the heights c (N, *shape), in bits, of N maps of masses that are not negative."""
 
-    def __init__(self, log_weights: Tensor, masses: Tensor, cells: Grid) -> None:
-        self.masses, self.cells, self.hats = masses, cells, hats_of(cells.shape, cells.size)
-        levels = masses.to("cpu", torch.float64).numpy()
-        self.empty = levels == 0
+    def __init__(self, levels: Tensor, temperature: float, masses: Tensor, cells: Grid) -> None:
+        self.levels, self.temperature, self.masses, self.cells = levels, temperature, masses, cells
+        self.hats = hats_of(cells.shape, cells.size)
+        wanted = masses.to("cpu", torch.float64).numpy()
+        self.empty = wanted == 0
         self.some_empty = bool(self.empty.any())
-        self.blank = self.empty.reshape(levels.shape[0], -1).all(1)
-        self.empty[self.blank] = False  # a map without any mass is sought as if its masses were 1
-        axes = tuple(range(1, levels.ndim))
-        levels = np.log2(np.where(levels == 0, np.nan, levels) if self.some_empty else levels)
-        levels[self.blank] = 0
-        lowest, highest = np.nanmin(levels, axes, keepdims=True), np.nanmax(levels, axes, keepdims=True)
-        self.levels = levels - highest  # relative to the largest mass: no pixel overflows on the way
-        least, most = float(log_weights.amin()) * _BITS, float(log_weights.amax()) * _BITS
-        self.middle, extent = (least + most) / 2, most - least + float((highest - lowest).max())
-        if not math.isfinite(extent):
-            raise ValueError("log_weights and masses must be finite")
-        double = extent > _SINGLE or torch.get_float32_matmul_precision() != "highest"
+        self.blank = self.empty.reshape(wanted.shape[0], -1).all(1)
+        if self.some_empty:
+            self.empty[self.blank] = False  # no mass at all: sought as if all masses were 1
+            wanted = np.where(self.empty, np.nan, np.where(wanted == 0, 1.0, wanted))
+        wanted = np.log2(wanted)
+        axes = tuple(range(1, wanted.ndim))
+        lowest, highest = np.nanmin(wanted, axes, keepdims=True), np.nanmax(wanted, axes, keepdims=True)
+        self.wanted = wanted - highest  # relative to the largest mass: no pixel overflows on the way
+        scale = _BITS / temperature
+        least, most = float(levels.amin()) * scale, float(levels.amax()) * scale
+        self.extent, self.middle = most - least + float((highest - lowest).max()), (least + most) / 2
+        if math.isnan(self.extent):
+            raise ValueError("levels and masses must be finite")
+        double = self.extent > _SINGLE or torch.get_float32_matmul_precision() != "highest"
         dtype = torch.float64 if double else masses.dtype
-        self.by_cell = extent > _DOUBLE
         self.enough = math.sqrt(2 * (1e-12 if dtype == torch.float64 else 1e-6))
-        self.weights, self.scale = log_weights, _BITS
+        self.exponents, self.scale = levels, scale
         if self.some_empty:
             with np.errstate(divide="ignore"):
                 taper = np.log2(self.hats.taper(1.0 - self.empty)).clip(min=-1e30)
-            self.weights = torch.from_numpy(taper).to(masses.device, dtype).add(log_weights, alpha=_BITS)
+            self.exponents = torch.from_numpy(taper).to(masses.device, dtype).add_(levels, alpha=scale)
             self.scale = 1.0
-        self.buffer = masses.new_empty((levels.shape[0], *cells.size), dtype=dtype)
+        self.buffer = masses.new_empty((wanted.shape[0], *cells.size), dtype=dtype)
 
-    def shares(self) -> tuple[Tensor, Flags]:
-        """Return the maps (N, *size), and which (N,) have one factor per cell instead of a continuous one."""
+    def pixels(self) -> tuple[Tensor, Flags]:
+        """Return the maps (N, *size), and which of them (N,) have a continuous factor, found by the search."""
         with full_precision(self.buffer.device), np.errstate(divide="ignore", invalid="ignore"):
             heights, found = self.search()
-            heights[~found] = 0
             pixels, _ = self.lifted(heights)
-        failed = int((~found & ~self.blank).sum())
-        if failed:
-            warnings.warn(
-                f"no continuous factor was found for {failed} of {len(found)} maps, which got one factor per "
-                "cell, as with continuous=False; try a higher temperature",
-                RuntimeWarning,
-                stacklevel=5,
-            )
+        if not found.all():
+            pixels = self.without_heights(pixels, found)
         factors = self.masses / self.cells.sum(pixels)
         if self.some_empty:
             factors = factors.masked_fill(self.masses == 0, 0)
-        return self.cells.scale(pixels, factors).to(self.masses.dtype), ~found
+        return self.cells.scale(pixels, factors).to(self.masses.dtype), found
+
+    def without_heights(self, pixels: Tensor, found: Flags) -> Tensor:
+        """Replace the maps for which nothing was found by φ itself, up to a factor of each cell."""
+        failed = int((~found & ~self.blank).sum())
+        if failed:
+            warnings.warn(
+                f"no continuous factor was found for {failed} of {found.size} maps, which got one factor per "
+                "cell, as with continuous=False; try a higher temperature",
+                RuntimeWarning,
+                stacklevel=6,
+            )
+        levels = self.levels.to(pixels.dtype)
+        exponents = self.cells.subtract(levels, self.cells.amax(levels)) * (_BITS / self.temperature)
+        keep = torch.from_numpy(found).to(pixels.device).view(-1, *(1,) * (pixels.dim() - 1))
+        return torch.where(keep, pixels, exponents.exp2_())
 
     def search(self) -> tuple[Numbers, Flags]:
-        """Return the heights, and for which maps they were found."""
-        heights, found = self.start(), ~self.blank
+        """Return the heights, and for which maps they were found: Newton's method, then ever lower temperatures."""
+        if not self.extent < _HOPELESS:
+            return np.zeros(self.wanted.shape), np.zeros(self.blank.shape, bool)
+        heights, found = self.newton(self.start())
+        for index in np.flatnonzero(~found & ~self.blank):
+            one = slice(index, index + 1)
+            levels = self.levels if self.levels.shape[0] == 1 else self.levels[one]
+            alone = _Search(levels, self.temperature, self.masses[one], self.cells)
+            heights[one], found[one] = alone.cooled()
+        heights[~found] = 0
+        return heights, found
+
+    def newton(self, heights: Numbers) -> tuple[Numbers, Flags]:
+        """Solve for the heights from a first guess; say for which maps that worked."""
+        found = ~self.blank
         gap, parts = self.look(heights)
         for _ in range(_MOST_STEPS):
             step = self.hats.solve(parts, gap)
             step[~found] = 0
-            # A step d leaves a gap of at most d²/2 (docs/continuous.md), so that the last one needs no look.
+            # After a whole step d, a gap is at most d²/2 (docs/continuous.md): the last one needs no look.
             settled = abs(step).reshape(found.size, -1).max(1) <= self.enough
             if settled.all():
                 return heights + step, found
-            heights, gap, parts, short = self.advance(heights, step, gap, settled)
-            found &= ~short
+            heights, gap, parts, stuck = self.advance(heights, step, gap, settled)
+            found &= ~stuck
         return heights, found & settled
 
     def advance(
         self, heights: Numbers, step: Numbers, gap: Numbers, settled: Flags
     ) -> tuple[Numbers, Numbers, Numbers, Flags]:
-        """Take a step as far as it lessens the gaps; say for which maps that is nowhere."""
+        """Go as much of a step as lessens the gaps; say for which maps that is nothing."""
         length = np.ones((settled.size, *(1,) * (heights.ndim - 1)))
         before = _squares(gap)
         while True:
             reached = heights + length * step
             gap, parts = self.look(reached)
-            worse = ~((_squares(gap) < before) | settled)
+            stuck = length.ravel() == 0
+            worse = ~((_squares(gap) < before) | settled | stuck)
             if not worse.any():
-                return reached, gap, parts, length.ravel() == 0
+                return reached, gap, parts, stuck
             length[worse] /= 2
             length[length < _SHORTEST] = 0
-            settled = settled | (length.ravel() == 0)
+
+    def cooled(self) -> tuple[Numbers, bool]:
+        """Solve for the heights of a single map at higher temperatures first, and follow them down."""
+        scale, middle = self.scale, self.middle
+        known: list[tuple[float, Numbers]] = []
+        part, gain = 1 / 64, 2.0
+        for _ in range(_MOST_TEMPERATURES):
+            self.scale, self.middle = scale * part, middle * part
+            guess = self.start() if not known else known[-1][1]
+            if len(known) > 1:
+                (earlier, before), (later, last) = known
+                guess = last + (last - before) * (part - later) / (later - earlier)
+            heights, found = self.newton(guess)
+            if found[0]:
+                if part == 1:
+                    return heights, True
+                known, gain = [*known[-1:], (part, heights)], min(gain**2, 2.0)
+            else:
+                gain = math.sqrt(gain)
+            part = min(known[-1][0] * gain, 1.0) if known else part / 16
+        return heights, False
 
     def start(self) -> Numbers:
         """Return the heights with which each cell would have its mass if its factor were constant."""
         pixels, top = self.raised(self.buffer.fill_(-self.middle))
         sums = self.cells.sum(pixels).to("cpu", torch.float64).numpy()
-        heights = self.levels - np.log2(sums) - top - self.middle
+        heights = self.wanted - np.log2(sums) - top - self.middle
         if self.some_empty:
             rows = np.where(self.hats.along_rows(self.empty), self.hats.unevenness(), self.hats.identity())
             heights = self.hats.solve(rows, np.where(self.empty, 0.0, heights))
         return heights
 
     def look(self, heights: Numbers) -> tuple[Numbers, Numbers]:
-        """Return log2 of what each cell's mass is short by, and its derivatives by the heights, as a stencil."""
+        """Return log2 of what each cell's mass is short by, and the stencil of its slopes along the heights."""
         pixels, top = self.lifted(heights)
         sums, parts = _parts(self.hats, self.hats.moments(pixels), self.empty if self.some_empty else None)
-        gap = self.levels - np.log2(sums) - top
+        gap = self.wanted - np.log2(sums) - top
         return (np.where(self.empty, 0.0, gap) if self.some_empty else gap), parts
 
     def lifted(self, heights: Numbers) -> tuple[Tensor, Numbers | float]:
-        """Return the maps of these heights, but for a factor of each cell whose log2 comes with them."""
-        exponents = torch.from_numpy(heights).to(self.buffer)
-        return self.raised(self.hats.interpolate(exponents, self.buffer))
+        """Return the maps with these heights as `raised` does."""
+        return self.raised(self.hats.interpolate(torch.from_numpy(heights).to(self.buffer), self.buffer))
 
     def raised(self, exponents: Tensor) -> tuple[Tensor, Numbers | float]:
-        exponents = exponents.add_(self.weights, alpha=self.scale)
+        """Return 2 to φ's own and these exponents, up to a factor of each cell, and the factors' log2."""
+        exponents = exponents.add_(self.exponents, alpha=self.scale)
         if not self.by_cell:
             return exponents.exp2_(), 0.0
         top = self.cells.amax(exponents)
-        return self.cells.subtract(exponents, top).exp2_(), top.cpu().numpy()
+        return self.cells.subtract(exponents, top).exp2_(), top.to("cpu", torch.float64).numpy()
+
+    @property
+    def by_cell(self) -> bool:
+        return self.extent > _DOUBLE
 
 
 def _parts(hats: Hats, moments: Numbers, empty: Flags | None) -> tuple[Numbers, Numbers]:
@@ -229,4 +283,6 @@ def _parts(hats: Hats, moments: Numbers, empty: Flags | None) -> tuple[Numbers, 
 
 
 def _squares(gap: Numbers) -> Numbers:
-    return np.einsum("ni,ni->n", gap.reshape(len(gap), -1), gap.reshape(len(gap), -1))
+    flat = gap.reshape(gap.shape[0], -1)
+    squares: Numbers = np.einsum("ni,ni->n", flat, flat)
+    return squares
