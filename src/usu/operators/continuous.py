@@ -21,12 +21,13 @@ from usu.operators.lattice import Grid, Neighbourhoods
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
 _BITS = 1 / math.log(2)  # exponents are of 2 in here: PyTorch raises 2 four times as fast as e
-# Up to so many bits between the smallest and the largest weight, and mass, float32 will do; float64 without taking
-# each cell relative to its own largest weight; and float64 at all.
+# Bits between the smallest and the largest weight, and mass, up to which float32 will do; float64 without
+# taking each cell relative to its own largest weight; and float64 at all.
 _SINGLE, _DOUBLE, _HOPELESS = 48.0, 400.0, 1e8
 _MOST_STEPS = 60
 _SHORTEST = 2.0**-10  # part of a step
 _MOST_TEMPERATURES = 100
+_LOWEST = -1e30  # stands for log 0
 
 
 def continuous_shares(
@@ -38,8 +39,8 @@ def continuous_shares(
 ) -> Tensor:
     """Share each cell's mass among its pixels by φ times a factor that is continuous on the whole lattice.
 
-    Positive and negative masses are shared apart. A cell without mass of one sign gets none of it, and the map
-    of that sign falls to 0 towards that cell.
+    Positive and negative masses are shared apart. A cell without mass of one sign gets none of it, and the
+    map of that sign falls to 0 towards that cell.
 
     Args:
         levels: u(s(x)) of φ = exp(u / ε) (see `potentials`), (..., *size), finite.
@@ -57,11 +58,7 @@ def continuous_shares(
     Warns:
         RuntimeWarning: no such factor was found for a map, which then has one factor per cell.
     """
-    if not isinstance(cells, Grid):
-        raise ValueError(
-            "continuous must be False with neighbourhoods: labels of any shape have no hat functions; "
-            "leave neighbourhoods out (cells of the coarse map's grid) or set continuous=False"
-        )
+    cells = _grid(cells)
     ndim = len(cells.size)
     batch = masses.shape[:-ndim]
     if levels.dim() > ndim:
@@ -73,7 +70,8 @@ def continuous_shares(
         shared = levels.dim() == ndim
         maps = levels.to(dtype) if shared else levels.to(dtype).expand(*batch, *cells.size)
         pixels = _Shares.apply(maps.reshape(-1, *cells.size), temperature, positive, cells)
-        return pixels.view(*batch, *cells.size)
+        shares: Tensor = pixels.view(*batch, *cells.size)
+        return shares
 
     opposite = levels if opposite is None else opposite
     if not float(masses.detach().amin()) < 0:
@@ -83,14 +81,55 @@ def continuous_shares(
     return part(masses.clamp(min=0), levels) - part((-masses).clamp(min=0), opposite)
 
 
+def continuous_total(
+    levels: Tensor, temperature: float, masses: Tensor, cells: Neighbourhoods, opposite: Tensor | None = None
+) -> Tensor:
+    """Share the total mass in proportion to φ times the bilinear map: continuous, and only the total is kept.
+
+    `Ã(x) = Σ_k M_k · B(x) φ(s(x)) / Σ_y B(y) φ(s(y))`, B the bilinear map of M_k / |N_k| (linear in 1-D,
+    trilinear in 3-D), positive and negative masses apart. Arguments, result and errors are those of
+    `continuous_shares`; on a lattice of one to three axes.
+    """
+    cells = _grid(cells)
+    axes = tuple(range(-len(cells.size), 0))
+    densities = masses / cells.areas(masses)
+    parts = []
+    for sign, own in ((1, levels), (-1, levels if opposite is None else opposite)):
+        smooth = _bilinear((sign * densities).clamp(min=0), cells.size)
+        # Relative to the best level where there is mass: elsewhere a better one would overflow.
+        best = torch.where(smooth > 0, own.detach(), -math.inf).amax(axes, keepdim=True)
+        floor = torch.finfo(own.dtype).tiny
+        weights = smooth * ((own - best).clamp(max=0) * (_BITS / max(temperature, floor))).exp2()
+        total = (sign * masses).clamp(min=0).sum(axes, keepdim=True)
+        parts.append(weights * (total / weights.sum(axes, keepdim=True).clamp(min=floor)))
+    return parts[0] - parts[1]
+
+
+def _bilinear(values: Tensor, size: tuple[int, ...]) -> Tensor:
+    planes = values.reshape(-1, 1, *values.shape[-len(size) :])
+    mode = ("linear", "bilinear", "trilinear")[len(size) - 1]
+    pixels = torch.nn.functional.interpolate(planes, size, mode=mode, align_corners=False)
+    return pixels.view(*values.shape[: -len(size)], *size)
+
+
+def _grid(cells: Neighbourhoods) -> Grid:
+    if not isinstance(cells, Grid):
+        raise ValueError(
+            "continuous must be False with neighbourhoods: labels of any shape have no hat functions; "
+            "leave neighbourhoods out (cells of the coarse map's grid) or set continuous=False"
+        )
+    return cells
+
+
 class _Shares(torch.autograd.Function):
-    """The maps (N, *size) of masses that are not negative, differentiated by the implicit function theorem."""
+    """Maps (N, *size) of masses that are not negative, differentiated by the implicit function theorem."""
 
     @staticmethod
     def forward(ctx: Any, levels: Tensor, temperature: float, masses: Tensor, cells: Grid) -> Tensor:
-        pixels, found = _Search(levels, temperature, masses, cells).pixels()
-        ctx.cells, ctx.temperature, ctx.shared = cells, temperature, levels.shape[0] == 1
-        ctx.by_cell = ~found
+        temperature = max(temperature, torch.finfo(torch.float64).tiny)
+        with full_precision(levels.device), np.errstate(divide="ignore", invalid="ignore"):
+            pixels, found = _Search(levels, temperature, masses, cells).pixels()
+        ctx.cells, ctx.temperature, ctx.by_cell, ctx.shared = cells, temperature, ~found, levels.shape[0] == 1
         ctx.save_for_backward(pixels, masses)
         return pixels
 
@@ -102,11 +141,13 @@ class _Shares(torch.autograd.Function):
         with full_precision(pixels.device):
             inner, moments = hats.moments(gradient * pixels), hats.moments(pixels)
         # With P each hat's part of a cell's mass, P dc = d log M - Σ Ã d log φ / M in each cell.
-        _, parts = _parts(hats, moments, (masses == 0).cpu().numpy())
+        empty = hats.row_sums(moments) == 0
+        _, parts = _parts(hats, moments, empty)
         parts[ctx.by_cell] = hats.identity()
         slopes = hats.solve(parts, hats.column_sums(inner), transposed=True)
         slopes[ctx.by_cell] = hats.row_sums(inner)[ctx.by_cell]
-        by_mass = (torch.from_numpy(slopes).to(masses) / masses).masked_fill(masses == 0, 0)
+        slopes[empty] = 0
+        by_mass = torch.from_numpy(slopes).to(masses) / masses.where(masses > 0, 1)
         by_level = cells.subtract(gradient, by_mass).mul_(pixels).div_(ctx.temperature)
         return by_level.sum(0, keepdim=True) if ctx.shared else by_level, None, by_mass, None
 
@@ -128,27 +169,25 @@ class _Search:
         axes = tuple(range(1, wanted.ndim))
         lowest, highest = np.nanmin(wanted, axes, keepdims=True), np.nanmax(wanted, axes, keepdims=True)
         self.wanted = wanted - highest  # relative to the largest mass: no pixel overflows on the way
-        scale = _BITS / temperature
-        least, most = float(levels.amin()) * scale, float(levels.amax()) * scale
-        self.extent, self.middle = most - least + float((highest - lowest).max()), (least + most) / 2
-        if math.isnan(self.extent):
+        least, most = float(levels.amin()), float(levels.amax())
+        scale, masses_apart = _BITS / temperature, float((highest - lowest).max())
+        if not math.isfinite(least + most + masses_apart):
             raise ValueError("levels and masses must be finite")
+        self.extent, self.middle = (most - least) * scale + masses_apart, (least + most) / 2 * scale
         double = self.extent > _SINGLE or torch.get_float32_matmul_precision() != "highest"
         dtype = torch.float64 if double else masses.dtype
         self.enough = math.sqrt(2 * (1e-12 if dtype == torch.float64 else 1e-6))
-        self.exponents, self.scale = levels, scale
+        self.scale, self.taper = scale, None
         if self.some_empty:
-            with np.errstate(divide="ignore"):
-                taper = np.log2(self.hats.taper(1.0 - self.empty)).clip(min=-1e30)
-            self.exponents = torch.from_numpy(taper).to(masses.device, dtype).add_(levels, alpha=scale)
-            self.scale = 1.0
+            occupied = torch.from_numpy(~self.empty).to(masses)
+            self.taper = self.hats.taper(occupied).log2_().clamp_(min=_LOWEST)
         self.buffer = masses.new_empty((wanted.shape[0], *cells.size), dtype=dtype)
 
     def pixels(self) -> tuple[Tensor, Flags]:
-        """Return the maps (N, *size), and which of them (N,) have a continuous factor, found by the search."""
-        with full_precision(self.buffer.device), np.errstate(divide="ignore", invalid="ignore"):
-            heights, found = self.search()
-            pixels, _ = self.lifted(heights)
+        """Return the maps (N, *size), and for which of them (N,) a continuous factor was found."""
+        heights, found = self.search()
+        pixels, _ = self.lifted(heights)
+        del self.buffer
         if not found.all():
             pixels = self.without_heights(pixels, found)
         factors = self.masses / self.cells.sum(pixels)
@@ -164,7 +203,7 @@ class _Search:
                 f"no continuous factor was found for {failed} of {found.size} maps, which got one factor per "
                 "cell, as with continuous=False; try a higher temperature",
                 RuntimeWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
         levels = self.levels.to(pixels.dtype)
         exponents = self.cells.subtract(levels, self.cells.amax(levels)) * (_BITS / self.temperature)
@@ -172,7 +211,7 @@ class _Search:
         return torch.where(keep, pixels, exponents.exp2_())
 
     def search(self) -> tuple[Numbers, Flags]:
-        """Return the heights, and for which maps they were found: Newton's method, then ever lower temperatures."""
+        """Return the heights, and for which maps they were found."""
         if not self.extent < _HOPELESS:
             return np.zeros(self.wanted.shape), np.zeros(self.blank.shape, bool)
         heights, found = self.newton(self.start())
@@ -186,8 +225,9 @@ class _Search:
 
     def newton(self, heights: Numbers) -> tuple[Numbers, Flags]:
         """Solve for the heights from a first guess; say for which maps that worked."""
-        found = ~self.blank
         gap, parts = self.look(heights)
+        found = ~self.blank & np.isfinite(gap).reshape(self.blank.size, -1).all(1)
+        gap[~found], parts[~found] = 0, self.hats.identity()
         for _ in range(_MOST_STEPS):
             step = self.hats.solve(parts, gap)
             step[~found] = 0
@@ -237,17 +277,17 @@ class _Search:
         return heights, False
 
     def start(self) -> Numbers:
-        """Return the heights with which each cell would have its mass if its factor were constant."""
+        """Return a first guess: right to first order in the heights where all weights are equal."""
         pixels, top = self.raised(self.buffer.fill_(-self.middle))
         sums = self.cells.sum(pixels).to("cpu", torch.float64).numpy()
-        heights = self.wanted - np.log2(sums) - top - self.middle
+        lacking, parts = self.wanted - np.log2(sums) - top, self.hats.even
         if self.some_empty:
-            rows = np.where(self.hats.along_rows(self.empty), self.hats.unevenness(), self.hats.identity())
-            heights = self.hats.solve(rows, np.where(self.empty, 0.0, heights))
-        return heights
+            lacking = np.where(self.empty, 0.0, lacking)
+            parts = np.where(self.hats.along_rows(self.empty), self.hats.unevenness(), parts)
+        return self.hats.solve(parts, lacking) - self.middle
 
     def look(self, heights: Numbers) -> tuple[Numbers, Numbers]:
-        """Return log2 of what each cell's mass is short by, and the stencil of its slopes along the heights."""
+        """Return by how many bits each cell is short of its mass, and what a bit of each height adds."""
         pixels, top = self.lifted(heights)
         sums, parts = _parts(self.hats, self.hats.moments(pixels), self.empty if self.some_empty else None)
         gap = self.wanted - np.log2(sums) - top
@@ -259,7 +299,9 @@ class _Search:
 
     def raised(self, exponents: Tensor) -> tuple[Tensor, Numbers | float]:
         """Return 2 to φ's own and these exponents, up to a factor of each cell, and the factors' log2."""
-        exponents = exponents.add_(self.exponents, alpha=self.scale)
+        exponents.add_(self.levels, alpha=self.scale)
+        if self.taper is not None:
+            exponents.add_(self.taper)
         if not self.by_cell:
             return exponents.exp2_(), 0.0
         top = self.cells.amax(exponents)
