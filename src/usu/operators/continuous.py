@@ -27,30 +27,24 @@ _SINGLE, _DOUBLE, _HOPELESS = 48.0, 400.0, 1e8
 _MOST_STEPS = 60
 _SHORTEST = 2.0**-10  # part of a step
 _MOST_TEMPERATURES = 100
-_LOWEST = -1e30  # stands for log 0
+_LOG_ZERO = -1e30  # stands for log 0
+_LEAST_MASS, _MOST_MASS = -1080.0, 1024.0  # log2 of all masses that float64 knows
 
 
-def continuous_shares(
-    levels: Tensor,
-    temperature: float,
-    masses: Tensor,
-    cells: Neighbourhoods,
-    opposite: Tensor | None = None,
-) -> Tensor:
+def continuous_shares(levels: Tensor, temperature: float, masses: Tensor, cells: Neighbourhoods) -> Tensor:
     """Share each cell's mass among its pixels by φ times a factor that is continuous on the whole lattice.
 
-    Positive and negative masses are shared apart. A cell without mass of one sign gets none of it, and the
-    map of that sign falls to 0 towards that cell.
+    The factors of positive and of negative cells are sought apart. Towards a cell of another sign, or without
+    mass, the map falls to 0.
 
     Args:
         levels: u(s(x)) of φ = exp(u / ε) (see `potentials`), (..., *size), finite.
         temperature: ε > 0.
         masses: M_k, (..., *shape), finite; batch axes broadcast.
         cells: the cells of a grid.
-        opposite: the levels for the negative masses, where they are others.
 
     Returns:
-        The map (..., *size), in the wider type of levels and masses; differentiable once in all of them.
+        The map (..., *size), in the wider type of levels and masses; differentiable once in both.
 
     Raises:
         ValueError: neighbourhoods that are not the cells of a grid; values that are not finite.
@@ -60,25 +54,15 @@ def continuous_shares(
     """
     cells = _grid(cells)
     ndim = len(cells.size)
+    dtype = torch.promote_types(levels.dtype, masses.dtype)
     batch = masses.shape[:-ndim]
     if levels.dim() > ndim:
         batch = torch.broadcast_shapes(batch, levels.shape[:-ndim])
-    dtype = torch.promote_types(levels.dtype, masses.dtype)
+        levels = levels.expand(*batch, *cells.size)
     masses = masses.to(dtype).expand(*batch, *cells.shape).reshape(-1, *cells.shape)
-
-    def part(positive: Tensor, levels: Tensor) -> Tensor:
-        shared = levels.dim() == ndim
-        maps = levels.to(dtype) if shared else levels.to(dtype).expand(*batch, *cells.size)
-        pixels = _Shares.apply(maps.reshape(-1, *cells.size), temperature, positive, cells)
-        shares: Tensor = pixels.view(*batch, *cells.size)
-        return shares
-
-    opposite = levels if opposite is None else opposite
-    if not float(masses.detach().amin()) < 0:
-        return part(masses, levels)
-    if not float(masses.detach().amax()) > 0:
-        return -part(-masses, opposite)
-    return part(masses.clamp(min=0), levels) - part((-masses).clamp(min=0), opposite)
+    maps = _Shares.apply(levels.to(dtype).reshape(-1, *cells.size), temperature, masses, cells)
+    result: Tensor = maps.view(*batch, *cells.size)
+    return result
 
 
 def continuous_total(
@@ -122,14 +106,16 @@ def _grid(cells: Neighbourhoods) -> Grid:
 
 
 class _Shares(torch.autograd.Function):
-    """Maps (N, *size) of masses that are not negative, differentiated by the implicit function theorem."""
+    """Maps (N, *size) of masses (N, *shape), differentiated by the implicit function theorem."""
 
     @staticmethod
     def forward(ctx: Any, levels: Tensor, temperature: float, masses: Tensor, cells: Grid) -> Tensor:
         temperature = max(temperature, torch.finfo(torch.float64).tiny)
         with full_precision(levels.device), np.errstate(divide="ignore", invalid="ignore"):
-            pixels, found = _Search(levels, temperature, masses, cells).pixels()
-        ctx.cells, ctx.temperature, ctx.by_cell, ctx.shared = cells, temperature, ~found, levels.shape[0] == 1
+            search = _Search(levels, temperature, masses, cells)
+            pixels, found = search.pixels()
+        ctx.system, ctx.found, ctx.cells, ctx.temperature = search.system, found, cells, temperature
+        ctx.shared = levels.shape[0] == 1
         ctx.save_for_backward(pixels, masses)
         return pixels
 
@@ -137,51 +123,82 @@ class _Shares(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor, None]:
         pixels, masses = ctx.saved_tensors
-        hats, cells = hats_of(ctx.cells.shape, ctx.cells.size), ctx.cells
+        system, hats = ctx.system, ctx.system.hats
         with full_precision(pixels.device):
-            inner, moments = hats.moments(gradient * pixels), hats.moments(pixels)
+            inner, (sums, parts) = hats.moments(gradient * pixels), system.parts(pixels)
         # With P each hat's part of a cell's mass, P dc = d log M - Σ Ã d log φ / M in each cell.
-        empty = hats.row_sums(moments) == 0
-        _, parts = _parts(hats, moments, empty)
-        parts[ctx.by_cell] = hats.identity()
-        slopes = hats.solve(parts, hats.column_sums(inner), transposed=True)
-        slopes[ctx.by_cell] = hats.row_sums(inner)[ctx.by_cell]
-        slopes[empty] = 0
-        by_mass = torch.from_numpy(slopes).to(masses) / masses.where(masses > 0, 1)
-        by_level = cells.subtract(gradient, by_mass).mul_(pixels).div_(ctx.temperature)
+        parts[~ctx.found] = hats.identity
+        columns = hats.column_sums(np.where(system.own_pairs, inner, 0.0).reshape(-1, hats.rows.size))
+        slopes = np.where(system.own, system.solve(parts, columns, transposed=True), 0.0).sum(0)
+        slopes[~ctx.found] = hats.row_sums(inner)[~ctx.found]
+        slopes[sums == 0] = 0
+        by_mass = torch.from_numpy(slopes).to(masses).view(masses.shape) / masses.where(masses != 0, 1)
+        by_level = ctx.cells.subtract(gradient, by_mass).mul_(pixels).div_(ctx.temperature)
         return by_level.sum(0, keepdim=True) if ctx.shared else by_level, None, by_mass, None
 
 
+class _System:
+    """The equations for the heights (F, N, cells) of N maps with F signs of mass.
+
+    A cell has a height for each sign. If it is of another sign, or without mass, it has no sum which that
+    height should meet: there the height is the mean of those around it.
+    """
+
+    def __init__(self, signs: Numbers, hats: Hats) -> None:
+        self.hats, self.occupied = hats, signs != 0
+        occurring = [sign for sign in (1, -1) if (signs == sign).any()] or [1]
+        self.own = np.stack([signs == sign for sign in occurring])
+        self.own_pairs = self.own[..., hats.rows]
+        self.plain = bool(self.own.all())
+        self.free = np.where(self.own.any(axis=2, keepdims=True), hats.unevenness, hats.identity)
+
+    def parts(self, pixels: Tensor) -> tuple[Numbers, Numbers]:
+        """Return the cells' sums (N, cells), and the part that each hat has of them (N, pairs)."""
+        moments = self.hats.moments(pixels)
+        sums = self.hats.row_sums(moments)
+        if sums.all():
+            return sums, moments / sums.take(self.hats.rows, 1)
+        parts = moments / np.where(sums == 0, 1.0, sums)[:, self.hats.rows]
+        return sums, np.where((sums == 0)[:, self.hats.rows], self.hats.identity, parts)
+
+    def solve(self, parts: Numbers, values: Numbers, transposed: bool = False) -> Numbers:
+        """Return the heights (F, N, cells) from the cells' own equations and the right sides of all."""
+        if not self.plain:
+            parts = np.where(self.own_pairs, parts, self.free).reshape(-1, parts.shape[1])
+        values = values.reshape(-1, self.hats.cells)
+        return self.hats.solve(parts, values, transposed).reshape(self.own.shape)
+
+
 class _Search:
-    """The search for the heights c (N, *shape), in bits, of N maps of masses that are not negative."""
+    """The search for the heights, in bits, of N maps."""
 
     def __init__(self, levels: Tensor, temperature: float, masses: Tensor, cells: Grid) -> None:
         self.levels, self.temperature, self.masses, self.cells = levels, temperature, masses, cells
-        self.hats = hats_of(cells.shape, cells.size)
-        wanted = masses.to("cpu", torch.float64).numpy()
-        self.empty = wanted == 0
-        self.some_empty = bool(self.empty.any())
-        self.blank = self.empty.reshape(wanted.shape[0], -1).all(1)
-        if self.some_empty:
-            self.empty[self.blank] = False  # no mass at all: sought as if all masses were 1
-            wanted = np.where(self.empty, np.nan, np.where(wanted == 0, 1.0, wanted))
-        wanted = np.log2(wanted)
-        axes = tuple(range(1, wanted.ndim))
-        lowest, highest = np.nanmin(wanted, axes, keepdims=True), np.nanmax(wanted, axes, keepdims=True)
-        self.wanted = wanted - highest  # relative to the largest mass: no pixel overflows on the way
+        host = masses.flatten(1).to("cpu", torch.float64).numpy()
+        self.system = _System(np.sign(host), hats_of(cells.shape, cells.size))
+        self.hats, occupied = self.system.hats, self.system.occupied
+        wanted = np.log2(abs(host))
+        highest = wanted.max(1, initial=_LEAST_MASS)
+        lowest = wanted.min(1, initial=_MOST_MASS, where=occupied)
+        # Relative to the largest mass, so that no pixel overflows before it must.
+        self.wanted = np.where(occupied, wanted - highest[:, None], 0.0)
         least, most = float(levels.amin()), float(levels.amax())
         scale, masses_apart = _BITS / temperature, float((highest - lowest).max())
         if not math.isfinite(least + most + masses_apart):
             raise ValueError("levels and masses must be finite")
         self.extent, self.middle = (most - least) * scale + masses_apart, (least + most) / 2 * scale
+        self.scale, self.by_cell = scale, self.extent > _DOUBLE
         double = self.extent > _SINGLE or torch.get_float32_matmul_precision() != "highest"
         dtype = torch.float64 if double else masses.dtype
         self.enough = math.sqrt(2 * (1e-12 if dtype == torch.float64 else 1e-6))
-        self.scale, self.taper = scale, None
-        if self.some_empty:
-            occupied = torch.from_numpy(~self.empty).to(masses)
-            self.taper = self.hats.taper(occupied).log2_().clamp_(min=_LOWEST)
-        self.buffer = masses.new_empty((wanted.shape[0], *cells.size), dtype=dtype)
+        self.buffer = masses.new_empty((host.shape[0], *cells.size), dtype=dtype)
+        self.taper = self.second = None
+        if not self.system.plain:
+            taper = self.hats.taper(np.sign(host).reshape(masses.shape), self.buffer)
+            self.taper = taper.abs_().log2_().clamp_(min=_LOG_ZERO) if self.by_cell else taper
+        if self.system.own.shape[0] == 2:
+            second = torch.from_numpy(self.hats.by_row(self.system.own[1].reshape(masses.shape)))
+            self.second = second.to(masses.device)
 
     def pixels(self) -> tuple[Tensor, Flags]:
         """Return the maps (N, *size), and for which of them (N,) a continuous factor was found."""
@@ -191,20 +208,18 @@ class _Search:
         if not found.all():
             pixels = self.without_heights(pixels, found)
         factors = self.masses / self.cells.sum(pixels)
-        if self.some_empty:
+        if not self.system.plain:
             factors = factors.masked_fill(self.masses == 0, 0)
         return self.cells.scale(pixels, factors).to(self.masses.dtype), found
 
     def without_heights(self, pixels: Tensor, found: Flags) -> Tensor:
         """Replace the maps for which nothing was found by φ itself, up to a factor of each cell."""
-        failed = int((~found & ~self.blank).sum())
-        if failed:
-            warnings.warn(
-                f"no continuous factor was found for {failed} of {found.size} maps, which got one factor per "
-                "cell, as with continuous=False; try a higher temperature",
-                RuntimeWarning,
-                stacklevel=7,
-            )
+        warnings.warn(
+            f"no continuous factor was found for {np.sum(~found)} of {found.size} maps, which got one factor "
+            "per cell, as with continuous=False; try a higher temperature",
+            RuntimeWarning,
+            stacklevel=6,
+        )
         levels = self.levels.to(pixels.dtype)
         exponents = self.cells.subtract(levels, self.cells.amax(levels)) * (_BITS / self.temperature)
         keep = torch.from_numpy(found).to(pixels.device).view(-1, *(1,) * (pixels.dim() - 1))
@@ -213,26 +228,26 @@ class _Search:
     def search(self) -> tuple[Numbers, Flags]:
         """Return the heights, and for which maps they were found."""
         if not self.extent < _HOPELESS:
-            return np.zeros(self.wanted.shape), np.zeros(self.blank.shape, bool)
+            return np.zeros(self.system.own.shape), np.zeros(self.masses.shape[0], bool)
         heights, found = self.newton(self.start())
-        for index in np.flatnonzero(~found & ~self.blank):
+        for index in np.flatnonzero(~found):
             one = slice(index, index + 1)
             levels = self.levels if self.levels.shape[0] == 1 else self.levels[one]
             alone = _Search(levels, self.temperature, self.masses[one], self.cells)
-            heights[one], found[one] = alone.cooled()
-        heights[~found] = 0
+            lone, found[one] = alone.cooled()
+            heights[: len(lone), one] = lone
         return heights, found
 
     def newton(self, heights: Numbers) -> tuple[Numbers, Flags]:
         """Solve for the heights from a first guess; say for which maps that worked."""
         gap, parts = self.look(heights)
-        found = ~self.blank & np.isfinite(gap).reshape(self.blank.size, -1).all(1)
-        gap[~found], parts[~found] = 0, self.hats.identity()
+        found = np.isfinite(gap.sum(1))
+        gap[~found], parts[~found] = 0, self.hats.identity
         for _ in range(_MOST_STEPS):
-            step = self.hats.solve(parts, gap)
-            step[~found] = 0
+            step = self.solve(parts, gap)
+            step[:, ~found] = 0
             # After a whole step d, a gap is at most d²/2 (docs/continuous.md): the last one needs no look.
-            settled = abs(step).reshape(found.size, -1).max(1) <= self.enough
+            settled = abs(step).max((0, 2)) <= self.enough
             if settled.all():
                 return heights + step, found
             heights, gap, parts, stuck = self.advance(heights, step, gap, settled)
@@ -243,13 +258,13 @@ class _Search:
         self, heights: Numbers, step: Numbers, gap: Numbers, settled: Flags
     ) -> tuple[Numbers, Numbers, Numbers, Flags]:
         """Go as much of a step as lessens the gaps; say for which maps that is nothing."""
-        length = np.ones((settled.size, *(1,) * (heights.ndim - 1)))
-        before = _squares(gap)
+        length = np.ones((settled.size, 1))
+        before = np.square(gap).sum(1)
         while True:
             reached = heights + length * step
             gap, parts = self.look(reached)
             stuck = length.ravel() == 0
-            worse = ~((_squares(gap) < before) | settled | stuck)
+            worse = ~((np.square(gap).sum(1) < before) | settled | stuck)
             if not worse.any():
                 return reached, gap, parts, stuck
             length[worse] /= 2
@@ -279,52 +294,35 @@ class _Search:
     def start(self) -> Numbers:
         """Return a first guess: right to first order in the heights where all weights are equal."""
         pixels, top = self.raised(self.buffer.fill_(-self.middle))
-        sums = self.cells.sum(pixels).to("cpu", torch.float64).numpy()
-        lacking, parts = self.wanted - np.log2(sums) - top, self.hats.even
-        if self.some_empty:
-            lacking = np.where(self.empty, 0.0, lacking)
-            parts = np.where(self.hats.along_rows(self.empty), self.hats.unevenness(), parts)
-        return self.hats.solve(parts, lacking) - self.middle
+        sums = self.cells.sum(pixels).flatten(1).to("cpu", torch.float64).numpy()
+        return self.solve(self.hats.even, self.lacking(sums, top)) - self.middle
 
     def look(self, heights: Numbers) -> tuple[Numbers, Numbers]:
         """Return by how many bits each cell is short of its mass, and what a bit of each height adds."""
         pixels, top = self.lifted(heights)
-        sums, parts = _parts(self.hats, self.hats.moments(pixels), self.empty if self.some_empty else None)
-        gap = self.wanted - np.log2(sums) - top
-        return (np.where(self.empty, 0.0, gap) if self.some_empty else gap), parts
+        sums, parts = self.system.parts(pixels)
+        return self.lacking(sums, top), parts
+
+    def lacking(self, sums: Numbers, top: Numbers | float) -> Numbers:
+        gap: Numbers = self.wanted - np.log2(abs(sums)) - top
+        return gap if self.system.plain else np.where(self.system.occupied, gap, 0.0)
+
+    def solve(self, parts: Numbers, gap: Numbers) -> Numbers:
+        return self.system.solve(parts, gap if self.system.plain else np.where(self.system.own, gap, 0.0))
 
     def lifted(self, heights: Numbers) -> tuple[Tensor, Numbers | float]:
         """Return the maps with these heights as `raised` does."""
-        return self.raised(self.hats.interpolate(torch.from_numpy(heights).to(self.buffer), self.buffer))
+        values = torch.from_numpy(heights).to(self.buffer).view(-1, *self.cells.shape)
+        return self.raised(self.hats.interpolate(values, self.buffer, self.second))
 
     def raised(self, exponents: Tensor) -> tuple[Tensor, Numbers | float]:
         """Return 2 to φ's own and these exponents, up to a factor of each cell, and the factors' log2."""
         exponents.add_(self.levels, alpha=self.scale)
+        if not self.by_cell:
+            pixels = exponents.exp2_()
+            return pixels if self.taper is None else pixels.mul_(self.taper), 0.0
         if self.taper is not None:
             exponents.add_(self.taper)
-        if not self.by_cell:
-            return exponents.exp2_(), 0.0
         top = self.cells.amax(exponents)
-        return self.cells.subtract(exponents, top).exp2_(), top.to("cpu", torch.float64).numpy()
-
-    @property
-    def by_cell(self) -> bool:
-        return self.extent > _DOUBLE
-
-
-def _parts(hats: Hats, moments: Numbers, empty: Flags | None) -> tuple[Numbers, Numbers]:
-    """Return the cells' sums (N, *shape), and as a stencil the part that each hat has of them.
-
-    An empty cell has no sum to meet: its row says that its height is the mean of those around it.
-    """
-    sums = hats.row_sums(moments)
-    if empty is None or not empty.any():
-        return sums, moments / hats.along_rows(sums)
-    sums = np.where(empty, 1.0, sums)
-    return sums, np.where(hats.along_rows(empty), hats.unevenness(), moments / hats.along_rows(sums))
-
-
-def _squares(gap: Numbers) -> Numbers:
-    flat = gap.reshape(gap.shape[0], -1)
-    squares: Numbers = np.einsum("ni,ni->n", flat, flat)
-    return squares
+        raised = self.cells.subtract(exponents, top).exp2_()
+        return raised, top.flatten(1).to("cpu", torch.float64).numpy()

@@ -2,8 +2,8 @@
 
 b_j(x) is the weight of cell j in bilinear interpolation (linear in 1-D, trilinear in 3-D): 1 at the centre of
 j, 0 at all other centres, constant beyond the outermost ones. The hats of a pixel sum to 1, and inside cell k
-only those of k and of the cells that touch it differ from 0. So a matrix over pairs of cells is a stencil:
-one entry for each cell and each offset -1, 0, 1 along each axis, in the shape (N, g0, 3, g1, 3, …).
+only those of k and of the cells that touch it differ from 0. So a matrix over pairs of cells is kept as its
+entries at the pairs (k, j) that touch or are equal, (N, pairs) for N maps.
 """
 
 from __future__ import annotations
@@ -21,128 +21,143 @@ from torch import Tensor
 from usu.operators.lattice import cell_lengths
 
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+Indices: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 
 class Hats:
-    """The hat functions of a grid of `shape` cells on a lattice of `size` pixels, for N maps at a time."""
+    """The hat functions of a grid of `shape` cells on a lattice of `size` pixels, for N maps at a time.
+
+    Attributes:
+        rows: (pairs,), cell k of each pair, counted along the grid; sorted.
+        columns: (pairs,), cell j of each pair.
+        bandwidth: the largest |k - j|.
+    """
 
     def __init__(self, shape: tuple[int, ...], size: tuple[int, ...]) -> None:
-        self.shape, self.size = shape, size
-        self._layout = tuple(length for cells in shape for length in (cells, 3))
-        self._one_by_one = tuple(length for cells in shape for length in (cells, 1))
-        # The entries of a stencil that belong to a pair of cells; at the lattice's edge the others are 0.
-        cells = np.arange(math.prod(shape)).reshape(shape)
-        windows = np.lib.stride_tricks.sliding_window_view(
-            np.pad(cells, 1, constant_values=-1), (3,) * len(shape)
+        self.shape, self.size, self.cells, ndim = shape, size, math.prod(shape), len(shape)
+        beside = np.pad(np.arange(self.cells).reshape(shape), 1, constant_values=-1)
+        windows = np.lib.stride_tricks.sliding_window_view(beside, (3,) * ndim)
+        columns = windows.reshape(self.cells, -1)
+        self.rows, within = np.nonzero(columns >= 0)
+        self.columns = columns[self.rows, within]
+        self._starts = np.searchsorted(self.rows, np.arange(self.cells))
+        # Moments come as (g0, 3, g1, 3, …).
+        order = np.arange(columns.size).reshape([length for cells in shape for length in (cells, 3)])
+        order = order.transpose([*range(0, 2 * ndim, 2), *range(1, 2 * ndim, 2)]).reshape(columns.shape)
+        self._inside = order[self.rows, within]
+        self.bandwidth = int(abs(self.rows - self.columns).max())
+
+    def interpolate(self, values: Tensor, out: Tensor, second: Tensor | None = None) -> Tensor:
+        """Write Σ_j v_j b_j(x), of values v (N, *shape), into the contiguous `out` (N, *size); return it.
+
+        With `second` (see `by_row`), values are (2N, *shape): the last N serve the cells where it is true.
+        """
+        first, *others = _axes(self.shape, self.size, values.dtype, values.device)
+        pixels, maps = values, out.shape[0]
+        if others:
+            pixels = pixels.reshape(-1, self.shape[-1]) @ others[-1].hats.T
+        for index in range(len(others) - 1, 0, -1):
+            rest = math.prod(self.size[index + 1 :])
+            pixels = others[index - 1].hats @ pixels.view(-1, self.shape[index], rest)
+        pixels = pixels.reshape(values.shape[0], self.shape[0], -1).index_select(1, first.beside)
+        if second is not None:
+            pixels = torch.where(second, pixels[maps:], pixels[:maps])
+        weights = first.blocks.mT.expand(maps, -1, -1, -1).reshape(maps * self.shape[0], -1, 3)
+        pixels = pixels.view(weights.shape[0], 3, -1)
+        if first.padded is None:
+            torch.bmm(weights, pixels, out=out.view(*weights.shape[:2], -1))
+        else:
+            wide = torch.bmm(weights, pixels).view(maps, -1, pixels.shape[-1])
+            torch.index_select(wide, 1, first.places, out=out.view(maps, self.size[0], -1))
+        return out
+
+    def by_row(self, cells: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return (N, *shape) by pixel along all axes but the first, each row of cells thrice (N, 3·g0, …)."""
+        for axis in range(1, len(self.shape)):
+            cells = cells.repeat(cell_lengths(self.size[axis], self.shape[axis]), axis + 1)
+        return cells.reshape(*cells.shape[:2], -1).repeat(3, 1)
+
+    def moments(self, pixels: Tensor) -> Numbers:
+        """Return the entries Σ_{x ∈ N_k} A(x) b_j(x), in float64, of contiguous pixels A (N, *size)."""
+        first, *others = _axes(self.shape, self.size, pixels.dtype, pixels.device)
+        pixels = pixels.view(pixels.shape[0], self.size[0], -1)
+        if first.padded is not None:
+            pixels = pixels.index_select(1, first.padded)
+        pixels = first.blocks @ pixels.view(-1, *first.blocks.shape[::2], pixels.shape[-1])
+        for index, axis in enumerate(others[:-1], start=1):
+            pixels = axis.tests @ pixels.reshape(-1, self.size[index], math.prod(self.size[index + 1 :]))
+        if others:
+            pixels = pixels.reshape(-1, self.size[-1]) @ others[-1].tests.T
+        sums = pixels.to("cpu", torch.float64).numpy().reshape(-1, self.cells * 3 ** len(self.shape))
+        entries: Numbers = sums.take(self._inside, 1)
+        return entries
+
+    def taper(self, signs: Numbers, like: Tensor) -> Tensor:
+        """Return maps (N, *size) that are 1 or -1 at cells' centres and fall to 0 where another sign begins.
+
+        Linear (bilinear, trilinear) between the cells' centres, corners and the middles of their sides.
+        `signs` (N, *shape) holds -1, 0 and 1; a corner or a side has the sign that all cells around it share,
+        or 0. So a map has its cells' sign everywhere, and is 0 in cells of sign 0.
+        """
+        for axis, cells in enumerate(self.shape, start=1):
+            signs = signs.swapaxes(axis, -1)
+            before = np.concatenate([signs[..., :1], signs[..., :-1]], -1)
+            nodes = np.empty((*signs.shape[:-1], 2 * cells + 1))
+            nodes[..., 1::2], nodes[..., -1] = signs, signs[..., -1]
+            nodes[..., :-1:2] = np.where(signs == before, signs, 0)
+            signs = nodes.swapaxes(axis, -1)
+        *others, last = (
+            _slopes(*lengths, like.dtype, like.device) for lengths in zip(self.shape, self.size, strict=True)
         )
-        interleaved = [axis + part for axis in range(len(shape)) for part in (0, len(shape))]
-        columns = windows.transpose(interleaved).ravel()
-        rows = np.broadcast_to(cells.reshape(self._one_by_one), self._layout).ravel()
-        self._inside = np.flatnonzero(columns >= 0)
-        self._rows, self._columns = rows[self._inside], columns[self._inside]
-        self._bandwidth = int(abs(self._rows - self._columns).max())
+        pixels = torch.from_numpy(signs).to(like)
+        pixels = pixels.reshape(-1, last.shape[1]) @ last.T
+        for axis in range(len(others) - 1, -1, -1):
+            rest = math.prod(self.size[axis + 1 :])
+            pixels = others[axis] @ pixels.view(-1, others[axis].shape[1], rest)
+        return pixels.view(-1, *self.size)
+
+    def row_sums(self, entries: Numbers) -> Numbers:
+        """Return the sums of a matrix's rows, (N, cells)."""
+        sums: Numbers = np.add.reduceat(entries, self._starts, 1)
+        return sums
+
+    def column_sums(self, entries: Numbers) -> Numbers:
+        """Return the sums of a matrix's columns, (N, cells)."""
+        maps = entries.shape[0]
+        columns = (self.cells * np.arange(maps)[:, None] + self.columns).ravel()
+        sums: Numbers = np.bincount(columns, entries.ravel(), maps * self.cells).astype(np.float64)
+        return sums.reshape(maps, -1)
+
+    @cached_property
+    def identity(self) -> Numbers:
+        """The entries (pairs,) of the identity."""
+        entries: Numbers = (self.rows == self.columns).astype(np.float64)
+        return entries
+
+    @cached_property
+    def unevenness(self) -> Numbers:
+        """The entries (pairs,) of v_k minus the mean of v over the cells that touch k."""
+        count = np.maximum(np.bincount(self.rows) - 1, 1)
+        return np.where(self.rows == self.columns, 1.0, -1.0 / count[self.rows])
 
     @cached_property
     def even(self) -> Numbers:
-        """The stencil (1, g0, 3, g1, 3, …) of the mean of Σ_j v_j b_j(x) over each cell's pixels."""
+        """The entries (1, pairs) of the mean of Σ_j v_j b_j(x) over each cell's pixels."""
         moments = self.moments(torch.ones(1, *self.size, dtype=torch.float64, device="cpu"))
-        means: Numbers = moments / self.along_rows(self.row_sums(moments))
+        means: Numbers = moments / self.row_sums(moments)[:, self.rows]
         return means
 
-    def interpolate(self, values: Tensor, out: Tensor) -> Tensor:
-        """Write Σ_j v_j b_j(x), of values v (N, *shape), into the contiguous `out` (N, *size); return it."""
-        axes = _axes(self.shape, self.size, values.dtype, values.device)
-        if len(axes) == 1:
-            return torch.mm(values, axes[0].hats.T, out=out)
-        pixels = values.reshape(-1, self.shape[-1]) @ axes[-1].hats.T
-        for index in range(len(axes) - 2, 0, -1):
-            pixels = axes[index].hats @ pixels.view(-1, self.shape[index], math.prod(self.size[index + 1 :]))
-        first, maps = axes[0], out.shape[0]
-        pixels = pixels.view(maps, self.shape[0], -1)
-        if first.blocks is None:
-            weights = first.hats.expand(maps, -1, -1)
-        else:
-            weights = first.blocks.mT.expand(maps, -1, -1, -1).reshape(-1, first.blocks.shape[2], 3)
-            pixels = pixels.index_select(1, first.beside).view(weights.shape[0], 3, -1)
-        torch.bmm(weights, pixels, out=out.view(*weights.shape[:2], -1))
-        return out
+    def solve(self, entries: Numbers, values: Numbers, transposed: bool = False) -> Numbers:
+        """Return u (N, cells) with matrix · u = values (N, cells), or with the transposed matrix.
 
-    def moments(self, pixels: Tensor) -> Numbers:
-        """Return the stencil of Σ_{x ∈ N_k} A(x) b_j(x), in float64, of contiguous pixels A (N, *size)."""
-        *others, last = _axes(self.shape, self.size, pixels.dtype, pixels.device)
-        for index, axis in enumerate(others):
-            rest = math.prod(self.size[index + 1 :])
-            if axis.blocks is None:
-                pixels = axis.tests @ pixels.view(-1, self.size[index], rest)
-            else:
-                pixels = axis.blocks @ pixels.view(-1, *axis.blocks.shape[::2], rest)
-        sums = pixels.view(-1, self.size[-1]) @ last.tests.T
-        return sums.to("cpu", torch.float64).numpy().reshape(-1, *self._layout)
-
-    def taper(self, occupied: Tensor) -> Tensor:
-        """Return maps (N, *size) that are 1 at the centres of occupied cells and 0 in all other cells.
-
-        Linear (bilinear, trilinear) between the cells' centres, corners and the middles of their sides, which
-        are 1 where all cells that touch them are occupied. `occupied` (N, *shape) holds 0 and 1.
+        The matrix of a single map (1, pairs) serves all. A singular one gets 1e-9 added to its diagonal.
         """
-        nodes = occupied
-        for axis in range(1, nodes.dim()):
-            nodes = nodes.movedim(axis, -1)
-            sides = torch.minimum(nodes, torch.cat([nodes[..., :1], nodes[..., :-1]], -1))
-            pairs = torch.stack([sides, nodes], -1).flatten(-2)
-            nodes = torch.cat([pairs, nodes[..., -1:]], -1).movedim(-1, axis)
-        for axis, length in enumerate(self.size, start=1):
-            half_cells = nodes.shape[axis] - 1
-            places = (np.arange(length) + 0.5) * half_cells / length
-            weights = np.maximum(1 - abs(places - np.arange(half_cells + 1)[:, None]), 0)
-            nodes = (nodes.movedim(axis, -1) @ torch.from_numpy(weights).to(nodes)).movedim(-1, axis)
-        return nodes.contiguous()
-
-    def along_rows(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return values (N, *shape) in a shape that broadcasts along the rows of a stencil."""
-        return values.reshape(-1, *self._one_by_one)
-
-    def row_sums(self, stencil: Numbers) -> Numbers:
-        """Return the sums of a stencil's rows, (N, *shape)."""
-        for axis in range(2, 2 + len(self.shape)):
-            stencil = stencil.sum(axis)
-        return stencil
-
-    def column_sums(self, stencil: Numbers) -> Numbers:
-        """Return the sums of a stencil's columns, (N, *shape)."""
-        maps, cells = len(stencil), math.prod(self.shape)
-        columns = cells * np.arange(maps)[:, None] + self._columns
-        entries = stencil.reshape(maps, -1)[:, self._inside]
-        sums = np.bincount(columns.ravel(), entries.ravel(), maps * cells).astype(np.float64)
-        return sums.reshape(maps, *self.shape)
-
-    def unevenness(self) -> Numbers:
-        """Return the stencil (1, g0, 3, g1, 3, …) of v_k minus the mean of v over the cells that touch k."""
-        pairs = np.zeros((1, *self._layout))
-        pairs.ravel()[self._inside] = self._rows != self._columns
-        differences: Numbers = self.identity() - pairs / self.along_rows(np.maximum(self.row_sums(pairs), 1))
-        return differences
-
-    def identity(self) -> Numbers:
-        """Return the stencil (1, g0, 3, g1, 3, …) of v_k itself."""
-        pairs = np.zeros((1, *self._layout))
-        pairs.ravel()[self._inside[self._rows == self._columns]] = 1.0
-        return pairs
-
-    def solve(self, stencil: Numbers, values: Numbers, transposed: bool = False) -> Numbers:
-        """Return u (N, *shape) with stencil · u = values (N, *shape), or with the transposed stencil.
-
-        A singular system is solved with 1e-9 added to its diagonal. A stencil of one map serves all.
-        """
-        maps, cells, width = values.shape[0], math.prod(self.shape), self._bandwidth
-        # All maps form one system. In LAPACK's storage, entry (i, j) is in row 2·width + i - j of column j.
-        height = 3 * width + 1
-        rows, columns = (self._columns, self._rows) if transposed else (self._rows, self._columns)
-        places = columns * height + 2 * width + rows - columns
+        maps, width = values.shape[0], self.bandwidth
+        places = _places(self, maps, transposed)
         for shift in (0.0, 1e-9):
-            band = np.zeros((maps, cells * height))
-            band[:, places] = stencil.reshape(stencil.shape[0], -1)[:, self._inside]
-            matrix = band.reshape(-1, height).T
+            band = np.zeros(values.size * (3 * width + 1))
+            band[places] = entries.ravel() if entries.shape[0] == maps else np.tile(entries[0], maps)
+            matrix = band.reshape(values.size, -1).T
             matrix[2 * width] += shift
             _, _, result, singular = dgbsv(width, width, matrix, values.ravel(), overwrite_ab=True)
             if not singular:
@@ -151,21 +166,35 @@ class Hats:
         return solution
 
 
+@lru_cache(maxsize=64)
+def _places(hats: Hats, maps: int, transposed: bool) -> Indices:
+    """Return where the entries of the joint system of all maps stand in LAPACK's storage of a band."""
+    rows, columns = (hats.columns, hats.rows) if transposed else (hats.rows, hats.columns)
+    # Entry (i, j) is in row 2·width + i - j of column j, and the columns, of 3·width + 1, follow one another.
+    width = hats.bandwidth
+    places = columns * (3 * width + 1) + 2 * width + rows - columns
+    starts = np.arange(maps)[:, None] * hats.cells * (3 * width + 1)
+    return (starts + places).ravel()
+
+
 class _Axis(NamedTuple):
-    """One axis of n pixels and g cells.
+    """One axis of n pixels and g cells, of at most p pixels each.
 
     Attributes:
         hats: (n, g), b_j(x).
         tests: (3g, n), in row 3k + o b_(k+o-1)(x) where pixel x lies in cell k, 0 elsewhere.
-        blocks: (g, 3, n / g), the same cell by cell, if all cells have equally many pixels; a pixel then
-            meets its own three hats, not all of them.
+        blocks: (g, 3, p), the same cell by cell, 0 beyond a cell's last pixel.
         beside: (3g,), in 3k + o cell k + o - 1, or any where there is none.
+        places: (n,), where the pixels stand in the blocks one after another.
+        padded: (g·p,), the pixels in that order, any where there is none; None if all cells have p pixels.
     """
 
     hats: Tensor
     tests: Tensor
-    blocks: Tensor | None
+    blocks: Tensor
     beside: Tensor
+    places: Tensor
+    padded: Tensor | None
 
 
 @lru_cache(maxsize=64)
@@ -177,25 +206,39 @@ def _axes(
 
 
 def _axis(cells: int, pixels: int, dtype: torch.dtype, device: torch.device) -> _Axis:
-    lengths = cell_lengths(pixels, cells)
+    lengths = np.array(cell_lengths(pixels, cells))
     centres = np.clip((np.arange(pixels) + 0.5) * cells / pixels - 0.5, 0, cells - 1)
     hats = np.maximum(1 - abs(centres[:, None] - np.arange(cells)), 0)
-    own, every = np.repeat(np.arange(cells), lengths), np.arange(pixels)
-    tests = np.zeros((cells, 3, pixels))
-    padded = np.pad(hats, ((0, 0), (1, 1)))
-    for offset in range(3):
-        tests[own, offset, every] = padded[every, own + offset]
+    own, every, most = np.repeat(np.arange(cells), lengths), np.arange(pixels), int(lengths.max())
+    inside = every - (np.cumsum(lengths) - lengths)[own]
+    windows = np.pad(hats, ((0, 0), (1, 1)))[every[:, None], own[:, None] + np.arange(3)]
+    tests, blocks = np.zeros((cells, 3, pixels)), np.zeros((cells, 3, most))
+    tests[own, :, every] = blocks[own, :, inside] = windows
+    places = own * most + inside
+    padded = np.zeros(cells * most, int)
+    padded[places] = every
     beside = np.clip(np.arange(cells)[:, None] + np.arange(-1, 2), 0, cells - 1).ravel()
 
-    def tensor(values: Numbers) -> Tensor:
-        return torch.from_numpy(values).to(device, dtype)
+    def tensor(part: np.ndarray[Any, Any], dtype: torch.dtype = torch.int64) -> Tensor:
+        return torch.from_numpy(part).to(device, dtype)
 
-    blocks = None
-    if len(set(lengths)) == 1:
-        blocks = tensor(np.stack([tests[cell][:, own == cell] for cell in range(cells)]))
     return _Axis(
-        tensor(hats), tensor(tests.reshape(3 * cells, pixels)), blocks, torch.from_numpy(beside).to(device)
+        tensor(hats, dtype),
+        tensor(tests.reshape(-1, pixels), dtype),
+        tensor(blocks, dtype),
+        tensor(beside),
+        tensor(places),
+        tensor(padded) if padded.size > pixels else None,
     )
+
+
+@lru_cache(maxsize=64)
+def _slopes(cells: int, pixels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the weights (pixels, 2·cells + 1) of the cells' centres and ends in linear interpolation."""
+    places = (np.arange(pixels) + 0.5) * 2 * cells / pixels
+    with torch.inference_mode(False):
+        weights = np.maximum(1 - abs(places[:, None] - np.arange(2 * cells + 1)), 0)
+        return torch.from_numpy(weights).to(device, dtype)
 
 
 @lru_cache(maxsize=64)
