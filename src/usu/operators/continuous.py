@@ -26,7 +26,7 @@ _BITS = 1 / math.log(2)  # exponents are of 2 in here: PyTorch raises 2 four tim
 _SINGLE, _DOUBLE, _HOPELESS = 48.0, 400.0, 1e8
 _MOST_STEPS = 60
 _SHORTEST = 2.0**-10  # part of a step
-_MOST_TEMPERATURES = 100
+_MOST_TEMPERATURES, _LEAST_GAIN = 100, 1.01
 _LOG_ZERO = -1e30  # stands for log 0
 _LEAST_MASS, _MOST_MASS = -1080.0, 1024.0  # log2 of all masses that float64 knows
 
@@ -47,7 +47,7 @@ def continuous_shares(levels: Tensor, temperature: float, masses: Tensor, cells:
         The map (..., *size), in the wider type of levels and masses; differentiable once in both.
 
     Raises:
-        ValueError: neighbourhoods that are not the cells of a grid; values that are not finite.
+        ValueError: neighbourhoods that are not the cells of a grid; values that are not finite; no values.
 
     Warns:
         RuntimeWarning: no such factor was found for a map, which then has one factor per cell.
@@ -59,6 +59,8 @@ def continuous_shares(levels: Tensor, temperature: float, masses: Tensor, cells:
     if levels.dim() > ndim:
         batch = torch.broadcast_shapes(batch, levels.shape[:-ndim])
         levels = levels.expand(*batch, *cells.size)
+    if levels.numel() == 0 or masses.numel() == 0:
+        raise ValueError(f"levels and masses must not be empty, got batch dimensions {tuple(batch)}")
     masses = masses.to(dtype).expand(*batch, *cells.shape).reshape(-1, *cells.shape)
     maps = _Shares.apply(levels.to(dtype).reshape(-1, *cells.size), temperature, masses, cells)
     result: Tensor = maps.view(*batch, *cells.size)
@@ -82,10 +84,11 @@ def continuous_total(
         smooth = _bilinear((sign * densities).clamp(min=0), cells.size)
         # Relative to the best level where there is mass: elsewhere a better one would overflow.
         best = torch.where(smooth > 0, own.detach(), -math.inf).amax(axes, keepdim=True)
-        floor = torch.finfo(own.dtype).tiny
-        weights = smooth * ((own - best).clamp(max=0) * (_BITS / max(temperature, floor))).exp2()
+        behind = torch.where(smooth > 0, own - best, 0)
+        weights = smooth * (behind * (_BITS / max(temperature, torch.finfo(own.dtype).tiny))).exp2()
         total = (sign * masses).clamp(min=0).sum(axes, keepdim=True)
-        parts.append(weights * (total / weights.sum(axes, keepdim=True).clamp(min=floor)))
+        whole = weights.sum(axes, keepdim=True)
+        parts.append(weights * (total / torch.where(whole > 0, whole, 1)))
     return parts[0] - parts[1]
 
 
@@ -124,6 +127,7 @@ class _Shares(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor, None]:
         pixels, masses = ctx.saved_tensors
         system, hats = ctx.system, ctx.system.hats
+        gradient = gradient.contiguous()
         with full_precision(pixels.device):
             inner, (sums, parts) = hats.moments(gradient * pixels), system.parts(pixels)
         # With P each hat's part of a cell's mass, P dc = d log M - Σ Ã d log φ / M in each cell.
@@ -185,12 +189,12 @@ class _Search:
         least, most = float(levels.amin()), float(levels.amax())
         scale, masses_apart = _BITS / temperature, float((highest - lowest).max())
         if not math.isfinite(least + most + masses_apart):
-            raise ValueError("levels and masses must be finite")
+            raise ValueError("levels and masses must be finite, and at least one has NaN or infinite values")
         self.extent, self.middle = (most - least) * scale + masses_apart, (least + most) / 2 * scale
         self.scale, self.by_cell = scale, self.extent > _DOUBLE
         double = self.extent > _SINGLE or torch.get_float32_matmul_precision() != "highest"
         dtype = torch.float64 if double else masses.dtype
-        self.enough = math.sqrt(2 * (1e-12 if dtype == torch.float64 else 1e-6))
+        self.enough = math.sqrt(2 * (1e-12 if dtype == torch.float64 else 1e-6)) * _BITS
         self.buffer = masses.new_empty((host.shape[0], *cells.size), dtype=dtype)
         self.taper = self.second = None
         if not self.system.plain:
@@ -202,49 +206,47 @@ class _Search:
 
     def pixels(self) -> tuple[Tensor, Flags]:
         """Return the maps (N, *size), and for which of them (N,) a continuous factor was found."""
-        heights, found = self.search()
+        heights, found = np.zeros(self.system.own.shape), np.zeros(self.masses.shape[0], bool)
+        if self.extent < _HOPELESS:
+            heights, found = self.newton(self.start())
         pixels, _ = self.lifted(heights)
         del self.buffer
         if not found.all():
-            pixels = self.without_heights(pixels, found)
+            pixels = self.by_other_means(pixels, found)
         factors = self.masses / self.cells.sum(pixels)
         if not self.system.plain:
             factors = factors.masked_fill(self.masses == 0, 0)
         return self.cells.scale(pixels, factors).to(self.masses.dtype), found
 
-    def without_heights(self, pixels: Tensor, found: Flags) -> Tensor:
-        """Replace the maps for which nothing was found by φ itself, up to a factor of each cell."""
+    def by_other_means(self, pixels: Tensor, found: Flags) -> Tensor:
+        """Replace the maps that Newton's method failed for, by φ itself for want of anything better."""
+        for index in np.flatnonzero(~found):
+            one = slice(index, index + 1)
+            levels = self.levels if self.levels.shape[0] == 1 else self.levels[one]
+            alone = _Search(levels, self.temperature, self.masses[one], self.cells)
+            heights, found[index] = alone.cooled()
+            pixels[one] = alone.lifted(heights)[0]
+        if found.all():
+            return pixels
         warnings.warn(
             f"no continuous factor was found for {np.sum(~found)} of {found.size} maps, which got one factor "
             "per cell, as with continuous=False; try a higher temperature",
             RuntimeWarning,
             stacklevel=6,
         )
-        levels = self.levels.to(pixels.dtype)
+        levels = self.levels.to(pixels.dtype).contiguous()
         exponents = self.cells.subtract(levels, self.cells.amax(levels)) * (_BITS / self.temperature)
         keep = torch.from_numpy(found).to(pixels.device).view(-1, *(1,) * (pixels.dim() - 1))
         return torch.where(keep, pixels, exponents.exp2_())
-
-    def search(self) -> tuple[Numbers, Flags]:
-        """Return the heights, and for which maps they were found."""
-        if not self.extent < _HOPELESS:
-            return np.zeros(self.system.own.shape), np.zeros(self.masses.shape[0], bool)
-        heights, found = self.newton(self.start())
-        for index in np.flatnonzero(~found):
-            one = slice(index, index + 1)
-            levels = self.levels if self.levels.shape[0] == 1 else self.levels[one]
-            alone = _Search(levels, self.temperature, self.masses[one], self.cells)
-            lone, found[one] = alone.cooled()
-            heights[: len(lone), one] = lone
-        return heights, found
 
     def newton(self, heights: Numbers) -> tuple[Numbers, Flags]:
         """Solve for the heights from a first guess; say for which maps that worked."""
         gap, parts = self.look(heights)
         found = np.isfinite(gap.sum(1))
-        gap[~found], parts[~found] = 0, self.hats.identity
         for _ in range(_MOST_STEPS):
+            gap[~found], parts[~found] = 0, self.hats.identity
             step = self.solve(parts, gap)
+            found &= np.isfinite(step.sum((0, 2)))
             step[:, ~found] = 0
             # After a whole step d, a gap is at most d²/2 (docs/continuous.md): the last one needs no look.
             settled = abs(step).max((0, 2)) <= self.enough
@@ -274,8 +276,8 @@ class _Search:
         """Solve for the heights of a single map at higher temperatures first, and follow them down."""
         scale, middle = self.scale, self.middle
         known: list[tuple[float, Numbers]] = []
-        part, gain = 1 / 64, 2.0
-        for _ in range(_MOST_TEMPERATURES):
+        heights, part, gain = np.zeros(self.system.own.shape), 1 / 64, 2.0
+        for _ in range(_MOST_TEMPERATURES if self.extent < _HOPELESS else 0):
             self.scale, self.middle = scale * part, middle * part
             guess = self.start() if not known else known[-1][1]
             if len(known) > 1:
@@ -288,6 +290,8 @@ class _Search:
                 known, gain = [*known[-1:], (part, heights)], min(gain**2, 2.0)
             else:
                 gain = math.sqrt(gain)
+                if gain < _LEAST_GAIN:
+                    break
             part = min(known[-1][0] * gain, 1.0) if known else part / 16
         return heights, False
 
