@@ -78,18 +78,21 @@ def continuous_total(
     """
     cells = _grid(cells)
     axes = tuple(range(-len(cells.size), 0))
-    densities = masses / cells.areas(masses)
+    densities, scale = masses / cells.areas(masses), _BITS / max(temperature, torch.finfo(levels.dtype).tiny)
     parts = []
     for sign, own in ((1, levels), (-1, levels if opposite is None else opposite)):
+        part = (sign * masses).clamp(min=0)
+        if sign < 0 and not bool(part.any()):
+            break
         smooth = _bilinear((sign * densities).clamp(min=0), cells.size)
         # Relative to the best level where there is mass: elsewhere a better one would overflow.
         best = torch.where(smooth > 0, own.detach(), -math.inf).amax(axes, keepdim=True)
-        behind = torch.where(smooth > 0, own - best, 0)
-        weights = smooth * (behind * (_BITS / max(temperature, torch.finfo(own.dtype).tiny))).exp2()
-        total = (sign * masses).clamp(min=0).sum(axes, keepdim=True)
+        weights = smooth * (own - best).masked_fill_(smooth <= 0, 0).mul_(scale).exp2_()
+        del smooth
         whole = weights.sum(axes, keepdim=True)
-        parts.append(weights * (total / torch.where(whole > 0, whole, 1)))
-    return parts[0] - parts[1]
+        factor = sign * part.sum(axes, keepdim=True) / torch.where(whole > 0, whole, 1)
+        parts.append(weights * factor)
+    return sum(parts[1:], start=parts[0])
 
 
 def _bilinear(values: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -154,7 +157,8 @@ class _System:
         self.own = np.stack([signs == sign for sign in occurring])
         self.own_pairs = self.own[..., hats.rows]
         self.plain = bool(self.own.all())
-        self.free = np.where(self.own.any(axis=2, keepdims=True), hats.unevenness, hats.identity)
+        used = self.own.any(axis=2, keepdims=True)
+        self.free = hats.unevenness if used.all() else np.where(used, hats.unevenness, hats.identity)
 
     def parts(self, pixels: Tensor) -> tuple[Numbers, Numbers]:
         """Return the cells' sums (N, cells), and the part that each hat has of them (N, pairs)."""

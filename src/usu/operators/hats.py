@@ -158,7 +158,8 @@ class Hats:
             band = np.zeros(values.size * (3 * width + 1))
             band[places] = entries.ravel() if entries.shape[0] == maps else np.tile(entries[0], maps)
             matrix = band.reshape(values.size, -1).T
-            matrix[2 * width] += shift
+            if shift:
+                matrix[2 * width] += shift
             _, _, result, singular = dgbsv(width, width, matrix, values.ravel(), overwrite_ab=True)
             if not singular:
                 break
