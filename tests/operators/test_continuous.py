@@ -318,7 +318,28 @@ def test_a_map_that_fails_leaves_the_rest_of_its_batch_alone():
     assert_allclose(slope[:2], expected_slope[:2], rtol=1e-7)
 
 
-# Existence is proved and uniqueness in one dimension (docs/continuous.md); in two it fails.
+# Existence is proved where β + b > 1, uniqueness on rows (docs/continuous.md); on images it fails.
+
+
+def least_hats(cells, size):
+    """Return β, the least over the cells of their largest own hat, and b, the least own hat of all pixels."""
+    hats, owner = dense_hats((cells,), (size,)), owners((cells,), (size,))
+    own = hats[np.arange(size), owner]
+    return min(own[owner == cell].max() for cell in range(cells)), own.min()
+
+
+def test_the_condition_of_existence_holds_where_the_page_says():
+    whole, long, odd = [], [], []
+    for cells in (1, 2, 3, 5, 8):
+        whole += [least_hats(cells, cells * side) for side in range(1, 20)]
+        odd += [least_hats(cells, cells * side) for side in range(1, 20, 2)]
+        long += [least_hats(cells, size) for size in range(-(-15 * cells // 4), 20 * cells)]
+        longest = [least_hats(cells, size) for size in range(12 * cells, 20 * cells)]
+        assert all(a**3 + b**3 > 1 for a, b in longest)
+        rows = [least_hats(cells, size) for size in range(cells, 20 * cells)]
+        assert all(a + b > 1 for a, b in rows)
+    assert all(a * c + b * d > 1 for (a, b), (c, d) in product([*whole, *long], repeat=2))
+    assert all(a * c * e + b * d * f > 1 for (a, b), (c, d), (e, f) in product(set(odd), repeat=3))
 
 
 def test_on_an_image_more_than_one_map_can_meet_all_conditions():
