@@ -259,6 +259,15 @@ def test_shares_of_either_sign_do_not_depend_on_masses_of_the_other():
 # Limits
 
 
+@every_type
+@pytest.mark.parametrize("temperature", [1e-4, 1e-3, 1e-2, 1.0])
+def test_maps_without_mass_are_zero_at_any_temperature(dtype, temperature):
+    rng = np.random.default_rng(16)
+    for masses in (np.zeros((2, 3)), -np.zeros((2, 3)), np.eye(2, 3), -np.eye(2, 3)):
+        pixels = solve(rng.random((8, 9)), temperature, masses, dtype)
+        assert_allclose(sums(pixels, (2, 3)), masses, rtol=TOLERANCE[dtype])
+
+
 def test_at_a_high_temperature_scores_do_not_matter():
     rng = np.random.default_rng(1)
     masses = rng.random((3, 4))

@@ -191,7 +191,7 @@ class _Search:
         # Relative to the largest mass, so that no pixel overflows before it must.
         self.wanted = np.where(occupied, wanted - highest[:, None], 0.0)
         least, most = float(levels.amin()), float(levels.amax())
-        scale, masses_apart = _BITS / temperature, float((highest - lowest).max())
+        scale, masses_apart = _BITS / temperature, max(float((highest - lowest).max()), 0.0)
         if not math.isfinite(least + most + masses_apart):
             raise ValueError("levels and masses must be finite, and at least one has NaN or infinite values")
         self.extent, self.middle = (most - least) * scale + masses_apart, (least + most) / 2 * scale
