@@ -211,6 +211,7 @@ def _of_format_1(facts: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]])
     settings["scoring"] = "regression" if scoring == "random" else scoring
     if settings.get("potential", "tensor") == "tensor":
         settings["potential"] = "exponential"
+    settings["continuous"] = False
     refinements = tuple(regrouped(partitions, raw_scores, scores, settings, facts["forward_passes"]))
     return {**facts, **arrays, "further": further, "refinements": refinements}
 

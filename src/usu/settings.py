@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, cast
 
-from usu.arrays.checks import check_choice
+from usu.arrays.checks import check_choice, check_flag
 from usu.models.baselines import Baselines, check_baselines
 from usu.models.targets import Output, find_link, name_of
 from usu.operators.arguments import check_temperature
@@ -21,7 +21,7 @@ from usu.segmentation.methods import SEGMENTERS
 
 _RULES = tuple(item.name for item in fields(Rules))
 # The settings that upsamplers share: keyword arguments of `usu.find_upsampler`.
-UPSAMPLING = ("temperature", "importance_temperature", "potential", "negative")
+UPSAMPLING = ("temperature", "importance_temperature", "potential", "negative", "continuous")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Settings:
         importance_temperature: ε_Λ > 0, between cells (modes "iwmr" and "hybrid"); `temperature` if None.
         potential: φ, by name or a callable.
         negative: "same" or "opposite", for cells of negative mass (mode "usu").
+        continuous: no jump at the cells' borders, with every cell's mass kept as without (modes "usu", "iwmr"
+            and "hybrid"; see `usu.redistribute`).
         segmentation: numbers of segments by method, {"watershed": (16, 64)}: one hierarchy for each; the
             score maps of several are averaged. Or your own `Hierarchy`, or a list of them (for a batch: one
             such entry per image). None is what suits the scoring best: many scales for masking, one fine
@@ -52,6 +54,7 @@ class Settings:
     importance_temperature: float | None = None
     potential: Potential = "exponential"
     negative: Negative = "same"
+    continuous: bool = False
     segmentation: Mapping[str, Sequence[int]] | Hierarchy | Sequence[Any] | None = None
     scoring: str | Scoring = "mask"
     baselines: Baselines = "blur"
@@ -86,6 +89,7 @@ class Settings:
                 object.__setattr__(self, name, check_temperature(given, name))
         object.__setattr__(self, "potential", check_potential(self.potential))
         check_choice(self.negative, ("same", "opposite"), "negative")
+        check_flag(self.continuous, "continuous")
         object.__setattr__(self, "scoring", find_scoring(self.scoring))
         check_baselines(self.baselines)
         find_link(self.output)
@@ -123,7 +127,7 @@ class Settings:
 
 def as_plain(value: Any) -> Any:
     """Return a setting as a value that JSON can hold; a callable as its name with brackets, "bowl()"."""
-    if value is None or isinstance(value, str):
+    if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, Integral):
         return int(value)

@@ -22,6 +22,12 @@ def check_choice(value: Any, choices: Sequence[str], name: str) -> None:
         raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}")
 
 
+def check_flag(value: Any, name: str) -> None:
+    """Raise TypeError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
 def check_count(value: Any, name: str, least: int) -> None:
     """Raise TypeError unless `value` is an integer, and ValueError unless it is at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):

@@ -81,12 +81,20 @@ class Arguments:
         """Return Φ(x) = s(σ(x)), shape (..., *size) (eq. 15)."""
         return self._scores if self._segments is None else gather(self._scores, self._segments, self._ndim)
 
+    def levels(self, flipped: Tensor | None = None) -> tuple[Tensor, float]:
+        """Return u(s(σ(x))) of φ = exp(u / ε), (..., *size), and ε; `flipped` cells take u(1-s)."""
+        scores = self.pixel_scores()
+        if flipped is not None:
+            scores = scores.to(torch.float64)
+            scores = torch.where(self.neighbourhoods.spread(flipped), 1 - scores, scores)
+        return _utility(self._potential, scores, self._temperature)
+
     @property
     def _ndim(self) -> int:
         return len(self.neighbourhoods.size)
 
     def checked(self, factors: Tensor) -> Tensor:
-        """Return the cells' factors M_k / Σ φ, few where pixels are many, if they are finite.
+        """Return the cells' factors M_k / Σ φ, or masses, few where pixels are many, if they are finite.
 
         Raises:
             ValueError: the coarse map is not finite, or its values are too large.
@@ -116,11 +124,7 @@ class Arguments:
                 weights = (levels - (lowest + highest) / 2).div_(temperature).exp_()
                 weights = _cast(weights, self._scores.dtype)
                 return weights if self._segments is None else gather(weights, self._segments, self._ndim)
-        scores = self.pixel_scores()
-        if flipped is not None:
-            scores = scores.to(torch.float64)
-            scores = torch.where(self.neighbourhoods.spread(flipped), 1 - scores, scores)
-        levels, temperature = _utility(self._potential, scores, self._temperature)
+        levels, temperature = self.levels(flipped)
         levels = self.neighbourhoods.subtract(levels, self.neighbourhoods.amax(levels.detach()))
         # The difference to the best score is exact where it matters, so that it is taken before the division.
         return levels.div_(temperature).exp_()

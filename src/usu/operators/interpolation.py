@@ -14,22 +14,27 @@ from torch import Tensor
 
 from usu.arrays.checks import check_choice
 from usu.arrays.convert import Array, as_floats, check_finite, check_range, like, working_dtype
-from usu.operators.lattice import cell_lengths
+from usu.operators.continuous import continuous_shares
+from usu.operators.lattice import cell_lengths, grid
 
-Mode: TypeAlias = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-MODES: tuple[Mode, ...] = ("nearest", "bilinear", "bicubic", "lanczos")
+Mode: TypeAlias = Literal["nearest", "bilinear", "bicubic", "lanczos", "conserving"]
+MODES: tuple[Mode, ...] = ("nearest", "bilinear", "bicubic", "lanczos", "conserving")
 
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def interpolate(coarse: Array, size: Sequence[int], mode: Mode) -> Any:
-    """Interpolate a coarse map to `size` pixels; its values are densities and its mass is not conserved.
+    """Interpolate a coarse map to `size` pixels; its values are densities.
+
+    Mass is not conserved, but by "nearest" and "conserving".
 
     Args:
         coarse: (..., *grid), finite; the last len(size) axes are the lattice, those before them batch.
         size: pixels along each lattice axis; one to three axes.
         mode: "nearest" (a pixel takes the cell that contains its centre), "bilinear" (linear in 1-D,
-            trilinear in 3-D), "bicubic" (PyTorch's a = -0.75) or "lanczos" (a = 3, as Pillow's LANCZOS).
+            trilinear in 3-D), "bicubic" (PyTorch's a = -0.75), "lanczos" (a = 3, as Pillow's LANCZOS) or
+            "conserving": smooth, with each cell's mean and sign kept (`usu.redistribute` with
+            `continuous=True` and equal scores; docs/continuous.md); no axis shorter than the grid's.
             Pixel centres are at half-integers (`align_corners=False`).
 
     Returns:
@@ -41,6 +46,8 @@ def interpolate(coarse: Array, size: Sequence[int], mode: Mode) -> Any:
 
     >>> interpolate([[0.0, 4.0]], (1, 4), "bilinear")
     array([[0., 1., 3., 4.]])
+    >>> (3 * interpolate([[4.0, 0.5]], (1, 4), "conserving")).round(6)
+    array([[16.,  8.,  2.,  1.]])
     """
     check_choice(mode, MODES, "mode")
     values = check_finite(as_floats(coarse, "coarse"), "coarse")
@@ -51,6 +58,9 @@ def interpolate(coarse: Array, size: Sequence[int], mode: Mode) -> Any:
     planes = values.to(working_dtype(values)).reshape(-1, 1, *values.shape[-len(shape) :])
     if mode == "bilinear":
         result = F.interpolate(planes, shape, mode=_LINEAR[len(shape)], align_corners=False)
+    elif mode == "conserving":
+        cells = grid(tuple(planes.shape[2:]), shape)
+        result = continuous_shares(planes.new_zeros(shape), 1.0, planes * cells.areas(planes), cells)
     else:
         resample = _RESAMPLE[mode]
         result = planes

@@ -11,9 +11,10 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from usu.arrays.checks import check_choice
+from usu.arrays.checks import check_choice, check_flag
 from usu.arrays.convert import Array
 from usu.operators.arguments import Arguments, check_temperature
+from usu.operators.continuous import continuous_shares
 from usu.operators.lattice import Mass
 from usu.operators.potentials import Potential
 
@@ -33,6 +34,7 @@ def redistribute(
     potential: Potential = "exponential",
     mass: Mass = "density",
     negative: Negative = "same",
+    continuous: bool = False,
     ndim: int = 2,
 ) -> Any:
     """Universal Semantic-Aware Upsampling: share each cell's mass among its pixels (paper eq. 8-11).
@@ -53,6 +55,8 @@ def redistribute(
         mass: "density": M_k = a_k·|N_k| (paper eq. 1); "total": M_k = a_k.
         negative: "same": eq. 11 as it stands; "opposite": φ(1-s) where M_k < 0, so that a better score
             never means a smaller value there either.
+        continuous: whether the factor of φ is continuous over the whole lattice in place of one per cell
+            (docs/continuous.md): no jump at a cell's border, and every cell keeps its mass. Cells of a grid.
         ndim: number of lattice dimensions; all axes before them are batch and broadcast.
 
     Returns:
@@ -71,7 +75,7 @@ def redistribute(
     check_choice(negative, ("same", "opposite"), "negative")
     given = Arguments(coarse, scores, segments, neighbourhoods, temperature, potential, mass, ndim)
     flipped = given.masses < 0 if negative == "opposite" else None
-    return _share(given, given.masses, flipped)
+    return _share(given, given.masses, flipped, continuous)
 
 
 def iwmr(
@@ -85,6 +89,7 @@ def iwmr(
     prior: Prior = "area",
     potential: Potential = "exponential",
     mass: Mass = "density",
+    continuous: bool = False,
     ndim: int = 2,
 ) -> Any:
     """Soft IWMR: reassign the total mass to cells by importance, then share it as USU does (eq. 13-14).
@@ -105,6 +110,7 @@ def iwmr(
             reassigned among the cells of that sign.
         potential: as for `redistribute`.
         mass: as for `redistribute`.
+        continuous: as for `redistribute`.
         ndim: as for `redistribute`.
 
     Returns:
@@ -124,11 +130,15 @@ def iwmr(
     if importance_temperature is None:
         importance_temperature = temperature
     importance_temperature = check_temperature(importance_temperature, "importance_temperature")
-    return _share(given, _reassigned(given, prior, importance_temperature))
+    return _share(given, _reassigned(given, prior, importance_temperature), None, continuous)
 
 
-def _share(given: Arguments, masses: Tensor, flipped: Tensor | None = None) -> Any:
+def _share(given: Arguments, masses: Tensor, flipped: Tensor | None, continuous: bool) -> Any:
     """Return Ã(x) = M_ν(x) · φ(s(σ(x))) / Σ_{y ∈ N_ν(x)} φ(s(σ(y))) (eq. 8-11)."""
+    check_flag(continuous, "continuous")
+    if continuous:
+        levels, temperature = given.levels(flipped)
+        return given.give(continuous_shares(levels, temperature, given.checked(masses), given.neighbourhoods))
     weights = given.weights(flipped)
     totals = given.neighbourhoods.sum(weights)
     factors = given.checked(masses.to(weights.dtype) / totals)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from usu.arrays.checks import check_choice
+from usu.arrays.checks import check_choice, check_flag
 from usu.arrays.convert import Array, as_floats, like, working_dtype
 from usu.operators.arguments import check_temperature
 from usu.operators.lattice import Mass, lattice_size, neighbourhoods_of
@@ -31,6 +31,7 @@ class Setting:
         mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k. Interpolation is defined on densities, so that
             totals are divided by |N_k| before it.
         negative: "same" or "opposite", for "usu"; see `redistribute`.
+        continuous: for "usu", "iwmr" and "hybrid"; see `redistribute`.
 
     Raises:
         ValueError: a temperature that is not positive, an unknown mass, negative or potential.
@@ -43,6 +44,7 @@ class Setting:
     potential: Potential = "exponential"
     mass: Mass = "density"
     negative: Negative = "same"
+    continuous: bool = False
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature, "temperature")
@@ -51,6 +53,7 @@ class Setting:
         object.__setattr__(self, "potential", check_potential(self.potential))
         check_choice(self.mass, ("density", "total"), "mass")
         check_choice(self.negative, ("same", "opposite"), "negative")
+        check_flag(self.continuous, "continuous")
 
     def densities(self, coarse: Array, scores: Array) -> Any:
         """Return the coarse map as densities, a_k / |N_k| where its values are totals."""

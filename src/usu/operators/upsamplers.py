@@ -30,8 +30,8 @@ def find_upsampler(upsampler: str | Upsampler, **setting: Any) -> Upsampler:
 
     Args:
         upsampler: a name of `UPSAMPLERS`, or a callable, which always gets densities.
-        **setting: the fields of `Setting`: temperature, importance_temperature, potential, mass, negative and
-            neighbourhoods.
+        **setting: the fields of `Setting`: temperature, importance_temperature, potential, mass, negative,
+            continuous and neighbourhoods.
 
     Raises:
         ValueError: an unknown name, mass or negative, a temperature that is not positive.
@@ -59,6 +59,7 @@ def _usu(coarse: Array, scores: Array, setting: Setting) -> Any:
         potential=setting.potential,
         mass=setting.mass,
         negative=setting.negative,
+        continuous=setting.continuous,
     )
 
 
@@ -73,6 +74,7 @@ def _soft(prior: Prior) -> Callable[[Array, Array, Setting], Any]:
             prior=prior,
             potential=setting.potential,
             mass=setting.mass,
+            continuous=setting.continuous,
         )
 
     return upsample

@@ -18,6 +18,7 @@ from usu.report.merging import merged, partitions
 from usu.report.packing import pack, photograph
 from usu.runtime.files import finite
 from usu.runtime.renames import renamed_fields
+from usu.settings import UPSAMPLING
 
 _FOUR = ("D1", "D2", "D3", "D4")
 _EXACT = 1e-5  # scores are rounded to float32 once per depth
@@ -122,23 +123,24 @@ def _redistribution(record: Record) -> dict[str, Any]:
     """Return the settings of the operators; a record does not hold a potential that was a callable."""
     setting = record.settings
     potential = setting.get("potential", "exponential")
-    known = potential in POTENTIALS
+    reason = None
+    if setting.get("continuous", False):
+        reason = "the map is continuous, which this page does not recompute"
+    elif potential not in POTENTIALS:
+        reason = f"the potential was a callable, {potential}, which a record does not hold"
     return {
         "temperature": setting.get("temperature", 0.2),
         "importanceTemperature": setting.get("importance_temperature"),
         "negative": setting.get("negative", "same"),
         "potential": potential,
-        "reason": None
-        if known
-        else f"the potential was a callable, {potential}, which a record does not hold",
-        "recorded": None if known else pack(as_numpy(record.attribution).astype(np.float64)),
+        "reason": reason,
+        "recorded": reason and pack(as_numpy(record.attribution).astype(np.float64)),
     }
 
 
 def _verdicts(record: Record) -> dict[str, Any]:
     """Measure D1 to D4 for each upsampler that is defined on the record's cells, at the record's ε."""
-    names = ("temperature", "importance_temperature", "potential", "negative")
-    setting = {name: record.settings[name] for name in names if name in record.settings}
+    setting = {name: record.settings[name] for name in UPSAMPLING if name in record.settings}
     if setting.get("potential", "exponential") not in POTENTIALS:
         return {}
     kernels = ("bilinear", "bicubic", "lanczos")

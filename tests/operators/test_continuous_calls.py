@@ -1,0 +1,171 @@
+"""Continuous maps by the public operators, the pipeline and the report; the solve has tests of its own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import usu
+from tests.helpers.networks import small_cnn
+from usu.operators.continuous import continuous_shares
+from usu.operators.lattice import grid
+from usu.report import Entry
+
+DRAW = np.random.default_rng(0)
+COARSE = DRAW.uniform(0.2, 2, (3, 4))
+SCORES = DRAW.random((6, 8)).repeat(4, 0).repeat(4, 1)  # 24 × 32 pixels
+TOLERANCES = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-12}
+
+
+def sums(pixels):
+    return np.asarray(pixels, dtype=float).reshape(3, 8, 4, 8).sum((1, 3))
+
+
+def jump(pixels):
+    """Return the largest step over the cells' borders, over the largest step inside cells."""
+    steps = np.abs(np.diff(np.log(pixels), axis=1))
+    borders = np.arange(steps.shape[1]) % 8 == 7
+    return steps[:, borders].max() / steps[:, ~borders].max()
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
+def test_every_cell_keeps_its_mass(kind, dtype):
+    coarse = kind(COARSE.astype(dtype))
+    found = usu.redistribute(
+        coarse, kind(SCORES.astype(dtype)), mass="total", temperature=0.3, continuous=True
+    )
+    assert type(found) is type(coarse)
+    assert found.dtype == coarse.dtype
+    np.testing.assert_allclose(sums(found), COARSE.astype(dtype), rtol=TOLERANCES[dtype])
+
+
+def test_the_map_is_the_solves():
+    cells = grid((3, 4), (24, 32))
+    masses = torch.from_numpy(COARSE) * 64
+    expected = continuous_shares(torch.from_numpy(SCORES), 0.3, masses, cells)
+    found = usu.redistribute(COARSE, SCORES, temperature=0.3, continuous=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_segments_and_a_score_map_give_the_same():
+    segments = np.arange(48).reshape(6, 8).repeat(4, 0).repeat(4, 1)
+    scores = SCORES[::4, ::4].ravel()
+    one = usu.redistribute(COARSE, scores, segments, continuous=True)
+    np.testing.assert_allclose(one, usu.redistribute(COARSE, SCORES, continuous=True), rtol=1e-10)
+
+
+@pytest.mark.parametrize("potential", ["power", "log-odds", torch.exp])
+def test_any_potential_conserves(potential):
+    found = usu.redistribute(
+        COARSE, SCORES, mass="total", potential=potential, temperature=1.0, continuous=True
+    )
+    np.testing.assert_allclose(sums(found), COARSE, rtol=1e-12)
+
+
+@pytest.mark.parametrize("prior", ["area", "mass"])
+def test_iwmr_shares_its_own_cells_masses(prior):
+    setting = {"mass": "total", "prior": prior, "temperature": 0.3}
+    found = usu.iwmr(COARSE, SCORES, continuous=True, **setting)
+    np.testing.assert_allclose(sums(found), sums(usu.iwmr(COARSE, SCORES, **setting)), rtol=1e-12)
+
+
+def test_without_scores_nothing_jumps_at_a_border():
+    smooth = usu.interpolate(COARSE, (24, 32), "conserving")
+    np.testing.assert_allclose(sums(smooth) / 64, COARSE, rtol=1e-12)
+    assert (smooth > 0).all()
+    assert jump(smooth) < 1.5
+    even = np.full((24, 32), 0.5)
+    np.testing.assert_allclose(usu.redistribute(COARSE, even, continuous=True), smooth, rtol=1e-9)
+
+
+def test_interpolation_that_conserves_takes_batches_signals_and_volumes():
+    batch = torch.from_numpy(DRAW.normal(size=(2, 3, 4)))
+    found = usu.interpolate(batch, (24, 32), "conserving")
+    for one, alone in zip(found, batch, strict=True):
+        torch.testing.assert_close(one, usu.interpolate(alone, (24, 32), "conserving"), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(sums(one) / 64, alone, rtol=1e-10)
+    assert usu.interpolate([1.0, 3.0], (7,), "conserving").shape == (7,)
+    assert usu.interpolate(np.ones((2, 2, 2)), (4, 5, 6), "conserving") == pytest.approx(np.ones((4, 5, 6)))
+
+
+def test_a_better_score_never_means_less_where_masses_are_negative_if_asked():
+    coarse = COARSE * np.where(np.arange(12).reshape(3, 4) % 2, 1, -1)
+    same, opposite = (
+        usu.redistribute(coarse, SCORES, mass="total", negative=name, temperature=0.3, continuous=True)
+        for name in ("same", "opposite")
+    )
+    for found in (same, opposite):
+        np.testing.assert_allclose(sums(found), coarse, rtol=1e-12)
+        assert (np.sign(found) == np.sign(coarse).repeat(8, 0).repeat(8, 1)).all()
+    cell = slice(0, 8), slice(0, 8)  # negative: with "opposite" the better scored half has the larger value
+    best, worst = SCORES[cell] == SCORES[cell].max(), SCORES[cell] == SCORES[cell].min()
+    assert opposite[cell][best].mean() > opposite[cell][worst].mean()
+    assert same[cell][best].mean() < same[cell][worst].mean()
+
+
+def test_gradients_reach_masses_and_scores():
+    coarse = torch.from_numpy(COARSE[:2, :2]).requires_grad_()
+    scores = torch.from_numpy(SCORES[:6, :6].copy()).requires_grad_()
+    weights = torch.from_numpy(DRAW.normal(size=(6, 6)))
+
+    def loss(coarse, scores):
+        return (usu.redistribute(coarse, scores, temperature=0.5, continuous=True) * weights).sum()
+
+    assert torch.autograd.gradcheck(loss, (coarse, scores))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: usu.redistribute(COARSE, SCORES, continuous="yes"),
+            TypeError,
+            "continuous must be True or Fal",
+        ),
+        (lambda: usu.iwmr(COARSE, SCORES, continuous=None), TypeError, "continuous must be True or False"),
+        (lambda: usu.Settings(continuous=1), TypeError, "continuous must be True or False, got 1"),
+        (
+            lambda: usu.redistribute(
+                [1.0, 2.0], SCORES, neighbourhoods=(SCORES > 0.5).astype(int), continuous=True
+            ),
+            ValueError,
+            "continuous must be False with neighbourhoods",
+        ),
+        (
+            lambda: usu.redistribute(np.full((3, 4), np.nan), SCORES, continuous=True),
+            ValueError,
+            "coarse must be finite",
+        ),
+        (lambda: usu.interpolate(COARSE, (2, 32), "conserving"), ValueError, "a cell without a pixel"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_the_pipeline_and_its_record_are_continuous(tmp_path):
+    inputs = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(2))
+    few = {"segmentation": {"quadtree": (4, 16)}, "temperature": 0.3}
+    found = usu.explain(small_cnn(), inputs, 2, continuous=True, **few)
+    strict = usu.explain(small_cnn(), inputs, 2, **few)
+    assert not torch.equal(found.attribution, strict.attribution)
+    error, scale = found.coarse_map.mass_error(found.attribution)
+    assert error < 1e-5 * scale
+    assert torch.equal(found.upsampled_by("usu"), found.attribution)
+    found.save(tmp_path / "map.npz")
+    again = usu.Explanation.load(tmp_path / "map.npz")
+    np.testing.assert_allclose(again.upsampled_by("usu"), found.attribution, rtol=1e-6)
+    told = Entry(again, verdicts=False).plain()["redistribution"]
+    assert "continuous" in told["reason"]
+    assert told["recorded"]
+    assert Entry(replace(strict), verdicts=False).plain()["redistribution"]["recorded"] is None
+
+
+def test_the_guarantees_of_a_continuous_map_are_measured():
+    report = usu.check_desiderata("usu", COARSE, SCORES, temperature=0.3, continuous=True)
+    assert report["D1"].verdict == "satisfied"
+    assert report["D2"].verdict == report["D4"].verdict == "violated"
+    assert report["D4"].witness.text
