@@ -9,7 +9,7 @@ All three parts by default, each a Markdown table; on one thread.
   the thread, so that other programs do not count; the ratio is the median over the rounds of that in a round.
   Memory is the most that PyTorch's allocator and NumPy's held, added up, as a multiple of the output's bytes.
 * searches: float64, 224² pixels, scores of 64 Voronoi cells, `--seeds` draws. How often the map was raised
-  (2 to the power of all pixels' exponents) until the factor was found: median (most); how many were not found.
+  (2 to the power of all pixels' exponents) until the factor was found, median (most); how many were not.
 * reach: 14×14 cells, 224² pixels, such scores and even masses. The mass of a cell is doubled, or its scores
   are drawn again: mean |change| of the pixels in the cells at each distance, relative to their mean. Last, of
   random pairs of pixels in a cell, the part in which the better score gets less (a violation of D2).
