@@ -9,7 +9,7 @@ All three parts by default, each a Markdown table; on one thread.
   the thread, so that other programs do not count; the ratio is the median over the rounds of that in a round.
   Memory is the most that PyTorch's allocator and NumPy's held, added up, as a multiple of the output's bytes.
 * searches: float64, 224² pixels, scores of 64 Voronoi cells, `--seeds` draws. How often the map was raised
-  (2 to the power of all pixels' exponents) until the factor was found; for how many draws it was not.
+  (2 to the power of all pixels' exponents) until the factor was found, median (most); how many were not.
 * reach: 14×14 cells, 224² pixels, such scores and even masses. The mass of a cell is doubled, or its scores
   are drawn again: mean |change| of the pixels in the cells at each distance, relative to their mean. Last, of
   random pairs of pixels in a cell, the part in which the better score gets less (a violation of D2).
@@ -38,6 +38,7 @@ from usu.operators.lattice import grid
 CASES = [(1, 7, 224), (1, 14, 224), (1, 32, 1024), (32, 7, 224)]
 TARGETS = {224: 15, 1024: 12}
 MOST_MEMORY = 4.0
+TEMPERATURES = (1e4, 1.0, 0.3, 0.1, 0.05, 0.02, 0.01, 1e-3, 1e-4)
 DISTANCES = 7
 
 Method = Callable[[], Tensor]
@@ -136,24 +137,34 @@ class Counter(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def search(cells: int, masses: np.ndarray, scores: Tensor, temperature: float) -> tuple[int, bool]:
+    """Return how often the map is raised, and whether no factor is found."""
+    with warnings.catch_warnings(record=True) as caught, Counter() as counter:
+        warnings.simplefilter("always")
+        continuous_shares(
+            scores, temperature, torch.from_numpy(masses), grid((cells, cells), tuple(scores.shape))
+        )
+    return counter.count, any("no continuous factor" in str(warning.message) for warning in caught)
+
+
 def searches(seeds: int) -> None:
     """Print how long the searches are, and how many of them fail."""
-    print("| grid | masses | ε | map raised, median | most | not found |\n|---|---|--:|--:|--:|--:|")
+    print(f"| grid | masses | {' | '.join(f'ε = {value:g}' for value in TEMPERATURES)} | not found |")
+    print(f"|---|---|{'--:|' * len(TEMPERATURES)}--:|")
     for cells in (7, 14):
         for kind, draw in MASSES.items():
-            for temperature in (1e4, 1.0, 0.3, 0.1, 0.05, 0.02, 0.01, 1e-3, 1e-4):
-                counts, failed = [], 0
+            columns, failed = [], 0
+            for temperature in TEMPERATURES:
+                counts = []
                 for seed in range(seeds):
                     generator = np.random.default_rng(seed)
-                    scores, masses = draw_scores(generator, 224), torch.from_numpy(draw(generator, cells))
-                    lattice = grid((cells, cells), (224, 224))
-                    with warnings.catch_warnings(record=True) as caught, Counter() as counter:
-                        warnings.simplefilter("always")
-                        continuous_shares(scores, temperature, masses, lattice)
-                    counts.append(counter.count)
-                    failed += any("no continuous factor" in str(warning.message) for warning in caught)
-                figures = f"{statistics.median(counts):g} | {max(counts)} | {failed} of {seeds}"
-                print(f"| {cells}×{cells} | {kind} | {temperature:g} | {figures} |", flush=True)
+                    scores, masses = draw_scores(generator, 224), draw(generator, cells)
+                    count, missed = search(cells, masses, scores, temperature)
+                    counts.append(count)
+                    failed += missed
+                columns.append(f"{statistics.median(counts):g} ({max(counts)})")
+            figures = f"{' | '.join(columns)} | {failed} of {len(TEMPERATURES) * seeds}"
+            print(f"| {cells}×{cells} | {kind} | {figures} |", flush=True)
 
 
 def out_of_order(generator: np.random.Generator, maps: Tensor, scores: Tensor) -> float:

@@ -77,22 +77,23 @@ def continuous_total(
     `continuous_shares`; on a lattice of one to three axes.
     """
     cells = _grid(cells)
+    positive = _in_proportion(levels, temperature, masses.clamp(min=0), cells)
+    if not bool((masses < 0).any()):
+        return positive
+    opposite = levels if opposite is None else opposite
+    return positive - _in_proportion(opposite, temperature, (-masses).clamp(min=0), cells)
+
+
+def _in_proportion(levels: Tensor, temperature: float, masses: Tensor, cells: Grid) -> Tensor:
     axes = tuple(range(-len(cells.size), 0))
-    densities, scale = masses / cells.areas(masses), _BITS / max(temperature, torch.finfo(levels.dtype).tiny)
-    parts = []
-    for sign, own in ((1, levels), (-1, levels if opposite is None else opposite)):
-        part = (sign * masses).clamp(min=0)
-        if sign < 0 and not bool(part.any()):
-            break
-        smooth = _bilinear((sign * densities).clamp(min=0), cells.size)
-        # Relative to the best level where there is mass: elsewhere a better one would overflow.
-        best = torch.where(smooth > 0, own.detach(), -math.inf).amax(axes, keepdim=True)
-        weights = smooth * (own - best).masked_fill_(smooth <= 0, 0).mul_(scale).exp2_()
-        del smooth
-        whole = weights.sum(axes, keepdim=True)
-        factor = sign * part.sum(axes, keepdim=True) / torch.where(whole > 0, whole, 1)
-        parts.append(weights * factor)
-    return sum(parts[1:], start=parts[0])
+    smooth = _bilinear(masses / cells.areas(masses), cells.size)
+    # Relative to the best level where there is mass: elsewhere a better one would overflow.
+    best = torch.where(smooth > 0, levels.detach(), -math.inf).amax(axes, keepdim=True)
+    scale = _BITS / max(temperature, torch.finfo(levels.dtype).tiny)
+    weights = smooth * (levels - best).masked_fill_(smooth <= 0, 0).mul_(scale).exp2_()
+    del smooth
+    whole = weights.sum(axes, keepdim=True)
+    return weights * (masses.sum(axes, keepdim=True) / torch.where(whole > 0, whole, 1))
 
 
 def _bilinear(values: Tensor, size: tuple[int, ...]) -> Tensor:
