@@ -22,6 +22,12 @@ settings.register_profile(
 settings.load_profile("usu")
 torch.set_num_threads(1)
 
+
+def pytest_xdist_auto_num_workers():
+    """Have one worker more than processors: some tests wait for processes of their own."""
+    return (os.cpu_count() or 1) + 1
+
+
 DEVICES = [
     "cpu",
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),

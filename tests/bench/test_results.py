@@ -41,9 +41,7 @@ from usu.bench.results.schema import SCHEMA, Cell, cell_of  # noqa: E402
 
 # Forked off a process that has imported what is slow to import: each is a process of its own all the same.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    ["pytest", "pandas", "usu.bench.results.folder", "usu.bench.engines.registry"]
-)
+PROCESSES.set_forkserver_preload(["pytest", "pandas", "tests.helpers.measuring"])
 
 
 def parts(folder):
