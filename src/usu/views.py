@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from usu.arrays.convert import Array
 from usu.models.placement import Placement
 from usu.scoring.perturbation import Perturbation
 from usu.segmentation.hierarchy import Hierarchy, check_fit
-from usu.segmentation.methods import check_image, segment
+from usu.segmentation.methods import check_image, segment, stretched
 from usu.settings import Settings
 
 
@@ -47,9 +46,7 @@ def _pictures(images: Array | None, perturbed: Perturbation) -> list[Tensor]:
     """Return one picture (C, H, W) in [0, 1] per input; without `images`, the inputs stretched to [0, 1]."""
     inputs = perturbed.inputs
     if images is None:
-        lowest, highest = inputs.amin((1, 2, 3), keepdim=True), inputs.amax((1, 2, 3), keepdim=True)
-        stretched = (inputs - lowest) / (highest - lowest).clamp(min=torch.finfo(inputs.dtype).tiny)
-        return list(check_image(stretched, "inputs, taken as images,"))
+        return list(stretched(inputs, "inputs, taken as images,"))
     pictures = check_image(images, "images")
     pictures = pictures if pictures.dim() == 4 else pictures[None]
     if len(pictures) != len(inputs) or pictures.shape[-2:] != inputs.shape[-2:]:

@@ -11,9 +11,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Kind = TypeVar("Kind")
 
 
-def tell(old: str, new: str, stacklevel: int = 3) -> None:
-    """Warn that something has a new name; by default at the line that called the caller."""
-    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=stacklevel)
+def tell(old: str, new: str) -> None:
+    """Warn that something has a new name, at the line that called the caller."""
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
 
 
 def renamed(**names: str) -> Callable[[Function], Function]:

@@ -66,6 +66,12 @@ def check_image(image: Array, name: str) -> Tensor:
     return pixels
 
 
+def stretched(inputs: Tensor, name: str) -> Tensor:
+    """Return inputs (..., C, H, W) as pictures, stretched to [0, 1]; raise ValueError if they are not."""
+    lowest, highest = inputs.amin((-3, -2, -1), keepdim=True), inputs.amax((-3, -2, -1), keepdim=True)
+    return check_image((inputs - lowest) / (highest - lowest).clamp(min=torch.finfo(inputs.dtype).tiny), name)
+
+
 def _watershed(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     import higra
 

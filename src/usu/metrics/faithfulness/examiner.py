@@ -16,7 +16,7 @@ from usu.arrays.convert import Array, as_floats, as_numpy, check_finite, like
 from usu.models.baselines import make_fill
 from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs, run
 from usu.models.targets import check_targets
-from usu.segmentation.methods import check_image
+from usu.segmentation.methods import check_image, stretched
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.floating[Any]]]"
 Integers: TypeAlias = "np.ndarray[Any, np.dtype[np.integer[Any]]]"
@@ -216,9 +216,7 @@ def nan_where_flat(maps: Floats, scores: Sequence[float]) -> Floats:
 def _picture(image: Array | None, inputs: Tensor) -> Tensor:
     """Return the picture (3, H, W); without one, the inputs stretched to [0, 1]."""
     if image is None:
-        low, high = inputs.aminmax()
-        stretched = (inputs - low) / (high - low).clamp(min=torch.finfo(inputs.dtype).tiny)
-        picture = check_image(stretched, "inputs, taken as image,")
+        picture = stretched(inputs, "inputs, taken as image,")
     else:
         picture = check_image(image, "image").detach()
     if picture.dim() != 3 or picture.shape[1:] != inputs.shape[1:]:
