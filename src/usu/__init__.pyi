@@ -12,6 +12,7 @@ from .models.placement import Placement as Placement
 from .operators.interpolation import interpolate as interpolate
 from .operators.redistribution import iwmr as iwmr
 from .operators.redistribution import redistribute as redistribute
+from .operators.redistribution import share_total as share_total
 from .operators.registry import UPSAMPLERS as UPSAMPLERS
 from .operators.upsamplers import find_upsampler as find_upsampler
 from .pipeline import explain as explain

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from usu.models.placement import Padding
-from usu.operators.registry import UPSAMPLERS
+from usu.operators.registry import REDISTRIBUTIONS
 from usu.operators.setting import Upsampler
 from usu.record import Record
 from usu.runtime.renames import renamed, tell
@@ -24,11 +24,10 @@ class Explanation(Record):
             upsampler: a name of `usu.UPSAMPLERS`, or a callable (see `usu.find_upsampler`).
 
         Raises:
-            ValueError: an unknown name; interpolation of cells that are not a grid; "usu", "iwmr" or
-                "hybrid", if the potential was a callable, which a record does not hold.
+            ValueError: an unknown name; cells that are not a grid, where the upsampler needs one; an
+                upsampler that redistributes, if the potential was a callable, which a record does not hold.
         """
-        built_in = UPSAMPLERS.get(upsampler) if isinstance(upsampler, str) else None
-        shares = built_in is not None and built_in.budget is not None
+        shares = isinstance(upsampler, str) and upsampler in REDISTRIBUTIONS
         setting = {name: self.settings[name] for name in UPSAMPLING} if shares else {}
         return self.coarse_map.upsample(upsampler, self.score_map, **setting)
 

@@ -25,6 +25,7 @@ from usu.scoring.h_map import h_map
 from usu.scoring.owen import owen_map, pixel_scores
 from usu.scoring.perturbation import Perturbation
 from usu.scoring.refinement import Refinement
+from usu.segmentation.guided import guided_filter
 from usu.settings import Settings, as_plain
 from usu.sources.coarse_map import CoarseMap, Source, check_cells, check_coarse_map
 from usu.sources.registry import find_source
@@ -64,9 +65,10 @@ def explain(
             gradient at each pixel times its difference from the fill.
         layer: name or module for sources that describe a layer; by default the last layer with a spatial or
             token output before pooling. The result names it.
-        mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells; "complete" uses
-            Owen values, on their own cells, as the coarse map, and the source's values at pixels as their
-            scores: all pixels together sum to f(x) - f(fill).
+        mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells, and
+            "total-conserving" shares the total without cells, smoothly; "complete" uses Owen values, on their
+            own cells, as the coarse map, and the source's values at pixels as their scores: all pixels
+            together sum to f(x) - f(fill).
         images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
         class_names: names in the order of the outputs, for targets given by name.
         placement: where the inputs lie in the photograph, for `Explanation.to_original_size`; for a batch,
@@ -230,6 +232,7 @@ def _run(
         if mode == "complete":  # Owen values are the cells; the source's value at a pixel is its score
             score_map, shared = _pixel_scores(shared, score_map), _owen(own, perturbed)
             record["unit"] = unit_of_answer(perturbed.targets[image], settings.output)
+        score_map = _smoothed(score_map, views.pictures[image], settings.score_smoothing)
         upsampler = "usu" if mode == "complete" else mode
         explanations.append(
             Explanation(
@@ -297,6 +300,13 @@ def _mean_score_map(refinements: Sequence[Refinement], settings: Settings) -> Ar
     weighted = [weight * refined.score_map for weight, refined in zip(weights, refinements, strict=True)]
     mean: Any = sum(weighted) / sum(weights)
     return mean.clip(0, 1)  # type: ignore[no-any-return]
+
+
+def _smoothed(score_map: Array, picture: Tensor, part: float | None) -> Array:
+    """Return the score map, filtered by the picture in windows whose radius is a part of its shorter side."""
+    if part is None:
+        return score_map
+    return guided_filter(score_map, picture, max(1, round(part * min(picture.shape[-2:]))))
 
 
 def settings_of(mode: str, settings: Mapping[str, Any]) -> Settings:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, cast
 
-from usu.arrays.checks import check_choice, check_flag
+from usu.arrays.checks import as_number, check_choice, check_flag
 from usu.models.baselines import Baselines, check_baselines
 from usu.models.targets import Output, find_link, name_of
 from usu.operators.arguments import check_temperature
@@ -39,6 +39,9 @@ class Settings:
             score maps of several are averaged. Or your own `Hierarchy`, or a list of them (for a batch: one
             such entry per image). None is what suits the scoring best: many scales for masking, one fine
             level, halved where values are large, for Owen values and random coalitions.
+        score_smoothing: radius of the guided filter that removes edges of segments from the score map which
+            the picture does not have, as a part of the picture's shorter side (1/28: 8 of 224 pixels); None
+            for none.
         scoring: how segments are scored: "mask", "keep", "both", "owen" or "regression", or a scoring with
             its own settings, such as `usu.Owen(passes=300)`.
         baselines: what replaces masked pixels.
@@ -56,6 +59,7 @@ class Settings:
     negative: Negative = "same"
     continuous: bool = False
     segmentation: Mapping[str, Sequence[int]] | Hierarchy | Sequence[Any] | None = None
+    score_smoothing: float | None = None
     scoring: str | Scoring = "mask"
     baselines: Baselines = "blur"
     output: Output = "probability"
@@ -90,6 +94,13 @@ class Settings:
         object.__setattr__(self, "potential", check_potential(self.potential))
         check_choice(self.negative, ("same", "opposite"), "negative")
         check_flag(self.continuous, "continuous")
+        if self.score_smoothing is not None:
+            part = as_number(self.score_smoothing, "score_smoothing")
+            if not 0 < part <= 1:
+                raise ValueError(
+                    f"score_smoothing must be a part of the picture's side in (0, 1], got {part!r}; try 1/28"
+                )
+            object.__setattr__(self, "score_smoothing", part)
         object.__setattr__(self, "scoring", find_scoring(self.scoring))
         check_baselines(self.baselines)
         find_link(self.output)

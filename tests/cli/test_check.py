@@ -13,7 +13,10 @@ from usu import cli, pipeline
 from usu.desiderata.report import DESIDERATA
 from usu.metrics.errors import mass_errors
 
-NAMES = ("usu", "iwmr", "hybrid", "nearest", "bilinear", "bicubic", "lanczos")
+NAMES = (
+    *("usu", "usu-continuous", "iwmr", "hybrid", "total-conserving"),
+    *("nearest", "bilinear", "bicubic", "lanczos", "conserving"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +61,19 @@ def test_table_2_on_the_photograph_of_the_demo(check):
     table = rows(output)
     assert tuple(table) == NAMES
     assert table["usu"][1] <= 1e-6
-    assert table["usu"][2:] == (*["yes"] * 7, "|", *["yes"] * 4, "4.95e-07")
-    assert table["nearest"][2:6] == ("yes", "yes", "-", "yes")
+    assert table["usu"][2:] == (*["yes"] * 4, "no", *["yes"] * 3, "|", *["yes"] * 4, "4.95e-07")
+    assert table["usu-continuous"][2:] == ("yes", "no", "no", "no", "yes", "yes", "no", "yes")
+    assert table["conserving"][2:7] == ("yes", "no", "-", "no", "yes")
+    assert table["total-conserving"][2:] == ("no", "no", "yes", "no", "yes", "yes", "no", "yes")
+    assert table["nearest"][2:7] == ("yes", "yes", "-", "yes", "no")
     for name in ("bilinear", "bicubic", "lanczos"):
         assert table[name][1] > 1e-2
-        assert table[name][2:6] == ("no", "no", "-", "no")
-        assert table[name][10:14] == ("no",) * 4
+        assert table[name][2:7] == ("no", "no", "-", "no", "yes")
+        assert table[name][11:15] == ("no",) * 4
         witnesses = output.split(f"\n{name}\n")[1].splitlines()
         assert [line.split()[0] for line in witnesses[:3]] == ["D1", "D2", "D4"]
         assert re.search(r"the pixels of cell \(\d+, \d+\) sum to \S+ instead of", witnesses[0])
-    assert table["iwmr"][2:9] == ("no", "yes", "yes", "no", "yes", "yes", "yes")
+    assert table["iwmr"][2:10] == ("no", "yes", "yes", "no", "no", "yes", "yes", "yes")
     assert table["hybrid"][2:6] == ("no", "yes", "yes", "no")
 
 

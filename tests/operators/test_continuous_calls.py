@@ -11,6 +11,7 @@ from tests.helpers.networks import small_cnn
 from usu.operators.continuous import continuous_shares
 from usu.operators.lattice import grid
 from usu.report import Entry
+from usu.segmentation.guided import guided_filter
 
 DRAW = np.random.default_rng(0)
 COARSE = DRAW.uniform(0.2, 2, (3, 4))
@@ -144,6 +145,43 @@ def test_gradients_reach_masses_and_scores():
 def test_what_does_not_fit_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("negative", ["same", "opposite"])
+def test_the_total_is_shared_by_the_bilinear_map_times_the_potential(kind, dtype, negative):
+    coarse, scores = kind((COARSE - 0.9).astype(dtype)), kind(SCORES.astype(dtype))
+    found = usu.share_total(coarse, scores, mass="total", temperature=0.3, negative=negative)
+    assert (type(found), found.dtype) == (type(coarse), coarse.dtype)
+    expected = 0
+    for sign, levels in ((1, SCORES), (-1, 1 - SCORES if negative == "opposite" else SCORES)):
+        masses = (sign * np.asarray(coarse, np.float64)).clip(min=0)
+        weights = usu.interpolate(masses, SCORES.shape, "bilinear") * np.exp(levels / 0.3)
+        expected = expected + sign * masses.sum() * weights / weights.sum()
+    tolerance = 3 * TOLERANCES[dtype] * np.abs(expected).max()
+    np.testing.assert_allclose(np.asarray(found, np.float64), expected, atol=tolerance, rtol=0)
+
+
+def test_smoothed_scores_follow_the_picture_and_are_recorded(tmp_path):
+    inputs = torch.rand(3, 28, 56, generator=torch.Generator().manual_seed(2))
+    few = {"segmentation": {"quadtree": (4, 16)}, "mode": "total-conserving"}
+    plain = usu.explain(small_cnn(), inputs, 2, **few)
+    found = usu.explain(small_cnn(), inputs, 2, score_smoothing=1 / 14, **few)
+    picture = (inputs - inputs.min()) / (inputs.max() - inputs.min())
+    torch.testing.assert_close(found.score_map, guided_filter(plain.score_map, picture, 2))
+    torch.testing.assert_close(found.upsampled_by("total-conserving"), found.attribution)
+    assert found.attribution.sum().item() == pytest.approx(plain.attribution.sum().item(), rel=1e-5)
+    found.save(tmp_path / "map.npz")
+    assert usu.Explanation.load(tmp_path / "map.npz").settings["score_smoothing"] == 1 / 14
+    told = str(Entry(found, verdicts=False).plain())
+    assert "the score map was smoothed along the picture's edges" in told
+
+
+@pytest.mark.parametrize("part", [0, -1.0, 1.5, float("nan"), "wide", True])
+def test_a_part_of_the_side_is_asked_for(part):
+    with pytest.raises((ValueError, TypeError), match="score_smoothing must be"):
+        usu.Settings(score_smoothing=part)
 
 
 def test_the_pipeline_and_its_record_are_continuous(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import usu
+from usu.operators.lattice import grid
 from usu.operators.setting import Setting
 from usu.operators.upsamplers import UPSAMPLERS, find_upsampler
 
@@ -14,7 +15,7 @@ AREAS = np.outer([4, 5, 4], [4, 5, 4, 5])  # 13 over 3 and 18 over 4, by pixel c
 LABELS = RNG.permutation(np.arange(234) % 7).reshape(13, 18)
 
 
-@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic", "lanczos", "conserving"])
 def test_interpolation_by_name(mode):
     expected = usu.interpolate(COARSE, (13, 18), mode)
     np.testing.assert_array_equal(find_upsampler(mode)(COARSE, SCORES), expected)
@@ -26,13 +27,17 @@ def test_interpolation_by_name(mode):
 @pytest.mark.parametrize("labels", [None, LABELS])
 def test_redistribution_by_name(mass, labels):
     coarse = COARSE if labels is None else RNG.random(7)
-    shared = {"temperature": 0.2, "potential": "log-odds", "mass": mass, "neighbourhoods": labels}
+    setting = {"temperature": 0.2, "potential": "log-odds", "mass": mass}
+    shared = {**setting, "neighbourhoods": labels}
     soft = {**shared, "importance_temperature": 0.5}
     expected = {
         "usu": usu.redistribute(coarse, SCORES, **shared),
         "iwmr": usu.iwmr(coarse, SCORES, **soft),
         "hybrid": usu.iwmr(coarse, SCORES, prior="mass", **soft),
     }
+    if labels is None:
+        expected["usu-continuous"] = usu.redistribute(coarse, SCORES, continuous=True, **setting)
+        expected["total-conserving"] = usu.share_total(coarse, SCORES, **setting)
     for name, pixels in expected.items():
         np.testing.assert_array_equal(find_upsampler(name, **soft)(coarse, SCORES), pixels)
 
@@ -41,8 +46,9 @@ def test_nearest_knows_superpixels_and_other_kernels_do_not():
     coarse = RNG.random(7)
     upsample = find_upsampler("nearest", neighbourhoods=LABELS)
     np.testing.assert_array_equal(upsample(coarse, SCORES), coarse[LABELS])
-    with pytest.raises(ValueError, match="neighbourhoods must be None for 'bicubic'"):
-        find_upsampler("bicubic", neighbourhoods=LABELS)(coarse, SCORES)
+    for name in ("bicubic", "conserving", "total-conserving"):
+        with pytest.raises(ValueError, match=f"neighbourhoods must be None for '{name}'"):
+            find_upsampler(name, neighbourhoods=LABELS)(coarse, SCORES)
     with pytest.raises(ValueError, match="coarse must be finite"):
         upsample(coarse * np.nan, SCORES)
 
@@ -55,16 +61,16 @@ def test_promised_masses_are_kept(name, temperature, signed):
     pixels = find_upsampler(name, temperature=temperature, mass="total")(coarse, SCORES)
     edges = [np.cumsum([0, 4, 5]), np.cumsum([0, 4, 5, 4])]
     sums = np.add.reduceat(np.add.reduceat(pixels, edges[0], axis=0), edges[1], axis=1)
-    best = np.maximum.reduceat(np.maximum.reduceat(SCORES, edges[0], axis=0), edges[1], axis=1)
-    tensors = (torch.from_numpy(array.astype(float)) for array in (coarse, AREAS, best))
-    promised = UPSAMPLERS[name].budget(*tensors, temperature)
+    setting = Setting(temperature=temperature, mass="total")
+    masses, scores = torch.from_numpy(coarse), torch.from_numpy(SCORES)
+    promised = UPSAMPLERS[name].budget(masses, scores, grid((3, 4), SCORES.shape), setting)
     np.testing.assert_allclose(sums, promised, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["iwmr", "hybrid"])
+@pytest.mark.parametrize("name", ["iwmr", "hybrid", "total-conserving"])
 def test_an_empty_map_is_promised_nothing(name):
-    zeros, ones = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
-    assert torch.equal(UPSAMPLERS[name].budget(zeros, ones, ones, 0.1), zeros)
+    zeros, halves = torch.zeros(1, 3, dtype=torch.float64), torch.full((2, 6), 0.5, dtype=torch.float64)
+    assert torch.equal(UPSAMPLERS[name].budget(zeros, halves, grid((1, 3), (2, 6)), Setting()), zeros)
 
 
 def test_callables_get_densities_and_nothing_else():

@@ -4,6 +4,7 @@
   D2      within a cell, a better score never means a smaller value
   D3      a step of the score means the same ratio of values wherever on the scale it is taken
   D4      a cell's values do not depend on data outside it
+  D5      no jump at the border of cells where the scores on either side are equal (not of the paper)
   D1-G    each cell's pixels sum to the mass that the upsampler itself promises (soft IWMR)
   D4'     data outside a cell change all its values by one common factor at most (soft IWMR)
   global  all pixels sum to the whole map's mass
@@ -126,8 +127,8 @@ def desiderata_table(reports: Sequence[DesiderataReport], record: Mapping[str, A
     lines = [
         f"{record['image']}: {record['source']}, {cells} cells to {pixels} pixels",
         "",
-        f"{'':34}{'measured':<{sum(widths)}}    table 2 of the paper",
-        f"{'upsampler':<12}{'D1 error':>10}{'relative':>10}  {title}   |{paper_title}{'D1 error':>10}",
+        f"{'':39}{'measured':<{sum(widths)}}    table 2 of the paper",
+        f"{'upsampler':<17}{'D1 error':>10}{'relative':>10}  {title}   |{paper_title}{'D1 error':>10}",
     ]
     for report in reports:
         marks = [_MARKS[finding.verdict] for finding in report.values()]
@@ -137,7 +138,7 @@ def desiderata_table(reports: Sequence[DesiderataReport], record: Mapping[str, A
             "".join(f"{theirs[name]:>5}" for name in _FOUR) + f"{theirs['d1_error']:>10.2e}" if theirs else ""
         )
         errors = f"{report.d1_error:>10.2e}{report.d1_relative:>10.1e}"
-        lines.append(f"{report.upsampler:<12}{errors}  {row}   |{paper}".rstrip(" |"))
+        lines.append(f"{report.upsampler:<17}{errors}  {row}   |{paper}".rstrip(" |"))
     lines += [
         "yes: satisfied, no: violated, -: does not apply",
         "D1 error: mean over cells of |sum of pixels - mass of the cell|; relative to the mean |mass|",

@@ -1,4 +1,4 @@
-"""The paper's desiderata (D1)-(D4), measured on any upsampler as a black box, without assumptions.
+"""The paper's desiderata (D1)-(D4), and continuity (D5), measured on any upsampler as a black box.
 
 Each verdict compares one residual with one tolerance. All are relative, measured in float64:
 
@@ -8,16 +8,18 @@ Each verdict compares one residual with one tolerance. All are relative, measure
 | D2     | largest Ã(y) - Ã(x) in one cell with s(x) >= s(y) and M_k >= 0; of any sign with "opposite"       |
 | D3     | largest difference of log(Ã(x) / Ã(y)) between base scores, for one fixed s(x) - s(y)             |
 | D4     | largest change of a pixel's value when only data outside its cell changes                        |
+| D5     | largest step over a cell's border beyond twice the steps inside, where scores are equal           |
 | D1-G   | as D1, with the mass M̃_k that the operator promises instead of M_k (eq. 13 for Soft IWMR)         |
 | D4'    | as D4, after the cell's values are rescaled by one common factor                                 |
 | global | abs(Σ Ã - Σ M_k), over Σ abs(M_k)                                                                 |
 
-D2, D4 and D4' are relative to the largest magnitude in the cell, or the map's mean density if that is larger.
+D2, D4, D4' and D5 are relative to the largest magnitude in the cell, or the map's mean density if larger.
 Tolerances follow the least precise of the dtypes of map and result: 1e-12 for float64, 1e-6 for float32,
 2e-3 for float16 and 1.6e-2 for bfloat16; twice as much for D3 and D4, which compare two rounded numbers.
 
 D1, D2, D1-G and global are measured on the given map with the given, the reversed and random scores, and on a
-random positive map; D4 and D4' in up to five cells, by new values and by new scores everywhere outside.
+random positive map; D4 and D4' in up to five cells, by new values and by new scores everywhere outside. D5 is
+ours, not the paper's: on both maps, with equal scores and with scores that differ inside cells only.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import torch
 from torch import Tensor
 
 from usu.arrays.convert import Array, as_floats, as_labels, check_finite
+from usu.desiderata.continuity import continuity
 from usu.desiderata.probe import Subject
 from usu.desiderata.properties import (
     completeness,
@@ -61,7 +64,7 @@ def check_desiderata(
     seed: int = 0,
     **setting: Any,
 ) -> DesiderataReport:
-    """Measure which of the paper's desiderata an upsampler meets (table 2).
+    """Measure which of the paper's desiderata an upsampler meets (table 2), and whether it is continuous.
 
     Args:
         upsampler: a name of `usu.UPSAMPLERS`; or any callable from a coarse map of densities and a
@@ -78,7 +81,8 @@ def check_desiderata(
 
     Returns:
         A mapping from each name in `DESIDERATA` to a `Finding`. Not applicable are D3 if the result does not
-        depend on the scores, D4 and D4' if there is one cell, and D1-G if no mass is promised.
+        depend on the scores, D4 and D4' if there is one cell, D5 if no two cells of 4 × 4 pixels meet, and
+        D1-G if no mass is promised.
 
     Raises:
         ValueError: data that do not fit, an unknown name, a result that is not finite or of another size.
@@ -106,16 +110,17 @@ def check_desiderata(
     else:
         name, budget = getattr(upsampler, "__name__", repr(upsampler)), None
     # The other built-in upsamplers have no other order of pixels in cells of negative mass.
-    ordered = upsampler == "usu" or not isinstance(upsampler, str)
+    ordered = upsampler in ("usu", "usu-continuous", "total-conserving") or not isinstance(upsampler, str)
     negative: Negative = given.negative if ordered else "same"
     subject = Subject(bound, coarse, values, levels, given.neighbourhoods, given.mass, seed)
     with _threads_for(levels.numel()):
-        runs = subject.probe(budget, given.importance_temperature or given.temperature)
+        runs = subject.probe(budget, given)
         findings = {
             "D1": completeness(subject, runs, [run.masses for run in runs]),
             "D2": monotonicity(subject, runs, negative),
             "D3": conditioning(subject, runs),
             **locality(subject, runs),
+            "D5": continuity(subject),
             "D1-G": generalised_completeness(subject, runs),
             "global": global_conservation(subject, runs),
         }

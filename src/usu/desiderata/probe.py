@@ -11,7 +11,7 @@ from torch import Tensor
 
 from usu.arrays.convert import Array, as_floats, as_labels, check_finite, like
 from usu.operators.lattice import Mass, Neighbourhoods, neighbourhoods_of
-from usu.operators.setting import Budget, Upsampler
+from usu.operators.setting import Budget, Setting, Upsampler
 
 Data: TypeAlias = Literal["coarse", "scores"]
 
@@ -103,7 +103,7 @@ class Subject:
         pixels = check_finite(result.detach().cpu().to(torch.float64, copy=True), "upsampler's result")
         return Run(label, coarse, scores, self.masses(coarse), pixels)
 
-    def probe(self, budget: Budget | None, temperature: float) -> list[Run]:
+    def probe(self, budget: Budget | None, setting: Setting) -> list[Run]:
         """Return the runs on the given data, and on the probes."""
         coarse = {"the given map": self.coarse, "a random positive map": self.random_coarse()}
         scores = {
@@ -116,8 +116,8 @@ class Subject:
             for score_label, levels in scores.items():
                 run = self.run(values, levels, f"{map_label}, {score_label}")
                 if budget is not None:
-                    importances = self.cells.amax(levels.to(torch.float64))
-                    run = replace(run, promised=budget(run.masses, self.areas, importances, temperature))
+                    promised = budget(run.masses, levels.to(torch.float64), self.cells, setting)
+                    run = replace(run, promised=promised)
                 runs.append(run)
         return runs
 

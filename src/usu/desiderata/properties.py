@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from usu.desiderata.probe import Data, Run, Subject
-from usu.desiderata.report import Finding, Indices, Witness
+from usu.desiderata.report import Finding, Indices, Witness, finding, not_applicable
 from usu.operators.coarse import mass_error
 from usu.operators.redistribution import Negative
 
@@ -23,17 +23,6 @@ _BASES = tuple(count / 64 for count in (2, 9, 15, 24, 31, 38, 45, 54))
 _STEPS = tuple(2.0**-power for power in range(3, 50, 3))
 _STEEPEST = 8.0
 _NOUNS: dict[Data, str] = {"coarse": "coarse values", "scores": "scores"}
-
-
-def _finding(residual: float, tolerance: float, witness: Callable[[], Witness]) -> Finding:
-    violated = residual > tolerance
-    return Finding(
-        "violated" if violated else "satisfied", residual, tolerance, witness() if violated else None
-    )
-
-
-def _not_applicable(tolerance: float, reason: str) -> Finding:
-    return Finding("not applicable", None, tolerance, Witness(reason))
 
 
 def _ratio(value: float, unit: float) -> float:
@@ -63,14 +52,14 @@ def completeness(subject: Subject, runs: Sequence[Run], promised: Sequence[Tenso
         text = f"the pixels of cell {cell} sum to {total:.6g} instead of {mass:.6g} ({runs[worst].label})"
         return Witness(text, cell, (), {"sum": total, "mass": mass})
 
-    return _finding(residuals[worst], subject.tolerance, witness)
+    return finding(residuals[worst], subject.tolerance, witness)
 
 
 def generalised_completeness(subject: Subject, runs: Sequence[Run]) -> Finding:
     """Compare the sum of each cell with the mass that the operator promises to it."""
     promised = [run.promised for run in runs if run.promised is not None]
     if not promised:
-        return _not_applicable(subject.tolerance, "no mass is promised to cells instead of their own")
+        return not_applicable(subject.tolerance, "no mass is promised to cells instead of their own")
     return completeness(subject, runs, promised)
 
 
@@ -86,7 +75,7 @@ def global_conservation(subject: Subject, runs: Sequence[Run]) -> Finding:
         text = f"all pixels sum to {got:.6g} instead of {mass:.6g} ({runs[worst].label})"
         return Witness(text, None, (), {"sum": got, "mass": mass})
 
-    return _finding(residuals[worst], subject.tolerance, witness)
+    return finding(residuals[worst], subject.tolerance, witness)
 
 
 def monotonicity(subject: Subject, runs: Sequence[Run], negative: Negative = "same") -> Finding:
@@ -115,7 +104,7 @@ def monotonicity(subject: Subject, runs: Sequence[Run], negative: Negative = "sa
         names = ("score_better", "score_worse", "value_better", "value_worse")
         return Witness(text, cell, pixels, dict(zip(names, scores + values, strict=True)))
 
-    return _finding(residual, subject.tolerance, witness)
+    return finding(residual, subject.tolerance, witness)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,10 +175,10 @@ def conditioning(subject: Subject, runs: Sequence[Run]) -> Finding:
     tolerance = _TWICE_ROUNDED * subject.tolerance
     scale = subject.cells.spread(subject.scale(runs[0]))
     if all(float(((run.pixels - runs[0].pixels).abs() / scale).max()) <= tolerance for run in runs[1:3]):
-        return _not_applicable(tolerance, "the result does not depend on the scores")
+        return not_applicable(tolerance, "the result does not depend on the scores")
     shared = subject.areas.flatten() > 1
     if not bool(shared.any()):
-        return _not_applicable(tolerance, "no cell has two pixels to compare")
+        return not_applicable(tolerance, "no cell has two pixels to compare")
     coarse = subject.random_coarse()
     cell = int(torch.where(shared, subject.masses(coarse).flatten(), -math.inf).argmax())
     finest = torch.finfo(subject.scores.dtype).eps
@@ -197,7 +186,7 @@ def conditioning(subject: Subject, runs: Sequence[Run]) -> Finding:
         values = _step_values(subject, coarse, cell, step)
         if values is not None:
             return _constancy(subject, cell, step, values, tolerance)
-    return _not_applicable(tolerance, "no step of the score leaves two positive values to compare")
+    return not_applicable(tolerance, "no step of the score leaves two positive values to compare")
 
 
 def _step_values(subject: Subject, coarse: Tensor, cell: int, step: float) -> Tensor | None:
@@ -232,7 +221,7 @@ def _constancy(subject: Subject, cell: int, step: float, values: Tensor, toleran
         numbers = {"step": step, **dict(zip(names, ratios + bases, strict=True))}
         return Witness(text, subject.cell(cell), (), numbers)
 
-    return _finding(float(strengths.max() - strengths.min()), tolerance, witness)
+    return finding(float(strengths.max() - strengths.min()), tolerance, witness)
 
 
 @dataclass(frozen=True)
@@ -252,7 +241,7 @@ def locality(subject: Subject, runs: Sequence[Run]) -> dict[str, Finding]:
     """Change data outside a cell and look inside: values must not change (D4), or keep their ratios (D4')."""
     tolerance = _TWICE_ROUNDED * subject.tolerance
     if subject.count == 1:
-        alone = _not_applicable(tolerance, "there is one cell only")
+        alone = not_applicable(tolerance, "there is one cell only")
         return {"D4": alone, "D4'": alone}
     base = next((run for run in runs if bool(run.masses.any())), runs[0])
     new: dict[Data, Tensor] = {"coarse": 2 * subject.random_coarse(), "scores": subject.random_scores()}
@@ -273,8 +262,8 @@ def locality(subject: Subject, runs: Sequence[Run]) -> dict[str, Finding]:
                 changes.append(_Change(base, after, cell, data, values, pixel, float(moves[most])))
     worst, worst_semi = (max(changes, key=lambda change: change.residual) for changes in (strict, semi))
     return {
-        "D4": _finding(worst.residual, tolerance, lambda: _intruder(subject, worst, tolerance)),
-        "D4'": _finding(worst_semi.residual, tolerance, lambda: _distorted_pair(subject, worst_semi)),
+        "D4": finding(worst.residual, tolerance, lambda: _intruder(subject, worst, tolerance)),
+        "D4'": finding(worst_semi.residual, tolerance, lambda: _distorted_pair(subject, worst_semi)),
     }
 
 

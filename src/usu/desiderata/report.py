@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-DESIDERATA = ("D1", "D2", "D3", "D4", "D1-G", "D4'", "global")
+DESIDERATA = ("D1", "D2", "D3", "D4", "D5", "D1-G", "D4'", "global")
 Verdict: TypeAlias = Literal["satisfied", "violated", "not applicable"]
 Indices: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
@@ -38,6 +38,19 @@ class Finding:
     residual: float | None
     tolerance: float
     witness: Witness | None = None
+
+
+def finding(residual: float, tolerance: float, witness: Callable[[], Witness]) -> Finding:
+    """Return the verdict of a residual; the witness is sought only if it exceeds the tolerance."""
+    violated = residual > tolerance
+    return Finding(
+        "violated" if violated else "satisfied", residual, tolerance, witness() if violated else None
+    )
+
+
+def not_applicable(tolerance: float, reason: str) -> Finding:
+    """Return the verdict of a desideratum that cannot be asked for, and why."""
+    return Finding("not applicable", None, tolerance, Witness(reason))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from torch import Tensor
 from usu.arrays.checks import check_choice, check_flag
 from usu.arrays.convert import Array
 from usu.operators.arguments import Arguments, check_temperature
-from usu.operators.continuous import continuous_shares
+from usu.operators.continuous import continuous_shares, continuous_total
 from usu.operators.lattice import Mass
 from usu.operators.potentials import Potential
 
@@ -131,6 +131,53 @@ def iwmr(
         importance_temperature = temperature
     importance_temperature = check_temperature(importance_temperature, "importance_temperature")
     return _share(given, _reassigned(given, prior, importance_temperature), None, continuous)
+
+
+def share_total(
+    coarse: Array,
+    scores: Array,
+    segments: Array | None = None,
+    *,
+    temperature: float = 0.1,
+    potential: Potential = "exponential",
+    mass: Mass = "density",
+    negative: Negative = "same",
+    ndim: int = 2,
+) -> Any:
+    """Share the total mass among all pixels by φ times the bilinear map: continuous across all cells.
+
+    Ã(x) = M_total · B(x) φ(s(σ(x))) / Σ_y B(y) φ(s(σ(y))) with B the bilinear map of the densities; positive
+    and negative masses apart. The total of each sign is conserved, single cells are not (docs/continuous.md).
+
+    Args:
+        coarse: as for `redistribute`, on a grid.
+        scores: as for `redistribute`.
+        segments: as for `redistribute`.
+        temperature: as for `redistribute`.
+        potential: as for `redistribute`.
+        mass: as for `redistribute`.
+        negative: as for `redistribute`.
+        ndim: as for `redistribute`, at most 3.
+
+    Returns:
+        The pixel map (..., H, W), as `redistribute` returns it.
+
+    Raises:
+        ValueError: as `redistribute`.
+        TypeError: as `redistribute`.
+
+    >>> share_total([[3.0, 1.0]], [[0.5, 0.5]], mass="total")
+    array([[3., 1.]])
+    >>> share_total([[3.0, 1.0]], [[0.0, 1.0]], mass="total", temperature=1.0).round(2)
+    array([[2.1, 1.9]])
+    """
+    check_choice(negative, ("same", "opposite"), "negative")
+    given = Arguments(coarse, scores, segments, None, temperature, potential, mass, ndim)
+    levels, epsilon = given.levels()
+    masses, opposite = given.checked(given.masses), None
+    if negative == "opposite" and bool((masses < 0).any()):
+        opposite, _ = given.levels(torch.ones_like(masses, dtype=torch.bool))
+    return given.give(continuous_total(levels, epsilon, masses, given.neighbourhoods, opposite))
 
 
 def _share(given: Arguments, masses: Tensor, flipped: Tensor | None, continuous: bool) -> Any:

@@ -10,17 +10,29 @@ from usu.runtime.lazy import Registry
 if TYPE_CHECKING:
     from usu.operators.setting import BuiltIn
 
-REDISTRIBUTIONS = {"usu": "USU", "iwmr": "IWMR", "hybrid": "Hybrid"}
+REDISTRIBUTIONS = {
+    "usu": "USU",
+    "usu-continuous": "USU, continuous",
+    "iwmr": "IWMR",
+    "hybrid": "Hybrid",
+    "total-conserving": "Total-conserving",
+}
 INTERPOLATIONS = {
     "nearest": "Nearest neighbour",
     "bilinear": "Bilinear",
     "bicubic": "Bicubic",
     "lanczos": "Lanczos-3",
+    "conserving": "Conserving",
 }
+# Those that are defined on cells of any shape; the others need a grid.
+ON_ANY_CELLS = ("usu", "iwmr", "hybrid", "nearest")
 
 UPSAMPLERS: Mapping[str, BuiltIn] = Registry(
-    {name: f"usu.operators.upsamplers:{name.upper()}" for name in (*REDISTRIBUTIONS, *INTERPOLATIONS)}
+    {
+        name: f"usu.operators.upsamplers:{name.upper().replace('-', '_')}"
+        for name in (*REDISTRIBUTIONS, *INTERPOLATIONS)
+    }
 )
 
 # What the pipeline can do: redistribute a source's map, or one of Owen values that it makes itself.
-MODES = (*REDISTRIBUTIONS, "complete")
+MODES = ("usu", "iwmr", "hybrid", "total-conserving", "complete")

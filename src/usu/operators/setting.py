@@ -11,12 +11,12 @@ from torch import Tensor
 from usu.arrays.checks import check_choice, check_flag
 from usu.arrays.convert import Array, as_floats, like, working_dtype
 from usu.operators.arguments import check_temperature
-from usu.operators.lattice import Mass, lattice_size, neighbourhoods_of
+from usu.operators.lattice import Mass, Neighbourhoods, lattice_size, neighbourhoods_of
 from usu.operators.potentials import Potential, check_potential
 from usu.operators.redistribution import Negative
 
 Upsampler: TypeAlias = Callable[[Any, Any], Any]
-Budget: TypeAlias = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+Budget: TypeAlias = "Callable[[Tensor, Tensor, Neighbourhoods, Setting], Tensor]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +25,12 @@ class Setting:
 
     Attributes:
         neighbourhoods: (H, W) integer labels 0..K-1 of a coarse map (K,); by default the grid of the map.
-        temperature: ε > 0, for "usu", "iwmr" and "hybrid".
+        temperature: ε > 0, for all that redistribute.
         importance_temperature: ε_Λ > 0, for "iwmr" and "hybrid"; `temperature` by default.
-        potential: φ, for "usu", "iwmr" and "hybrid".
+        potential: φ, for all that redistribute.
         mass: "density": M_k = a_k·|N_k|; "total": M_k = a_k. Interpolation is defined on densities, so that
             totals are divided by |N_k| before it.
-        negative: "same" or "opposite", for "usu"; see `redistribute`.
+        negative: "same" or "opposite", for all that redistribute but "iwmr" and "hybrid"; see `redistribute`.
         continuous: for "usu", "iwmr" and "hybrid"; see `redistribute`.
 
     Raises:
@@ -72,8 +72,8 @@ class BuiltIn:
 
     Attributes:
         upsample: from (coarse, scores, setting) to the pixel map.
-        budget: the mass M̃_k that it promises each neighbourhood, in float64, from masses M_k, areas |N_k|,
-            importances λ_k, each of one shape, and ε_Λ (paper eq. 13); None if it promises none.
+        budget: the mass M̃_k that it promises each neighbourhood, in float64, from masses M_k, dense scores
+            (H, W), both float64, the neighbourhoods and the setting; None if it promises none.
     """
 
     upsample: Callable[[Array, Array, Setting], Any]

@@ -9,6 +9,7 @@ An upsampler is any callable `(coarse, scores) -> pixels`: a coarse map of densi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor
 from usu.arrays.checks import check_choice
 from usu.arrays.convert import Array, as_floats, check_finite, like
 from usu.operators.interpolation import Mode, interpolate
-from usu.operators.lattice import lattice_size, neighbourhoods_of
-from usu.operators.redistribution import Prior, iwmr, redistribute
+from usu.operators.lattice import Neighbourhoods, lattice_size, neighbourhoods_of
+from usu.operators.potentials import utility
+from usu.operators.redistribution import Prior, iwmr, redistribute, share_total
 from usu.operators.registry import UPSAMPLERS
 from usu.operators.setting import BuiltIn, Setting, Upsampler
 from usu.runtime.renames import renamed
@@ -63,6 +65,10 @@ def _usu(coarse: Array, scores: Array, setting: Setting) -> Any:
     )
 
 
+def _continuous(coarse: Array, scores: Array, setting: Setting) -> Any:
+    return _usu(coarse, scores, replace(setting, continuous=True))
+
+
 def _soft(prior: Prior) -> Callable[[Array, Array, Setting], Any]:
     def upsample(coarse: Array, scores: Array, setting: Setting) -> Any:
         return iwmr(
@@ -80,6 +86,18 @@ def _soft(prior: Prior) -> Callable[[Array, Array, Setting], Any]:
     return upsample
 
 
+def _total(coarse: Array, scores: Array, setting: Setting) -> Any:
+    _check_grid(setting, "total-conserving")
+    return share_total(
+        coarse,
+        scores,
+        temperature=setting.temperature,
+        potential=setting.potential,
+        mass=setting.mass,
+        negative=setting.negative,
+    )
+
+
 def _nearest(coarse: Array, scores: Array, setting: Setting) -> Any:
     values = check_finite(as_floats(setting.densities(coarse, scores), "coarse"), "coarse")
     size = lattice_size(as_floats(scores, "scores"), 2, "scores")
@@ -88,41 +106,70 @@ def _nearest(coarse: Array, scores: Array, setting: Setting) -> Any:
 
 def _kernel(mode: Mode) -> Callable[[Array, Array, Setting], Any]:
     def upsample(coarse: Array, scores: Array, setting: Setting) -> Any:
-        if setting.neighbourhoods is not None:
-            raise ValueError(f"neighbourhoods must be None for {mode!r}, which is defined on a grid only")
+        _check_grid(setting, mode)
         size = lattice_size(as_floats(scores, "scores"), 2, "scores")
         return interpolate(setting.densities(coarse, scores), size, mode)
 
     return upsample
 
 
-def _own_mass(masses: Tensor, areas: Tensor, importances: Tensor, temperature: float) -> Tensor:
+def _check_grid(setting: Setting, name: str) -> None:
+    if setting.neighbourhoods is not None:
+        raise ValueError(f"neighbourhoods must be None for {name!r}, which is defined on a grid only")
+
+
+# Budgets share no line with the operators that they check.
+
+
+def _own_mass(masses: Tensor, scores: Tensor, cells: Neighbourhoods, setting: Setting) -> Tensor:
     return masses
 
 
-def _by_importance(masses: Tensor, areas: Tensor, importances: Tensor, temperature: float) -> Tensor:
-    return masses.sum() * _portions(areas, importances, temperature)
+def _by_importance(masses: Tensor, scores: Tensor, cells: Neighbourhoods, setting: Setting) -> Tensor:
+    return masses.sum() * _portions(cells.areas(masses), scores, cells, setting)
 
 
-def _by_importance_and_mass(masses: Tensor, areas: Tensor, importances: Tensor, temperature: float) -> Tensor:
-    parts = (masses.clamp(min=0), masses.clamp(max=0))
+def _by_importance_and_mass(
+    masses: Tensor, scores: Tensor, cells: Neighbourhoods, setting: Setting
+) -> Tensor:
     return sum(
-        (part.sum() * _portions(part.abs(), importances, temperature) for part in parts),
+        (part.sum() * _portions(part.abs(), scores, cells, setting) for part in _signs(masses)),
         torch.zeros_like(masses),
     )
 
 
-def _portions(prior: Tensor, importances: Tensor, temperature: float) -> Tensor:
-    """Return ρ_k ∝ prior_k · exp(λ_k / ε_Λ), by a softmax that shares no line with the operator it checks."""
+def _portions(prior: Tensor, scores: Tensor, cells: Neighbourhoods, setting: Setting) -> Tensor:
+    """Return ρ_k ∝ prior_k · exp(λ_k / ε_Λ) (eq. 13)."""
     if not bool(prior.any()):
         return torch.zeros_like(prior)
+    importances = cells.amax(scores)
+    temperature = setting.importance_temperature or setting.temperature
     levels = prior.log() + (importances - importances[prior > 0].max()) / temperature
     return levels.flatten().softmax(0).reshape(prior.shape)
 
 
+def _of_the_total(masses: Tensor, scores: Tensor, cells: Neighbourhoods, setting: Setting) -> Tensor:
+    """Return, for each sign, Σ_{x ∈ N_k} of M_total · softmax(log B + u/ε)(x)."""
+    found = torch.zeros_like(masses)
+    for part, opposite in zip(_signs(masses), (False, setting.negative == "opposite"), strict=True):
+        if bool(part.any()):
+            levels, temperature = utility(
+                setting.potential, 1 - scores if opposite else scores, setting.temperature
+            )
+            smooth = interpolate((part / cells.areas(part)).abs(), cells.size, "bilinear")
+            share = (smooth.log() + (levels - levels[smooth > 0].max()) / temperature).flatten().softmax(0)
+            found = found + part.sum() * cells.sum(share.reshape(cells.size))
+    return found
+
+
+def _signs(masses: Tensor) -> tuple[Tensor, Tensor]:
+    return masses.clamp(min=0), masses.clamp(max=0)
+
+
 # The values of `usu.operators.registry.UPSAMPLERS`.
-USU = BuiltIn(_usu, _own_mass)
+USU, USU_CONTINUOUS = BuiltIn(_usu, _own_mass), BuiltIn(_continuous, _own_mass)
 IWMR = BuiltIn(_soft("area"), _by_importance)
 HYBRID = BuiltIn(_soft("mass"), _by_importance_and_mass)
-NEAREST = BuiltIn(_nearest)
+TOTAL_CONSERVING = BuiltIn(_total, _of_the_total)
+NEAREST, CONSERVING = BuiltIn(_nearest), BuiltIn(_kernel("conserving"), _own_mass)
 BILINEAR, BICUBIC, LANCZOS = (BuiltIn(_kernel(mode)) for mode in ("bilinear", "bicubic", "lanczos"))

@@ -11,7 +11,7 @@ import numpy as np
 from usu.arrays.convert import as_numpy
 from usu.desiderata.check import check_desiderata
 from usu.operators.potentials import POTENTIALS
-from usu.operators.registry import UPSAMPLERS
+from usu.operators.registry import ON_ANY_CELLS, UPSAMPLERS
 from usu.record import Record, cells_of, coarse_title, unit_of
 from usu.report.call import call_of
 from usu.report.merging import merged, partitions
@@ -105,7 +105,8 @@ def _scores(record: Record, scores: np.ndarray[Any, Any]) -> dict[str, Any]:
     mixing = rules.get("mixing")
     reason = None
     if found is None or not np.allclose(found, scores, rtol=0, atol=_EXACT):
-        reason = "the score map was not merged from these segments: it is shown as it was recorded"
+        how = "was smoothed along the picture's edges" if rules.get("score_smoothing") else "was not merged"
+        reason = f"the score map {how} from these segments: it is shown as it was recorded"
     elif mixing != "mean":
         reason = f'the depths were merged with mixing="{mixing}": the score map is shown as it was recorded'
     values, index = np.unique(scores, return_inverse=True)
@@ -143,8 +144,7 @@ def _verdicts(record: Record) -> dict[str, Any]:
     setting = {name: record.settings[name] for name in UPSAMPLING if name in record.settings}
     if setting.get("potential", "exponential") not in POTENTIALS:
         return {}
-    kernels = ("bilinear", "bicubic", "lanczos")
-    wanted = [name for name in UPSAMPLERS if record.neighbourhoods is None or name not in kernels]
+    wanted = UPSAMPLERS if record.neighbourhoods is None else ON_ANY_CELLS
     return {name: _verdict(record, name, setting) for name in wanted}
 
 
