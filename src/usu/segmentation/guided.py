@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,7 +15,7 @@ from usu.segmentation.methods import check_image
 EPS = 1e-3
 
 
-def guided_filter(values: Array, picture: Array, radius: int, eps: float = EPS) -> Array:
+def guided_filter(values: Array, picture: Array, radius: int, eps: float = EPS) -> Any:
     """Filter a map by a picture: in each window the result is a linear function of the colours.
 
     Edges that the picture does not have disappear; those that it has remain. The range of the map is kept.
