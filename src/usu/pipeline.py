@@ -302,7 +302,7 @@ def _mean_score_map(refinements: Sequence[Refinement], settings: Settings) -> Ar
     return mean.clip(0, 1)  # type: ignore[no-any-return]
 
 
-def _smoothed(score_map: Array, picture: Tensor, part: float | None) -> Array:
+def _smoothed(score_map: Array, picture: Tensor, part: float | None) -> Any:
     """Return the score map, filtered by the picture in windows whose radius is a part of its shorter side."""
     if part is None:
         return score_map
