@@ -66,13 +66,17 @@ function fillFacts({ plain }) {
   definitions(byId("facts"), plain.name ? [["name", plain.name], ...rows] : rows);
 }
 
-// The call that makes the map as shown.
+// The call that makes the map as shown. Owen values and interpolations have no mode of their own here.
 function callText({ plain, depths }, { method, temperature, importanceTemperature, depth }) {
+  const base = method.replace(CONTINUOUS, "");
   const fixed = plain.recordedMode === "complete" || !REDISTRIBUTIONS.includes(method);
-  const mode = fixed ? plain.recordedMode : method;
-  const by = fixed && method !== plain.mode && method !== "recorded" ? `.upsampled_by('${method}')` : "";
-  const shown = { ...plain.call.arguments, mode: `'${mode}'`, temperature: String(temperature) };
+  const made = method === "recorded" || (plain.recordedMode === "complete" && base === "usu");
+  const by = fixed && !made ? `.upsampled_by('${base}')` : "";
+  const shown = { ...plain.call.arguments, mode: `'${fixed ? plain.recordedMode : base}'`, temperature: String(temperature) };
   if (importanceTemperature !== null) shown.importance_temperature = String(importanceTemperature);
+  if (MODES.includes(base) && (base !== method) !== plain.call.continuous) {
+    shown.continuous = base === method ? "False" : "True";
+  }
   if (depth < depths) shown.segmentation = firstDepths(plain, depth);
   const named = Object.entries(shown).map(([name, value]) => `${name}=${value}`);
   return `${[plain.call.head, ...named].join(", ")})${by}`;
