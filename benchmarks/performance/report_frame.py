@@ -1,4 +1,4 @@
-"""How long the report takes to recompute its map when a slider moves, in Chromium, beside a frame's 16.7 ms.
+"""How long the report takes to recompute its map when ε changes, in Chromium, beside a frame's 16.7 ms.
 
     python -m benchmarks.performance.report_frame usu-demo/report.html [--moves 100]
 
@@ -17,6 +17,15 @@ from playwright.sync_api import sync_playwright
 
 FRAME = 1000 / 60
 WARM_UP = 10
+METHODS = (
+    "usu",
+    "iwmr",
+    "hybrid",
+    "usu-continuous",
+    "iwmr-continuous",
+    "hybrid-continuous",
+    "total-conserving",
+)
 # The page asks for a frame of its own in `input`: its callback runs between the two that are set here.
 MOVES = """async ([method, moves]) => {
   document.getElementById("method").value = method;
@@ -54,7 +63,7 @@ def main() -> None:
         page.evaluate("usu.ready")
         print("| map | median, ms | 95 % below, ms | frames of 16.7 ms |")
         print("|---|---|---|---|")
-        for method in ("usu", "iwmr", "hybrid"):
+        for method in METHODS:
             spent = page.evaluate(MOVES, [method, arguments.moves + WARM_UP])[WARM_UP:]
             median, high = np.median(spent), np.quantile(spent, 0.95)
             print(f"| {method} | {median:.1f} | {high:.1f} | {median / FRAME:.2f} |")

@@ -1,7 +1,5 @@
 """Continuous maps by the public operators, the pipeline and the report; the solve has tests of its own."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -197,9 +195,7 @@ def test_the_pipeline_and_its_record_are_continuous(tmp_path):
     again = usu.Explanation.load(tmp_path / "map.npz")
     np.testing.assert_allclose(again.upsampled_by("usu"), found.attribution, rtol=1e-6)
     told = Entry(again, verdicts=False).plain()["redistribution"]
-    assert "continuous" in told["reason"]
-    assert told["recorded"]
-    assert Entry(replace(strict), verdicts=False).plain()["redistribution"]["recorded"] is None
+    assert told["reason"] is told["recorded"] is None  # the page recomputes it
 
 
 def test_the_guarantees_of_a_continuous_map_are_measured():

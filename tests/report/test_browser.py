@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,8 @@ import usu
 from tests.helpers import reports
 from tests.helpers.networks import small_cnn
 from usu.cli.explain import mass_table
+from usu.operators.continuous import continuous_total
+from usu.operators.potentials import utility
 from usu.report import Entry, frame, write
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install '.[browser]'")
@@ -122,6 +125,90 @@ def test_maps_equal_pythons(opened, name):
     assert state["importanceTemperature"] == pytest.approx(0.1)
     both = {"temperature": state["temperature"], "importance_temperature": state["importanceTemperature"]}
     assert_same(map_of(page, size), python_map(record, "hybrid", **both))
+
+
+def smooth_map(record: usu.Explanation, method: str, temperature: float) -> np.ndarray:
+    """Return what Python's operators make of a record for the names that its modes do not have."""
+    settings, size = record.settings, tuple(record.score_map.shape)
+    if method.endswith("-continuous"):
+        mode = method.removesuffix("-continuous")
+        return python_map(record, mode, continuous=True, temperature=temperature)
+    maps = []
+    for grid in (replace(record.coarse_map, further=()), *record.coarse_map.grids):
+        cells, masses = grid.cells(size), torch.as_tensor(np.asarray(grid.masses(size))).double()
+        if method == "conserving":
+            maps.append(usu.interpolate(masses / cells.areas(masses), size, "conserving"))
+            continue
+        scores = torch.as_tensor(np.asarray(record.score_map)).double()
+        levels, unit = utility(settings["potential"], scores, temperature)
+        opposite = utility(settings["potential"], 1 - scores, temperature)[0]
+        turned = opposite if settings["negative"] == "opposite" else None
+        maps.append(continuous_total(levels, unit, masses, cells, turned))
+    return np.asarray(sum(maps))
+
+
+def with_gaps() -> usu.Explanation:
+    """Return a record whose cells are of no whole number of pixels, some of either sign and some empty."""
+    coarse = torch.randn(5, 7, generator=torch.Generator().manual_seed(6))
+    coarse[::2, 1::3] = 0
+    coarse[3, 4] = 1e-4
+    return replace(reports.signed(), coarse=coarse, mass="density")
+
+
+def one_row() -> usu.Explanation:
+    return replace(reports.signed(), coarse=torch.tensor([[3.0, 0.2, 1.0, 5.0, 1e-3]]), mass="total")
+
+
+SMOOTH = ("usu-continuous", "iwmr-continuous", "hybrid-continuous", "total-conserving", "conserving")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [reports.signed, reports.positive, reports.several_grids, with_gaps, one_row],
+    ids=lambda m: m.__name__,
+)
+def test_continuous_maps_equal_pythons(opened, make):
+    record = make()
+    page = opened(Entry(record, verdicts=False))
+    size = tuple(record.score_map.shape)
+    choose(page, "other", "none")
+    for method in SMOOTH:
+        choose(page, "method", method)
+        for position in (-2, -0.7, 1):
+            slide(page, "temperature", position)
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                expected = smooth_map(record, method, page.evaluate("usu.state().temperature"))
+            assert_same(map_of(page, size), expected)
+            assert ("no continuous factor" in page.inner_text("#sharing-note")) == bool(told)
+            if method != "total-conserving":
+                assert page.evaluate("usu.figures('method')")["total"] == pytest.approx(
+                    expected.sum(), rel=1e-5
+                )
+            if method in ("usu-continuous", "conserving"):
+                assert page.evaluate("usu.figures('method')")["relative"] < 1e-12 or len(record.further)
+
+
+def test_map_without_a_continuous_factor_has_one_per_cell_and_says_so(opened):
+    record = reports.positive()
+    page = opened(Entry(replace(record, settings={**record.settings, "temperature": 1e-6}), verdicts=False))
+    choose(page, "method", "usu-continuous")
+    with pytest.warns(RuntimeWarning, match="no continuous factor"):
+        expected = python_map(record, "usu", continuous=True, temperature=1e-6)
+    assert_same(map_of(page, (48, 64)), expected)
+    assert "USU, continuous: no continuous factor was found" in page.inner_text("#sharing-note")
+
+
+def test_continuous_record_is_recomputed(opened):
+    settings = {**reports.signed().settings, "continuous": True}
+    record = replace(reports.signed(), settings=settings)
+    record = replace(record, attribution=record.upsampled_by("usu"))
+    page = opened(Entry(record, verdicts=False))
+    assert page.input_value("#method") == "usu-continuous"
+    assert_same(map_of(page, (48, 64)), np.asarray(record.attribution))
+    assert not page.is_disabled("#temperature")
+    choose(page, "other", "usu")
+    assert_same(map_of(page, (48, 64), "other"), np.asarray(reports.signed().attribution))
 
 
 @pytest.mark.parametrize("name", ["signed", "several_grids"])

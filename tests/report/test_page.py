@@ -147,7 +147,7 @@ def test_verdicts_are_those_of_check_desiderata():
             name, record.coarse, record.score_map, temperature=0.2, potential="power"
         )
         assert {key: verdict["verdict"] for key, verdict in verdicts.items()} == {
-            key: found[key].verdict for key in ("D1", "D2", "D3", "D4")
+            key: found[key].verdict for key in ("D1", "D2", "D3", "D4", "D5")
         }
     assert entry["verdicts"]["usu"]["D1"]["verdict"] == "satisfied"
     assert entry["verdicts"]["bilinear"]["D1"]["verdict"] == "violated"

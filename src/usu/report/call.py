@@ -15,20 +15,24 @@ def call_of(explanation: Record) -> dict[str, Any]:
     """Return the call that makes the map again: its head, and settings other than the defaults, as Python.
 
     What a record does not hold, such as the inputs, arrays and callables, appears by the argument's own name.
-    The page adds the mode and the temperatures that it shows.
+    The page adds the mode, the temperatures and whether the map is continuous, as it shows it.
     """
     target = repr(explanation.target) if isinstance(explanation.target, int) else "target"
     head, origin = _origin(explanation)
     scoring = SCORINGS.get(explanation.settings.get("scoring", "mask"), Masking())
     defaults = {**Settings().plain(), **options_of(scoring)}
-    shown = ("temperature", "importance_temperature")
+    shown = ("temperature", "importance_temperature", "continuous")
     kept = ("negative",) if explanation.mode == "complete" else ()  # the mode itself sets it
     settings = {
         name: _as_python(name, value, scoring)
         for name, value in explanation.settings.items()
         if name in defaults and name not in (*shown, *kept) and value != defaults[name]
     }
-    return {"head": head, "arguments": {"target": target, **origin, "images": "images", **settings}}
+    return {
+        "head": head,
+        "arguments": {"target": target, **origin, "images": "images", **settings},
+        "continuous": defaults["continuous"],
+    }
 
 
 def _origin(explanation: Record) -> tuple[str, dict[str, str]]:

@@ -20,7 +20,8 @@ from usu.runtime.files import finite
 from usu.runtime.renames import renamed_fields
 from usu.settings import UPSAMPLING
 
-_FOUR = ("D1", "D2", "D3", "D4")
+_MODES = ("usu", "iwmr", "hybrid")  # those with a setting `continuous`
+_DESIDERATA = ("D1", "D2", "D3", "D4", "D5")
 _EXACT = 1e-5  # scores are rounded to float32 once per depth
 
 
@@ -34,7 +35,7 @@ class Entry:
         name: in the gallery, for example a file's name.
         class_name: name of the explained class.
         model: name of the model.
-        verdicts: whether to measure D1 to D4 of each upsampler, with some fifty calls each.
+        verdicts: whether to measure the desiderata of each upsampler, with some fifty calls each.
     """
 
     explanation: Record
@@ -62,7 +63,7 @@ class Entry:
             "target": target,
             "model": self.model,
             "probability": record.probability,
-            "mode": record.mode if record.mode in UPSAMPLERS else "usu",  # "complete" shares as USU does
+            "mode": _shown(record),
             "recordedMode": record.mode,
             "source": coarse_title(record),
             "layer": record.layer,
@@ -79,6 +80,12 @@ class Entry:
             "redistribution": _redistribution(record),
             "verdicts": _verdicts(record) if self.verdicts else None,
         }
+
+
+def _shown(record: Record) -> str:
+    """Return the page's name of the upsampler that made the map: continuous modes have names of their own."""
+    mode = record.mode if record.mode in UPSAMPLERS else "usu"  # "complete" shares as USU does
+    return f"{mode}-continuous" if mode in _MODES and record.settings.get("continuous", False) else mode
 
 
 def _cells(record: Record) -> dict[str, Any]:
@@ -125,9 +132,7 @@ def _redistribution(record: Record) -> dict[str, Any]:
     setting = record.settings
     potential = setting.get("potential", "exponential")
     reason = None
-    if setting.get("continuous", False):
-        reason = "the map is continuous, which this page does not recompute"
-    elif potential not in POTENTIALS:
+    if potential not in POTENTIALS:
         reason = f"the potential was a callable, {potential}, which a record does not hold"
     return {
         "temperature": setting.get("temperature", 0.2),
@@ -140,12 +145,17 @@ def _redistribution(record: Record) -> dict[str, Any]:
 
 
 def _verdicts(record: Record) -> dict[str, Any]:
-    """Measure D1 to D4 for each upsampler that is defined on the record's cells, at the record's ε."""
+    """Measure the desiderata of each upsampler that is defined on the record's cells, at the record's ε."""
     setting = {name: record.settings[name] for name in UPSAMPLING if name in record.settings}
     if setting.get("potential", "exponential") not in POTENTIALS:
         return {}
-    wanted = UPSAMPLERS if record.neighbourhoods is None else ON_ANY_CELLS
-    return {name: _verdict(record, name, setting) for name in wanted}
+    wanted = {
+        name: (name, {**setting, "continuous": False})
+        for name in (UPSAMPLERS if record.neighbourhoods is None else ON_ANY_CELLS)
+    }
+    own = _shown(record)
+    wanted[own] = (own.removesuffix("-continuous"), setting)
+    return {title: _verdict(record, name, used) for title, (name, used) in wanted.items()}
 
 
 def _verdict(record: Record, name: str, setting: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +167,7 @@ def _verdict(record: Record, name: str, setting: Mapping[str, Any]) -> dict[str,
         mass=record.mass,
         **setting,
     )
-    findings = {key: finding for key, finding in report.items() if key in _FOUR}
+    findings = {key: finding for key, finding in report.items() if key in _DESIDERATA}
     plain = {
         key: {**asdict(finding), "witness": finding.witness.text if finding.witness else None}
         for key, finding in findings.items()

@@ -22,9 +22,11 @@ from usu.runtime.files import finite, written_whole
 # Joined in this order into one script.
 _SCRIPTS = (
     "unpack",
+    "hats",
     "cells",
     "operators",
     "interpolation",
+    "continuous",
     "model",
     "colours",
     "canvas",

@@ -19,7 +19,9 @@ class Cells {
         owner[pixel] = row + Math.floor(((2 * x + 1) * columns) / (2 * width));
       }
     }
-    return new Cells(owner, rows * columns, [rows, columns]);
+    const cells = new Cells(owner, rows * columns, [rows, columns]);
+    [cells.size, cells.hats] = [[height, width], new Hats([rows, columns], [height, width])];
+    return cells;
   }
 
   sum(pixels) {

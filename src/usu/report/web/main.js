@@ -130,12 +130,14 @@ function fillAll() {
     ? `${partition.count} segments, ${split} of them split: ${why}.${alpha}`
     : `${partition.count} segments, none split further.`;
   byId("shown-note").textContent = SHOWN[look.shown].note?.() ?? "";
-  byId("sharing-note").textContent = explanation.plain.redistribution.reason ?? depthReason ?? "";
+  const patched = Object.entries(view.maps).filter(([, map]) => map && explanation.patched.has(map));
+  const unsolved = patched.map(([side]) => `${TITLES[state[side]]}: no continuous factor was found at this ε, so each cell has one of its own; try a higher ε.`);
+  byId("sharing-note").textContent = [explanation.plain.redistribution.reason ?? depthReason, ...unsolved].filter(Boolean).join(" ");
 }
 
 function fillControls() {
   const { explanation, state } = view;
-  const moves = [state.method, state.other].some((name) => name === "iwmr" || name === "hybrid");
+  const moves = [state.method, state.other].some((name) => /^(iwmr|hybrid)/.test(name));
   const shares = [state.method, state.other].some((name) => REDISTRIBUTIONS.includes(name));
   const tied = state.importanceTemperature === null;
   const between = state.importanceTemperature ?? state.temperature;

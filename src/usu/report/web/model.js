@@ -2,15 +2,22 @@
 
 const TITLES = {
   usu: "USU",
+  "usu-continuous": "USU, continuous",
   iwmr: "Soft IWMR",
+  "iwmr-continuous": "Soft IWMR, continuous",
   hybrid: "Hybrid",
+  "hybrid-continuous": "Hybrid, continuous",
+  "total-conserving": "Total-conserving",
+  conserving: "Conserving, without scores",
   nearest: "Nearest",
   bilinear: "Bilinear",
   bicubic: "Bicubic",
   lanczos: "Lanczos-3",
   recorded: "As recorded",
 };
-const REDISTRIBUTIONS = ["usu", "iwmr", "hybrid"];
+const MODES = ["usu", "iwmr", "hybrid"];
+const ON_GRIDS = [...MODES.map((mode) => mode + CONTINUOUS), "total-conserving"];
+const REDISTRIBUTIONS = [...MODES, ...ON_GRIDS];
 
 class Explanation {
   static async load(plain) {
@@ -36,6 +43,7 @@ class Explanation {
     found.masses = found.massesOfAllGrids();
     found.kept = new Map();
     found.known = new WeakMap();
+    found.patched = new WeakSet(); // continuous maps that have one factor per cell after all
     return found;
   }
 
@@ -71,8 +79,9 @@ class Explanation {
 
   // The upsamplers that are defined on these cells.
   get methods() {
-    const operators = this.recorded ? ["recorded"] : REDISTRIBUTIONS;
-    return [...operators, "nearest", ...(this.isGrid ? Object.keys(KERNELS) : [])];
+    const known = Object.keys(TITLES).filter((name) => this.isGrid || MODES.includes(name) || name === "nearest");
+    if (!this.recorded) return known.filter((name) => name !== "recorded");
+    return ["recorded", ...known.filter((name) => name !== "recorded" && !REDISTRIBUTIONS.includes(name))];
   }
 
   get defaults() {
@@ -103,21 +112,38 @@ class Explanation {
     return this.once(`h ${depth}`, () => hMap(this.scores(depth), this.size, this.plain.kernel));
   }
 
-  // The pixel map Ã of a method: the sum over grids.
+  // The pixel map Ã of a method: the sum over grids. The last one of each method is kept.
   map(method, { temperature, importanceTemperature, depth }) {
     if (method === "recorded") return this.recorded;
     if (!REDISTRIBUTIONS.includes(method)) return this.once(method, () => this.interpolated(method));
+    const key = [temperature, importanceTemperature, depth].join();
+    const kept = this.kept.get(method);
+    if (kept?.key === key) return kept.pixels;
     const setting = { ...this.plain.redistribution, temperature, importanceTemperature };
-    const scores = this.scores(depth);
-    return this.added((grid) => redistribute(method, grid, scores, setting));
+    const pixels = this.shared((grid) => redistribute(method, grid, this.scores(depth), setting));
+    this.kept.set(method, { key, pixels });
+    return pixels;
   }
 
   interpolated(method) {
     if (method === "nearest") return this.added((grid) => this.spreadEvenly(grid));
+    if (method === "conserving") return this.shared((grid) => continuousShares(grid, new Float64Array(this.pixels), 1));
     return this.added(({ cells, masses }) => {
       const densities = masses.map((mass, cell) => mass / cells.areas[cell]);
       return interpolate(method, densities, cells.shape, this.size);
     });
+  }
+
+  // The sum over grids of { pixels, found }; a map without a continuous factor is remembered as such.
+  shared(make) {
+    let all = true;
+    const pixels = this.added((grid) => {
+      const { pixels: own, found } = make(grid);
+      all &&= found;
+      return own;
+    });
+    if (!all) this.patched.add(pixels);
+    return pixels;
   }
 
   added(make) {

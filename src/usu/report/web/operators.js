@@ -3,6 +3,7 @@
 
 const SMALLEST = 2.2250738585072014e-308;
 const TINY = 1e-300;
+const CONTINUOUS = "-continuous"; // the end of the names of the modes' continuous versions
 const logOf = (score) => Math.log(Math.max(score, TINY));
 
 // u(s) of each potential φ(s) = exp(u(s) / ε).
@@ -12,22 +13,37 @@ const UTILITIES = {
   "log-odds": (score) => logOf(score) - logOf(1 - score),
 };
 
-// Ã(x) = M_ν(x) · φ(s(x)) / Σ_{y ∈ N_ν(x)} φ(s(y)); cells in `flipped` take φ(1 - s) (eq. 8 to 11).
-function share({ cells, masses }, scores, setting, flipped) {
-  const utility = UTILITIES[setting.potential];
+// u(s(x)) of all pixels; cells in `flipped` take u(1 - s). Plain loops, as callbacks take several times as long.
+function levelsOf({ owner }, scores, { potential }, flipped) {
+  const utility = UTILITIES[potential];
   const levels = new Float64Array(scores.length);
   for (let pixel = 0; pixel < levels.length; pixel++) {
-    const turned = flipped && flipped[cells.owner[pixel]];
+    const turned = flipped && flipped[owner[pixel]];
     levels[pixel] = utility(turned ? 1 - scores[pixel] : scores[pixel]);
   }
-  const best = cells.largest(levels);
-  const temperature = Math.max(setting.temperature, SMALLEST);
-  for (let pixel = 0; pixel < levels.length; pixel++) {
-    levels[pixel] = Math.exp((levels[pixel] - best[cells.owner[pixel]]) / temperature);
-  }
-  const factors = cells.sum(levels).map((total, cell) => masses[cell] / total);
-  for (let pixel = 0; pixel < levels.length; pixel++) levels[pixel] *= factors[cells.owner[pixel]];
   return levels;
+}
+
+// φ relative to the best in each cell.
+function weightsByCell(cells, levels, temperature) {
+  const best = cells.largest(levels);
+  const unit = Math.max(temperature, SMALLEST);
+  const weights = new Float64Array(levels.length);
+  for (let pixel = 0; pixel < weights.length; pixel++) {
+    weights[pixel] = Math.exp((levels[pixel] - best[cells.owner[pixel]]) / unit);
+  }
+  return weights;
+}
+
+function multiply(pixels, { owner }, factors) {
+  for (let pixel = 0; pixel < pixels.length; pixel++) pixels[pixel] *= factors[owner[pixel]];
+}
+
+// Ã(x) = M_ν(x) · φ(s(x)) / Σ_{y ∈ N_ν(x)} φ(s(y)) (eq. 8 to 11).
+function share({ cells, masses }, levels, temperature) {
+  const pixels = weightsByCell(cells, levels, temperature);
+  multiply(pixels, cells, cells.sum(pixels).map((total, cell) => masses[cell] / total));
+  return { pixels, found: true };
 }
 
 // ρ_k ∝ prior_k · exp(λ_k / ε_Λ); all zeros if the whole prior is zero (eq. 13).
@@ -63,10 +79,21 @@ const BUDGETS = {
   },
 };
 
-function redistribute(mode, grid, scores, setting) {
-  const budget = BUDGETS[mode](grid, scores, setting.importanceTemperature ?? setting.temperature);
-  const turns = mode === "usu" && setting.negative === "opposite";
-  return share({ cells: grid.cells, masses: budget }, scores, setting, turns ? budget.map((m) => m < 0) : null);
+// { pixels, found } of an upsampler that shares by scores; see `continuousShares`.
+function redistribute(name, grid, scores, setting) {
+  const { cells, masses } = grid;
+  const { temperature } = setting;
+  const opposite = setting.negative === "opposite";
+  const levels = (flipped) => levelsOf(cells, scores, setting, flipped);
+  if (name === "total-conserving") {
+    const negative = opposite ? levels(masses.map(() => true)) : levels(null);
+    return { pixels: continuousTotal(grid, levels(null), temperature, negative), found: true };
+  }
+  const mode = name.replace(CONTINUOUS, "");
+  const budget = BUDGETS[mode](grid, scores, setting.importanceTemperature ?? temperature);
+  const flipped = mode === "usu" && opposite ? budget.map((mass) => mass < 0) : null;
+  const operator = mode === name ? share : continuousShares;
+  return operator({ cells, masses: budget }, levels(flipped), temperature);
 }
 
 // The H-map's kernels (eq. 16), with replicated borders.

@@ -1,7 +1,7 @@
 // Words and figures beside the picture. Text is always inserted as text, never as markup.
 
 const MARKS = { satisfied: "✓ kept", violated: "✗ violated", "not applicable": "– does not apply" };
-const DESIDERATA = ["D1", "D2", "D3", "D4"];
+const DESIDERATA = ["D1", "D2", "D3", "D4", "D5"];
 const MOST_BARS = 6;
 
 const byId = (id) => document.getElementById(id);
@@ -66,13 +66,17 @@ function fillFacts({ plain }) {
   definitions(byId("facts"), plain.name ? [["name", plain.name], ...rows] : rows);
 }
 
-// The call that makes the map as shown.
+// The call that makes the map as shown. Owen values and interpolations have no mode of their own here.
 function callText({ plain, depths }, { method, temperature, importanceTemperature, depth }) {
+  const base = method.replace(CONTINUOUS, "");
   const fixed = plain.recordedMode === "complete" || !REDISTRIBUTIONS.includes(method);
-  const mode = fixed ? plain.recordedMode : method;
-  const by = fixed && method !== plain.mode && method !== "recorded" ? `.upsampled_by('${method}')` : "";
-  const shown = { ...plain.call.arguments, mode: `'${mode}'`, temperature: String(temperature) };
+  const made = method === "recorded" || (plain.recordedMode === "complete" && base === "usu");
+  const by = fixed && !made ? `.upsampled_by('${base}')` : "";
+  const shown = { ...plain.call.arguments, mode: `'${fixed ? plain.recordedMode : base}'`, temperature: String(temperature) };
   if (importanceTemperature !== null) shown.importance_temperature = String(importanceTemperature);
+  if (MODES.includes(base) && (base !== method) !== plain.call.continuous) {
+    shown.continuous = base === method ? "False" : "True";
+  }
   if (depth < depths) shown.segmentation = firstDepths(plain, depth);
   const named = Object.entries(shown).map(([name, value]) => `${name}=${value}`);
   return `${[plain.call.head, ...named].join(", ")})${by}`;

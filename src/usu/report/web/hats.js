@@ -1,0 +1,199 @@
+// Hat functions on the cells' centres, as in usu.operators.hats: b_j(x) is the weight of cell j in bilinear
+// interpolation. Inside cell k only those of k and of the eight around it differ from 0, so that a matrix over
+// pairs of cells has nine entries a row, at 9k + 3 (step down + 1) + step right + 1.
+
+const PAIRS = 9;
+const SHIFT = 1e-9; // on the diagonal of a singular matrix
+
+class Hats {
+  constructor([rows, columns], [height, width]) {
+    [this.rows, this.columns, this.count] = [rows, columns, rows * columns];
+    this.across = halves(columns, width);
+    this.down = halves(rows, height).flatMap(({ from, to, cell, beside, start, step }) =>
+      Array.from({ length: to - from }, (_, at) => ({ cell, beside, weight: start + at * step })),
+    );
+    this.width = width;
+    this.bandwidth = (rows > 1 ? columns : 0) + (columns > 1 ? 1 : 0);
+  }
+
+  // Σ_{x ∈ N_k} A(x) b_j(x) for all pairs (k, j).
+  moments(pixels) {
+    const found = new Float64Array(PAIRS * this.count);
+    this.down.forEach(({ cell: row, beside, weight }, y) => {
+      const down = 3 * (beside - row + 1) + 1;
+      for (const { from, to, cell, beside: column, start, step } of this.across) {
+        let [whole, part] = [0, 0];
+        for (let x = from, share = start, pixel = y * this.width + from; x < to; x++, pixel++, share += step) {
+          whole += pixels[pixel];
+          part += pixels[pixel] * share;
+        }
+        const at = PAIRS * (row * this.columns + cell);
+        const right = column - cell;
+        found[at + 4] += (1 - weight) * (whole - part);
+        found[at + 4 + right] += (1 - weight) * part;
+        found[at + down] += weight * (whole - part);
+        found[at + down + right] += weight * part;
+      }
+    });
+    return found;
+  }
+
+  rowSums(entries) {
+    const sums = new Float64Array(this.count);
+    entries.forEach((entry, at) => (sums[Math.floor(at / PAIRS)] += entry));
+    return sums;
+  }
+
+  // The entries of the mean of Σ_j v_j b_j(x) over each cell's pixels.
+  get even() {
+    this.means ??= this.shares(this.moments(new Float64Array(this.down.length * this.width).fill(1)));
+    return this.means;
+  }
+
+  shares(moments) {
+    const sums = this.rowSums(moments);
+    return moments.map((entry, at) => {
+      const whole = sums[Math.floor(at / PAIRS)];
+      return whole === 0 ? Number(at % PAIRS === 4) : entry / whole;
+    });
+  }
+
+  // The entries of v_k minus the mean of v over the cells that touch k.
+  get unevenness() {
+    this.uneven ??= Float64Array.from({ length: PAIRS * this.count }, (_, at) => {
+      const cell = Math.floor(at / PAIRS);
+      const around = AROUND.filter((pair) => pair !== 4 && this.partner(cell, pair) >= 0).length;
+      return at % PAIRS === 4 ? 1 : -1 / Math.max(around, 1);
+    });
+    return this.uneven;
+  }
+
+  // The cell that a pair leads to, or -1 beyond the grid.
+  partner(cell, pair) {
+    const row = Math.floor(cell / this.columns) + Math.floor(pair / 3) - 1;
+    const column = (cell % this.columns) + (pair % 3) - 1;
+    const inside = row >= 0 && row < this.rows && column >= 0 && column < this.columns;
+    return inside ? row * this.columns + column : -1;
+  }
+
+  // u with matrix · u = values, by elimination with pivots within the band.
+  solve(entries, values) {
+    return this.eliminated(entries, values, 0) ?? this.eliminated(entries, values, SHIFT);
+  }
+
+  eliminated(entries, values, shift) {
+    const [count, wide] = [this.count, this.bandwidth];
+    const stride = 3 * wide + 1; // row i holds the columns i - wide to i + 2 wide
+    const band = new Float64Array(count * stride);
+    for (let cell = 0; cell < count; cell++) {
+      for (const pair of AROUND) {
+        const other = this.partner(cell, pair);
+        if (other >= 0) band[cell * stride + other - cell + wide] = entries[PAIRS * cell + pair];
+      }
+      band[cell * stride + wide] += shift;
+    }
+    const result = Float64Array.from(values);
+    for (let row = 0; row < count; row++) {
+      if (!eliminate(band, result, row, count, wide, stride)) return null;
+    }
+    for (let row = count - 1; row >= 0; row--) {
+      const start = row * stride + wide - row;
+      for (let column = row + 1; column <= Math.min(row + 2 * wide, count - 1); column++) {
+        result[row] -= band[start + column] * result[column];
+      }
+      result[row] /= band[start + row];
+    }
+    return result;
+  }
+
+  // 1 at the centres of cells that have a sign, and linearly down to 0 where another sign begins.
+  taper(signs) {
+    const [height, width] = [this.down.length, this.width];
+    const across = nodes(signs, this.columns);
+    const turned = nodes(transposed(across, 2 * this.columns + 1), this.rows);
+    const values = transposed(turned, 2 * this.rows + 1);
+    const spread = (cells, length) => Array.from({ length }, (_, pixel) => {
+      const place = ((pixel + 0.5) * 2 * cells) / length;
+      return [Math.floor(place), place - Math.floor(place)];
+    });
+    const [downwards, sideways] = [spread(this.rows, height), spread(this.columns, width)];
+    const pixels = new Float64Array(height * width);
+    const line = new Float64Array(2 * this.columns + 1);
+    downwards.forEach(([above, lower], y) => {
+      const first = above * line.length;
+      for (let node = 0; node < line.length; node++) {
+        line[node] = (1 - lower) * values[first + node] + lower * values[first + line.length + node];
+      }
+      sideways.forEach(([left, part], x) => {
+        pixels[y * width + x] = Math.abs((1 - part) * line[left] + part * line[left + 1]);
+      });
+    });
+    return pixels;
+  }
+}
+
+const AROUND = Array.from({ length: PAIRS }, (_, pair) => pair);
+
+// Runs of pixels along an axis that share a cell and the other cell whose hat reaches them; that one's weight
+// is `start` at the first pixel and grows by `step`.
+function halves(cells, pixels) {
+  const runs = [];
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    const cell = Math.floor(((2 * pixel + 1) * cells) / (2 * pixels));
+    const centre = Math.min(Math.max(((pixel + 0.5) * cells) / pixels - 0.5, 0), cells - 1);
+    const side = Math.sign(centre - cell);
+    const last = runs.at(-1);
+    if (last?.cell === cell && last.beside === cell + side) last.to = pixel + 1;
+    else {
+      const start = Math.abs(centre - cell);
+      runs.push({ from: pixel, to: pixel + 1, cell, beside: cell + side, start, step: (side * cells) / pixels });
+    }
+  }
+  return runs;
+}
+
+// One step of the elimination; false if the matrix is singular.
+function eliminate(band, values, row, count, wide, stride) {
+  const [lowest, furthest] = [Math.min(row + wide, count - 1), Math.min(row + 2 * wide, count - 1)];
+  const place = (at) => at * stride + wide - at;
+  let pivot = row;
+  for (let below = row + 1; below <= lowest; below++) {
+    if (Math.abs(band[place(below) + row]) > Math.abs(band[place(pivot) + row])) pivot = below;
+  }
+  if (!band[place(pivot) + row]) return false;
+  if (pivot !== row) {
+    for (let column = row; column <= furthest; column++) {
+      const [one, other] = [place(row) + column, place(pivot) + column];
+      [band[one], band[other]] = [band[other], band[one]];
+    }
+    [values[row], values[pivot]] = [values[pivot], values[row]];
+  }
+  const own = place(row);
+  for (let below = row + 1; below <= lowest; below++) {
+    const start = place(below);
+    const factor = band[start + row] / band[own + row];
+    if (factor === 0) continue;
+    for (let column = row + 1; column <= furthest; column++) band[start + column] -= factor * band[own + column];
+    values[below] -= factor * values[row];
+  }
+  return true;
+}
+
+// Rows of `cells` signs, each as its 2 · cells + 1 ends and centres; an end has a sign if both cells share it.
+function nodes(signs, cells) {
+  const made = new Float64Array((signs.length / cells) * (2 * cells + 1));
+  for (let from = 0, to = 0; from < signs.length; from += cells) {
+    for (let cell = 0; cell < cells; cell++) {
+      const before = signs[from + Math.max(cell - 1, 0)];
+      made[to++] = before === signs[from + cell] ? before : 0;
+      made[to++] = signs[from + cell];
+    }
+    made[to++] = signs[from + cells - 1];
+  }
+  return made;
+}
+
+function transposed(values, columns) {
+  const rows = values.length / columns;
+  return Float64Array.from(values, (_, at) => values[(at % rows) * columns + Math.floor(at / rows)]);
+}
