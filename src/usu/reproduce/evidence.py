@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import usu
-from usu.operators.lattice import grid as cells_of
 from usu.reproduce.methods import Case
 from usu.scoring.controls import mean_map, scattered_segments, shuffled
 from usu.segmentation.hierarchy import Hierarchy
 from usu.sources.registry import find_source
+from usu.worlds.aggregation import aggregate
 from usu.worlds.gradients import attribution
 from usu.worlds.scene import Scene
 
@@ -70,13 +70,8 @@ class Evidence:
 
     def case(self, source: str, grid: int) -> Case:
         """Return what a map on a grid of `grid` × `grid` cells is made from."""
-        shape = (grid, grid)
-        fine = self.maps[source]
-        return Case(
-            coarse=cells_of(shape, tuple(fine.shape)).sum(fine),
-            true_coarse=cells_of(shape, tuple(self.truth.shape)).sum(self.truth),
-            scores=self.scores,
-        )
+        coarse, true_coarse = (aggregate(fine, (grid, grid)) for fine in (self.maps[source], self.truth))
+        return Case(coarse, true_coarse, self.scores)
 
 
 def segmented(scenes: Sequence[Scene], scoring: Scoring) -> list[list[Hierarchy]]:

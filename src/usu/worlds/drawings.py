@@ -92,10 +92,6 @@ class Split:
 def split(scenes: Drawings, seed: int = 0) -> Split:
     """Divide scenes 70/15/15 into train, validation and test, each class by itself (paper, supplement E).
 
-    Args:
-        scenes: to divide; each part keeps their order.
-        seed: of the division.
-
     Raises:
         ValueError: fewer than 4 scenes of a class, so that a part would have none.
 

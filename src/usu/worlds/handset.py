@@ -94,10 +94,6 @@ def colour_scene(seed: int = 0, size: int = 224) -> Scene:
     There are two ellipses of each colour, of different brightness, and later ones hide earlier ones. The
     truth is recorded while the picture is painted, from the table `COLOURS`; no network is asked. The target
     is the class with more of it.
-
-    Args:
-        seed: of texture, places, sizes and brightness.
-        size: pixels of a side.
     """
     random = np.random.default_rng(seed)
     picture = random.uniform(*_GREY, (size, size))[None].repeat(3, axis=0)

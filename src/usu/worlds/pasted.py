@@ -70,9 +70,8 @@ def pasted(
     corners = [_corners(length, cells, side) for length, cells, side in zip(size, grid, small, strict=True)]
     if not all(corners):
         raise ValueError(f"a paste of {small} pixels finds no place between the borders of grid {grid}")
-    alone = torch.cat(
-        [probabilities(classifier, normalised(classifier, one.picture)[None]) for one in photographs]
-    )
+    inputs = [normalised(classifier, one.picture)[None] for one in photographs]
+    alone = torch.cat([probabilities(classifier, one) for one in inputs])
     random = np.random.default_rng(seed)
     kept: list[Pasted] = []
     for _ in range(count * tries):

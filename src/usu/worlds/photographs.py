@@ -33,11 +33,6 @@ class Photograph:
 def confident(classifier: Classifier, images: Sequence[Image.Image], least: float = 0.5) -> list[Photograph]:
     """Return the photographs whose predicted class has at least the probability `least`, in their order.
 
-    Args:
-        classifier: asked once for each image.
-        images: Pillow images of any size.
-        least: in [0, 1].
-
     Raises:
         ValueError: `least` is not a probability, or an image is too narrow to be cropped.
     """

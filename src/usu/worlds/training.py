@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -182,7 +183,6 @@ def trained(
 
     Raises:
         ValueError: an unknown name or world, a negative penalty, too few scenes to split.
-        ImportError: safetensors is missing.
     """
     check_choice(name, tuple(NETWORKS), "name")
     check_choice(world, tuple(WORLDS), "world")
@@ -204,7 +204,8 @@ def _find_or_train(
         if settings.penalty > 0:
             plain = _find_or_train(replace(settings, penalty=0.0), cache, show_progress)
         found = _train(settings, plain, show_progress)
-        keep(path, found.model.state_dict(), _facts(found))
+        weights = {name: values.numpy() for name, values in found.model.state_dict().items()}
+        keep(path, weights, _facts(found))
     if show_progress:
         print(found, file=sys.stderr)
     return found
@@ -301,12 +302,12 @@ def _descend(
 ) -> Iterator[tuple[float, float]]:
     """Train `model` in place; yield loss and share inside (NaN without a penalty) of each step."""
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
-    order = _Order(len(scenes), settings.seed)
+    order = _dealt(len(scenes), settings.seed)
     every_step = [(stage, step) for stage in stages for step in range(stage.steps)]
     for step, (stage, step_of_stage) in enumerate(every_step):
         for group in optimiser.param_groups:
             group["lr"] = stage.learning_rate * _cycle((step_of_stage + 0.5) / stage.steps)
-        batch = scenes.take(order.next(stage.batch), stage.every)
+        batch = scenes.take(torch.tensor([*islice(order, stage.batch)]), stage.every)
         # On every n-th row and column, a gradient is n² times as large and has n² times fewer pixels: this
         # keeps λ as it is on whole images.
         penalty = settings.penalty / stage.every**2 * min(1.0, 3 * (step + 1) / len(every_step))
@@ -322,20 +323,11 @@ def _cycle(progress: float) -> float:
     return min(10 * progress, (1 + math.cos(math.pi * progress)) / 2)
 
 
-class _Order:
-    """Deals out the numbers of scenes: all in a random order, then all in another one."""
-
-    def __init__(self, count: int, seed: int) -> None:
-        self._count = count
-        self._random = torch.Generator().manual_seed(seed)
-        self._waiting = torch.empty(0, dtype=torch.int64)
-
-    def next(self, length: int) -> Tensor:
-        while len(self._waiting) < length:
-            further = torch.randperm(self._count, generator=self._random)
-            self._waiting = torch.cat([self._waiting, further])
-        dealt, self._waiting = self._waiting[:length], self._waiting[length:]
-        return dealt
+def _dealt(count: int, seed: int) -> Iterator[int]:
+    """Yield the numbers of scenes without end: all in a random order, then all in another one."""
+    random = torch.Generator().manual_seed(seed)
+    while True:
+        yield from torch.randperm(count, generator=random).tolist()
 
 
 def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], penalty: float) -> tuple[Tensor, float]:
@@ -364,8 +356,8 @@ def _facts(network: TrainedNetwork) -> dict[str, Any]:
     return {**qualities, "seconds": network.seconds}
 
 
-def _restored(settings: TrainingSettings, state: dict[str, Tensor], facts: dict[str, Any]) -> TrainedNetwork:
+def _restored(settings: TrainingSettings, weights: dict[str, Any], facts: dict[str, Any]) -> TrainedNetwork:
     model = _untrained(settings)
-    model.load_state_dict(state)
+    model.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
     qualities = {name: Quality(**facts[name]) for name in ("test", "validation", "before")}
     return TrainedNetwork(model.eval(), **qualities, settings=settings, seconds=facts["seconds"])

@@ -11,10 +11,11 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 
+from usu.runtime.memory import keep_freed_memory
+
 Job = TypeVar("Job")
 Given = TypeVar("Given", contravariant=True)
 
-IN_FLIGHT = 2  # jobs per worker: one at work and the next one ready
 PATIENCE = 3  # deaths of processes before what seems to cause them is given up
 
 
@@ -82,7 +83,8 @@ def described(error: BaseException) -> str:
     return f"{what} ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else what
 
 
-def use_threads(threads: int) -> None:
-    """Let this process compute with that many threads."""
+def ready(threads: int) -> None:
+    """Let this process compute with that many threads, and keep the memory that it frees."""
+    keep_freed_memory()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for libraries that are loaded later
     torch.set_num_threads(threads)

@@ -11,19 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from usu.arrays.checks import check_count
-from usu.bench.engines.base import (
-    IN_FLIGHT,
-    PATIENCE,
-    Job,
-    MakeWorker,
-    Outcome,
-    Outcomes,
-    attempt,
-    described,
-    use_threads,
-)
-from usu.runtime.memory import keep_freed_memory
+from usu.bench.engines.base import PATIENCE, Job, MakeWorker, Outcome, Outcomes, attempt, described, ready
 from usu.runtime.processes import processes
+
+IN_FLIGHT = 2  # jobs per worker: one at work and the next one ready
 
 
 @dataclass(frozen=True)
@@ -121,8 +112,7 @@ _mine: Any = None  # the worker of this process
 
 def _begin(make_worker: MakeWorker[Any], workers: int) -> None:
     global _mine
-    keep_freed_memory()
-    use_threads(max(1, (os.cpu_count() or 1) // workers))
+    ready(max(1, (os.cpu_count() or 1) // workers))
     try:
         _mine = make_worker()
     except Exception as error:
