@@ -14,13 +14,11 @@ from typing import Any, Generic
 
 from usu.arrays.checks import check_count
 from usu.bench.engines.base import PATIENCE, Job, MakeWorker, Outcome, Outcomes, attempt, described, ready
+from usu.runtime.lazy import needed
 
-try:
+with needed("the Ray engine needs ray", "cluster"):
     import ray
     from ray.exceptions import RayError, RayTaskError
-except ImportError as missing:
-    raise ImportError("the Ray engine needs ray: pip install 'usu-xai[cluster]'") from missing
-
 
 ROOM = 300.0  # seconds that a cluster may be without a single worker: new nodes take a while to start
 NEEDED = 1  # processors per worker, as Ray counts them
