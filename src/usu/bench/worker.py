@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import torch
@@ -181,9 +182,12 @@ class Worker:
             "versions": json.dumps(versions, sort_keys=True),
         }
         facts = {key: _facts(made, key, self.spec) for key, made in maps.items()}
+        settings = {
+            name: json.dumps(dict(metric.settings), sort_keys=True) for name, metric in METRICS.items()
+        }
         return [
-            {**common, **facts[key], **_judged(metric, value)}
-            for key, metric, value in _judge(judge, maps, job.wanted)
+            {**common, **facts[key], "metric": name, "metric_settings": settings[name], "value": value}
+            for key, name, value in _judge(judge, maps, job.wanted)
         ]
 
 
@@ -227,14 +231,6 @@ def _facts(made: PixelMap, key: tuple[str, str], spec: Spec) -> Row:
     }
 
 
-def _judged(metric: str, value: float) -> Row:
-    return {
-        "metric": metric,
-        "metric_settings": json.dumps(dict(METRICS[metric].settings), sort_keys=True),
-        "value": value,
-    }
-
-
 def missing(
     images: Sequence[str],
     models: Sequence[str],
@@ -242,15 +238,14 @@ def missing(
     done: Iterable[Cell],
 ) -> list[Job]:
     """Return the jobs that are left, grouped by model."""
-    known: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
+    known: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for cell in done:
-        known.setdefault((cell.image, cell.model), set()).add((cell.source, cell.upsampler, cell.metric))
+        known.setdefault((cell.image, cell.model), set()).add(cell[2:])
     everything = tuple(rows)  # one object for all images without rows
     jobs = []
-    for model in models:
-        for image in images:
-            have = known.get((image, model))
-            wanted = everything if have is None else tuple(row for row in rows if row not in have)
-            if wanted:
-                jobs.append(Job(image, model, wanted))
+    for model, image in product(models, images):
+        have = known.get((image, model))
+        wanted = everything if have is None else tuple(row for row in rows if row not in have)
+        if wanted:
+            jobs.append(Job(image, model, wanted))
     return jobs

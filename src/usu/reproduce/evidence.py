@@ -106,16 +106,10 @@ def gather(
     sources: Sequence[str] = ("gradient",),
     seed: int = 0,
 ) -> list[Evidence]:
-    """Return the evidence of a batch of scenes for one network.
+    """Return the evidence of a batch of scenes of one size for one network, in evaluation mode.
 
-    Args:
-        model: in evaluation mode.
-        scenes: of one size.
-        numbers: of the scenes; they seed their random controls, the same for every network.
-        hierarchies: of each scene, from `segmented`.
-        scoring: how segments are scored.
-        sources: of fine maps, "gradient" and "gradcam".
-        seed: of the controls.
+    The numbers of the scenes seed their random controls, the same for every network; `hierarchies` are those
+    of each scene, from `segmented`.
     """
     inputs = torch.stack([scene.inputs for scene in scenes])
     targets = [scene.target for scene in scenes]
