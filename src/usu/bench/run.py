@@ -33,25 +33,15 @@ PROBLEMS = "problems.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to measure.
+    """What a run is to measure."""
 
-    Attributes:
-        spec: what all of it has in common.
-        models: names of networks.
-        sources: of coarse maps.
-        upsamplers: names of contestants.
-        metrics: names of metrics.
-        images: how many, chosen by the spec's seed; None takes all.
-        correct: take only images that each model classifies correctly, and as many of these.
-    """
-
-    spec: Spec
-    models: Sequence[str]
-    sources: Sequence[str]
-    upsamplers: Sequence[str]
-    metrics: Sequence[str]
-    images: int | None = None
-    correct: bool = False
+    spec: Spec  # what all of it has in common
+    models: Sequence[str]  # names of networks
+    sources: Sequence[str]  # of coarse maps
+    upsamplers: Sequence[str]  # names of contestants
+    metrics: Sequence[str]  # names of metrics
+    images: int | None = None  # how many, chosen by the spec's seed; None takes all
+    correct: bool = False  # take only images that each model classifies correctly, and as many of these
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
@@ -61,17 +51,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a run.
+    """What came of a run."""
 
-    Attributes:
-        images: how many have rows now, by model.
-        new: number of rows that this run wrote.
-        problems: why an image has none, by "model: image".
-    """
-
-    images: Mapping[str, int]
-    new: int
-    problems: Mapping[str, str]
+    images: Mapping[str, int]  # how many have rows now, by model
+    new: int  # number of rows that this run wrote
+    problems: Mapping[str, str]  # why an image has none, by "model: image"
 
 
 def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True) -> Summary:

@@ -32,23 +32,16 @@ _single_precision = torch.backends.cudnn.flags(enabled=True, deterministic=True,
 
 @dataclass(frozen=True)
 class Spec:
-    """What all jobs of a run have in common; can be pickled.
+    """What all jobs of a run have in common; can be pickled."""
 
-    Attributes:
-        dataset: name in `DATASETS`.
-        folder: where the data set is, on every machine that works.
-        weights: files by model, for networks whose weights are not in a package.
-        settings: fields of `usu.Settings` that differ from its defaults.
-        positive: whether negative values of coarse maps are set to 0, for every upsampler alike.
-        seed: of the choice of images and of everything random, from 0 to 2**32 - 1.
-    """
-
-    dataset: str
-    folder: str
+    dataset: str  # name in `DATASETS`
+    folder: str  # where the data set is, on every machine that works
+    # Files by model, for networks whose weights are not in a package.
     weights: Mapping[str, str] = field(default_factory=dict)
+    # Fields of `usu.Settings` that differ from its defaults.
     settings: Mapping[str, Any] = field(default_factory=dict)
-    positive: bool = False
-    seed: int = 0
+    positive: bool = False  # whether negative values of coarse maps are set to 0, for every upsampler alike
+    seed: int = 0  # of the choice of images and of everything random, from 0 to 2**32 - 1
 
     def protocol(
         self, upsamplers: Iterable[str], metrics: Iterable[str], weights: Mapping[str, str]
@@ -67,17 +60,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class Job:
-    """One image and one model.
+    """One image and one model."""
 
-    Attributes:
-        image: name in the data set.
-        model: name of the network.
-        wanted: (source, upsampler, metric) of each row that is missing.
-    """
-
-    image: str
-    model: str
-    wanted: tuple[tuple[str, str, str], ...]
+    image: str  # name in the data set
+    model: str  # name of the network
+    wanted: tuple[tuple[str, str, str], ...]  # (source, upsampler, metric) of each row that is missing
 
 
 def combinations(

@@ -24,19 +24,13 @@ GRIDS = (4, 7, 14)
 
 @dataclass(frozen=True)
 class Scoring:
-    """How segments are made and scored: in the same way for all networks.
+    """How segments are made and scored: in the same way for all networks."""
 
-    Attributes:
-        segmentation: numbers of segments by method, as `usu.Settings` takes it.
-        method: "mask", "keep" or "both".
-        baselines: what replaces masked pixels.
-        output: "probability" or "logit".
-    """
-
+    # Numbers of segments by method, as `usu.Settings` takes it.
     segmentation: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: {"watershed": (2, 8)})
-    method: str = "mask"
-    baselines: str = "zeros"
-    output: str = "probability"
+    method: str = "mask"  # "mask", "keep" or "both"
+    baselines: str = "zeros"  # what replaces masked pixels
+    output: str = "probability"  # "probability" or "logit"
 
     def options(self) -> dict[str, Any]:
         """Return the options that `usu.refine` and `usu.upsample` share."""
@@ -50,23 +44,18 @@ class Scoring:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """A scene as a network sees it.
+    """A scene as a network sees it."""
 
-    Attributes:
-        truth: (H, W).
-        maps: fine attribution maps by source, (h, w), to be summed into cells: "gradient" |∇ₓ s_y| of every
-            pixel; "gradcam" the positive part of Grad-CAM at the CNN's third convolution.
-        scores: score maps (H, W) in [0, 1]: "model" the pipeline's; "shuffled" the same scores given to
-            other segments; "random segments" the model's for segments that ignore the image; "true segments"
-            the model's for foreground and background; "true scores" the share of each of the pipeline's
-            segments that is foreground; "truth" the foreground.
-        forward_passes: of the pipeline's scores.
-    """
-
-    truth: Tensor
+    truth: Tensor  # (H, W)
+    # Fine attribution maps by source, (h, w), to be summed into cells: "gradient" |∇ₓ s_y| of every pixel;
+    # "gradcam" the positive part of Grad-CAM at the CNN's third convolution.
     maps: Mapping[str, Tensor]
+    # Score maps (H, W) in [0, 1]: "model" the pipeline's; "shuffled" the same scores given to other segments;
+    # "random segments" the model's for segments that ignore the image; "true segments" the model's for
+    # foreground and background; "true scores" the share of each of the pipeline's segments that is
+    # foreground; "truth" the foreground.
     scores: Mapping[str, Tensor]
-    forward_passes: int
+    forward_passes: int  # of the pipeline's scores
 
     def case(self, source: str, grid: int) -> Case:
         """Return what a map on a grid of `grid` × `grid` cells is made from."""

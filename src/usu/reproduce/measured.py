@@ -45,25 +45,15 @@ MEASURES: Mapping[str, Callable[[Values, Values], float]] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """All values of one network.
+    """All values of one network."""
 
-    Attributes:
-        subject: the network's name.
-        sources: of coarse maps.
-        grids: cells of a side.
-        methods: by name.
-        measures: by name.
-        values: (sources, grids, methods, measures, scenes).
-        facts: of the training, and the forward passes per scene.
-    """
-
-    subject: str
-    sources: tuple[str, ...]
-    grids: tuple[int, ...]
-    methods: tuple[str, ...]
-    measures: tuple[str, ...]
-    values: Values
-    facts: Mapping[str, Any]
+    subject: str  # the network's name
+    sources: tuple[str, ...]  # of coarse maps
+    grids: tuple[int, ...]  # cells of a side
+    methods: tuple[str, ...]  # by name
+    measures: tuple[str, ...]  # by name
+    values: Values  # (sources, grids, methods, measures, scenes)
+    facts: Mapping[str, Any]  # of the training, and the forward passes per scene
 
     def keep(self, path: Path) -> None:
         """Write the file from which `find` reads it."""

@@ -22,17 +22,11 @@ TEMPERATURE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What a map is made from.
+    """What a map is made from."""
 
-    Attributes:
-        coarse: (gh, gw) totals, from the network.
-        true_coarse: (gh, gw), the truth summed into the same cells.
-        scores: score maps (H, W) by kind, as in `usu.reproduce.evidence.Evidence`.
-    """
-
-    coarse: Tensor
-    true_coarse: Tensor
-    scores: Mapping[str, Tensor]
+    coarse: Tensor  # (gh, gw) totals, from the network
+    true_coarse: Tensor  # (gh, gw), the truth summed into the same cells
+    scores: Mapping[str, Tensor]  # score maps (H, W) by kind, as in `usu.reproduce.evidence.Evidence`
 
 
 @dataclass(frozen=True)

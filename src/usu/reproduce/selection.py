@@ -41,17 +41,11 @@ _BY = ("iou_area", "concentration")
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to score and how it did.
+    """One way to score and how it did."""
 
-    Attributes:
-        scoring: the settings.
-        figures: mean over scenes and grids by network and "method measure".
-        forward_passes: mean per scene.
-    """
-
-    scoring: Scoring
-    figures: Mapping[str, Mapping[str, float]]
-    forward_passes: float
+    scoring: Scoring  # the settings
+    figures: Mapping[str, Mapping[str, float]]  # mean over scenes and grids by network and "method measure"
+    forward_passes: float  # mean per scene
 
     @property
     def merit(self) -> float:

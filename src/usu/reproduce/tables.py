@@ -18,21 +18,13 @@ from usu.reproduce.subjects import CNNS, SUBJECTS, Subject
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One of the paper's tables.
+    """One of the paper's tables."""
 
-    Attributes:
-        title: what it is called, here and there.
-        subjects: the networks.
-        paper: the paper's rows, by the paper's name of the network and our name of the method.
-        sources: of the coarse maps that are printed.
-        groups: the methods that are printed, by heading.
-    """
-
-    title: str
-    subjects: tuple[Subject, ...]
-    paper: pd.DataFrame
-    sources: tuple[str, ...]
-    groups: Mapping[str, Iterable[str]]
+    title: str  # what it is called, here and there
+    subjects: tuple[Subject, ...]  # the networks
+    paper: pd.DataFrame  # the paper's rows, by the paper's name of the network and our name of the method
+    sources: tuple[str, ...]  # of the coarse maps that are printed
+    groups: Mapping[str, Iterable[str]]  # the methods that are printed, by heading
 
     def paper_rows(self, network: str) -> pd.DataFrame:
         """Return the paper's rows of one of the subjects, by method; none if its table lacks the network."""

@@ -25,17 +25,11 @@ _FIELD_SCALES = (0.03, 0.08, 0.2)
 
 @dataclass(frozen=True, eq=False)
 class TruthMap:
-    """A pixel map that is taken as the true attribution.
+    """A pixel map that is taken as the true attribution."""
 
-    Attributes:
-        kind: "mask", "pattern" or "field".
-        name: unique in its kind.
-        values: A*, (H, W) float32, at least 0.
-    """
-
-    kind: str
-    name: str
-    values: Tensor
+    kind: str  # "mask", "pattern" or "field"
+    name: str  # unique in its kind
+    values: Tensor  # A*, (H, W) float32, at least 0
 
     @property
     def scores(self) -> Tensor:

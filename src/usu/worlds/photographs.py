@@ -17,17 +17,11 @@ from usu.operators.lattice import cell_lengths
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
-    """A photograph and what the classifier says it shows.
+    """A photograph and what the classifier says it shows."""
 
-    Attributes:
-        picture: (3, h, w) float32, RGB in [0, 1].
-        target: the index of the predicted class.
-        probability: of that class.
-    """
-
-    picture: Tensor
-    target: int
-    probability: float
+    picture: Tensor  # (3, h, w) float32, RGB in [0, 1]
+    target: int  # the index of the predicted class
+    probability: float  # of that class
 
 
 def confident(classifier: Classifier, images: Sequence[Image.Image], least: float = 0.5) -> list[Photograph]:

@@ -40,33 +40,22 @@ _MEASURED_AT_ONCE = 25  # scenes
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training.
+    """A part of the training."""
 
-    Attributes:
-        steps: of the optimiser.
-        batch: images per step.
-        every: 1 for whole images; n for every n-th row and column, n² times cheaper, for networks that take
-            images of any size.
-        learning_rate: the highest; the rate rises and falls once in each stage.
-    """
-
-    steps: int
-    batch: int
+    steps: int  # of the optimiser
+    batch: int  # images per step
+    # 1 for whole images; n for every n-th row and column, n² times cheaper, for networks that take images of
+    # any size.
     every: int = 1
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # the highest; the rate rises and falls once in each stage
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained, by Adam.
+    """How one network is trained, by Adam."""
 
-    Attributes:
-        plain: stages on cross entropy alone.
-        penalised: stages with the penalty, which start from the plain network.
-    """
-
-    plain: tuple[Stage, ...]
-    penalised: tuple[Stage, ...]
+    plain: tuple[Stage, ...]  # stages on cross entropy alone
+    penalised: tuple[Stage, ...]  # stages with the penalty, which start from the plain network
 
 
 # What a CNN learns on small images, for a sixteenth of the work, also holds on large ones.
@@ -95,36 +84,22 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Quality:
-    """How good a network is on some scenes.
+    """How good a network is on some scenes."""
 
-    Attributes:
-        accuracy: share of scenes that are classified correctly.
-        inside: mean share of |∇ₓ s_y| that is inside the foreground.
-    """
-
-    accuracy: float
-    inside: float
+    accuracy: float  # share of scenes that are classified correctly
+    inside: float  # mean share of |∇ₓ s_y| that is inside the foreground
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """A trained network, in evaluation mode.
+    """A trained network, in evaluation mode."""
 
-    Attributes:
-        model: takes (B, 1, size, size) in [0, 1], returns logits (B, classes).
-        test: its quality on the test scenes, by which nothing was chosen.
-        validation: its quality on the validation scenes, by which the penalty may be chosen.
-        before: the quality of the plain network, before the penalty, on the test scenes.
-        settings: of the training.
-        seconds: that its training took, without the plain network's.
-    """
-
-    model: nn.Module
-    test: Quality
-    validation: Quality
-    before: Quality
-    settings: TrainingSettings
-    seconds: float
+    model: nn.Module  # takes (B, 1, size, size) in [0, 1], returns logits (B, classes)
+    test: Quality  # its quality on the test scenes, by which nothing was chosen
+    validation: Quality  # its quality on the validation scenes, by which the penalty may be chosen
+    before: Quality  # the quality of the plain network, before the penalty, on the test scenes
+    settings: TrainingSettings  # of the training
+    seconds: float  # that its training took, without the plain network's
 
     @property
     def accuracy(self) -> float:

@@ -32,19 +32,12 @@ MakeWorker: TypeAlias = Callable[[], Worker[Job]]
 
 @dataclass(frozen=True)
 class Outcome(Generic[Job]):
-    """What came of a job.
+    """What came of a job."""
 
-    Attributes:
-        job: as it was given.
-        rows: its results; none if there was a problem.
-        problem: why there are none; None if there are.
-        seconds: of wall-clock time that it took.
-    """
-
-    job: Job
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    problem: str | None = None
-    seconds: float = 0.0
+    job: Job  # as it was given
+    rows: list[dict[str, Any]] = field(default_factory=list)  # its results; none if there was a problem
+    problem: str | None = None  # why there are none; None if there are
+    seconds: float = 0.0  # of wall-clock time that it took
 
 
 # The caller must close them: an engine ends its processes when they are closed.

@@ -27,14 +27,10 @@ STORE = 2**28  # bytes of the object store on this machine; rows are small
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Runs jobs on a Ray cluster.
+    """Runs jobs on a Ray cluster."""
 
-    Attributes:
-        workers: number of actors; None for one per GPU or, without GPUs, per processor.
-        address: of a running cluster, as `ray.init` takes it; None starts one here, for the run only.
-    """
-
-    workers: int | None = None
+    workers: int | None = None  # number of actors; None for one per GPU or, without GPUs, per processor
+    # Of a running cluster, as `ray.init` takes it; None starts one here, for the run only.
     address: str | None = None
 
     def __post_init__(self) -> None:

@@ -19,13 +19,9 @@ IN_FLIGHT = 2  # jobs per worker: one at work and the next one ready
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """Runs jobs on this machine.
+    """Runs jobs on this machine."""
 
-    Attributes:
-        workers: processes; 1 works in this one.
-    """
-
-    workers: int = 1
+    workers: int = 1  # processes; 1 works in this one
 
     def __post_init__(self) -> None:
         check_count(self.workers, "workers", 1)
