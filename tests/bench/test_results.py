@@ -369,15 +369,9 @@ def test_a_protocol_is_compared_as_json(tmp_path):
 def test_folders_without_results(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no results"):
         read_rows(tmp_path)
-    with (
-        pytest.raises(FileNotFoundError, match="holds no results"),
-        Results.open(tmp_path / "new", PROTOCOL, create=False),
-    ):
-        pass
-    assert not (tmp_path / "new").exists()
     reopened(tmp_path / "new", PROTOCOL)
     assert read_rows(tmp_path / "new").equals(SCHEMA.empty_table())
-    with Results.open(tmp_path / "new", PROTOCOL, create=False) as results:
+    with Results.open(tmp_path / "new", PROTOCOL) as results:
         assert results.done == set()
 
 

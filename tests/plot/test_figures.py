@@ -277,5 +277,5 @@ def test_other_formats_and_unknown_ones(explanation, tmp_path):
 def test_a_missing_matplotlib_names_the_extra():
     program = "import sys; sys.modules['matplotlib'] = None; import usu.plot"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    message = "ImportError: figures need matplotlib: pip install 'usu-xai[plot]'"
+    message = "ImportError: figures need matplotlib: pip install 'usu-xai[plot]', or '.[plot]' in a clone"
     assert run.stderr.splitlines()[-1] == message

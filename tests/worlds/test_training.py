@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -147,14 +148,13 @@ def test_a_second_run_trains_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["truncated", "other weights", "no facts"])
 def test_a_damaged_file_is_trained_again_with_a_warning(damage, tmp_path):
-    from safetensors.torch import save_file
-
     first = trained("mlp", cache=tmp_path, **OPTIONS)
     (path,) = tmp_path.iterdir()
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:-100])
     else:
-        save_file({"a": torch.zeros(1)}, path, {"facts": "{}"} if damage == "other weights" else None)
+        facts = {"facts": np.array("{}")} if damage == "other weights" else {}
+        np.savez(path, a=np.zeros(1), **facts)
     with pytest.warns(UserWarning, match=r"is damaged and is made again"):
         again = trained("mlp", cache=tmp_path, **OPTIONS)
     assert torch.equal(weights_of(first), weights_of(again))
@@ -164,7 +164,7 @@ def test_a_damaged_file_is_trained_again_with_a_warning(damage, tmp_path):
 def test_weights_that_cannot_be_kept_are_still_returned(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    with pytest.warns(UserWarning, match="trained weights are not kept"):
+    with pytest.warns(UserWarning, match=r"mlp-\w+\.npz is not kept: "):
         assert trained("mlp", cache=blocked, **OPTIONS).accuracy >= 0
 
 

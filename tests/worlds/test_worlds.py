@@ -17,7 +17,7 @@ from usu.operators.redistribution import redistribute
 from usu.worlds import Scene
 from usu.worlds.aggregation import aggregate, smooth_field, truth_maps
 from usu.worlds.drawings import split
-from usu.worlds.gradients import KINDS, attribution, pooled, share_inside
+from usu.worlds.gradients import attribution, share_inside
 from usu.worlds.patterns import PATTERNS, patterns
 from usu.worlds.shapes import CLASSES, shapes
 
@@ -189,29 +189,25 @@ def test_gradients_are_those_of_finite_differences():
             steps[torch.arange(256), channel, torch.arange(256) // 16, torch.arange(256) % 16] = 1e-5
             ends = [model(inputs + sign * steps)[:, 2] for sign in (1, -1)]
             expected[channel] = ((ends[0] - ends[1]) / 2e-5).reshape(16, 16)
-    maps = {"magnitude": expected.abs(), "signed": expected, "times-input": expected * inputs}
-    assert maps.keys() == KINDS.keys()
-    for kind, pixels in maps.items():
-        assert torch.allclose(attribution(model, inputs, 2, kind=kind), pixels.sum(0), atol=1e-9)
-        cells = pooled(model, inputs, 2, (4, 4), kind=kind)
-        assert torch.allclose(cells, pixels.sum(0).reshape(4, 4, 4, 4).sum((1, 3)), atol=1e-8)
+    pixels = attribution(model, inputs, 2)
+    assert torch.allclose(pixels, expected.abs().sum(0), atol=1e-9)
+    cells = aggregate(pixels, (4, 4))
+    assert torch.allclose(cells, expected.abs().sum(0).reshape(4, 4, 4, 4).sum((1, 3)), atol=1e-8)
 
 
 def test_a_batch_is_its_images_and_the_model_is_left_as_it_was():
     model = small_cnn()
     before = fingerprint(model)
     inputs = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    together = pooled(model, inputs, [0, 4, 2], (2, 2))
+    together = attribution(model, inputs, [0, 4, 2])
     for index, target in enumerate([0, 4, 2]):
-        assert torch.allclose(together[index], pooled(model, inputs[index], target, (2, 2)), rtol=1e-4)
+        assert torch.allclose(together[index], attribution(model, inputs[index], target), rtol=1e-4)
     assert not together.requires_grad
     assert fingerprint(model) == before
     with pytest.raises(ValueError, match="target must be a class index"):
-        pooled(model, inputs, [0, 1], (2, 2))
-    with pytest.raises(ValueError, match="kind must be one of"):
-        pooled(model, inputs, 0, (2, 2), kind="absolute")
+        attribution(model, inputs, [0, 1])
     with pytest.raises(ValueError, match="training mode"):
-        pooled(model.train(), inputs, 0, (2, 2))
+        attribution(model.train(), inputs, 0)
 
 
 def test_share_inside_by_hand():

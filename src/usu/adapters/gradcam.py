@@ -21,17 +21,16 @@ from usu.models.targets import Target
 from usu.operators.registry import REDISTRIBUTIONS
 from usu.operators.upsamplers import find_upsampler
 from usu.pipeline import upsample
+from usu.runtime.lazy import needed
 from usu.settings import Settings
 from usu.sources.fullgrad import grids
 from usu.sources.gradcam import curved_map, put_back
 
-try:
+with needed("CAM methods need pytorch-grad-cam", "cam"):
     from pytorch_grad_cam import FinerCAM, FullGrad
     from pytorch_grad_cam.base_cam import BaseCAM
     from pytorch_grad_cam.utils import model_targets
     from pytorch_grad_cam.utils.image import scale_cam_image
-except ImportError as missing:
-    raise ImportError("CAM methods need pytorch-grad-cam: pip install 'usu-xai[cam]'") from missing
 
 
 Maps: TypeAlias = "list[np.ndarray[Any, np.dtype[Any]]]"

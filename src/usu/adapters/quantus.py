@@ -30,17 +30,15 @@ from torch import Tensor, nn
 
 from usu.arrays.checks import check_choice
 from usu.models.forward import check_evaluation_mode
+from usu.runtime.lazy import needed
 from usu.runtime.random import numpy_seeded
 
-try:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import quantus
-        from quantus.functions.perturb_func import baseline_replacement_by_mask
-        from quantus.helpers import asserts, utils
-        from quantus.helpers.model.pytorch_model import PyTorchModel
-except ImportError as missing:
-    raise ImportError("Quantus's metrics need quantus: pip install 'usu-xai[bench]'") from missing
+with needed("Quantus's metrics need quantus", "bench"), warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import quantus
+    from quantus.functions.perturb_func import baseline_replacement_by_mask
+    from quantus.helpers import asserts, utils
+    from quantus.helpers.model.pytorch_model import PyTorchModel
 
 library: Any = quantus
 

@@ -12,14 +12,13 @@ from usu.arrays.convert import Array
 from usu.models.contexts import counted, differentiable, kept_apart
 from usu.models.targets import Target, Targets, answers
 from usu.pipeline import explain
+from usu.runtime.lazy import needed
 from usu.sources.coarse_map import CoarseMap
 
-try:
+with needed("torch-cam's extractors need torchcam", "torchcam"):
     from torchcam.methods import LeGrad, RefineCAM
     from torchcam.methods.core import _CAM
     from torchcam.methods.gradient import _CAMWrapper
-except ImportError as missing:
-    raise ImportError("torch-cam's extractors need torchcam: pip install 'usu-xai[torchcam]'") from missing
 
 
 def upsample(

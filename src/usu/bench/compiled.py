@@ -10,15 +10,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from usu.runtime.lazy import needed
+
 # With this package OpenVINO would report each import and conversion to its makers, from extra processes.
 if "openvino" not in sys.modules:
     sys.modules["openvino_telemetry"] = cast(Any, None)
 
-try:
+with needed("benchmarks need openvino", "bench"):
     import openvino
-except ImportError as missing:
-    raise ImportError("benchmarks need openvino: pip install 'usu-xai[bench]'") from missing
-
 
 _CLOSE = 1e-4  # of the largest output
 

@@ -19,19 +19,12 @@ from usu.models.timm import TIMM, _load_timm
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A classifier that takes part in a benchmark.
+    """A classifier that takes part in a benchmark."""
 
-    Attributes:
-        name: as given to `load_network`.
-        classifier: its model is in evaluation mode, on the given device.
-        weights_hash: 16 hexadecimal digits that change with any weight, name, shape or type.
-        class_count: how many outputs the model has.
-    """
-
-    name: str
-    classifier: Classifier
-    weights_hash: str
-    class_count: int
+    name: str  # as given to `load_network`
+    classifier: Classifier  # its model is in evaluation mode, on the given device
+    weights_hash: str  # 16 hexadecimal digits that change with any weight, name, shape or type
+    class_count: int  # how many outputs the model has
 
 
 def load_network(

@@ -22,7 +22,7 @@ from usu.bench.methods.registry import CONTESTANTS
 from usu.bench.networks import check_labels
 from usu.bench.results.folder import Results
 from usu.bench.results.schema import NO_SOURCE
-from usu.bench.worker import Job, Spec, Worker, combinations, missing
+from usu.bench.worker import Spec, Worker, combinations, missing
 from usu.metrics.faithfulness import METRICS
 from usu.metrics.faithfulness.examiner import check_seed
 from usu.runtime.files import written_whole
@@ -33,25 +33,15 @@ PROBLEMS = "problems.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to measure.
+    """What a run is to measure."""
 
-    Attributes:
-        spec: what all of it has in common.
-        models: names of networks.
-        sources: of coarse maps.
-        upsamplers: names of contestants.
-        metrics: names of metrics.
-        images: how many, chosen by the spec's seed; None takes all.
-        correct: take only images that each model classifies correctly, and as many of these.
-    """
-
-    spec: Spec
-    models: Sequence[str]
-    sources: Sequence[str]
-    upsamplers: Sequence[str]
-    metrics: Sequence[str]
-    images: int | None = None
-    correct: bool = False
+    spec: Spec  # what all of it has in common
+    models: Sequence[str]  # names of networks
+    sources: Sequence[str]  # of coarse maps
+    upsamplers: Sequence[str]  # names of contestants
+    metrics: Sequence[str]  # names of metrics
+    images: int | None = None  # how many, chosen by the spec's seed; None takes all
+    correct: bool = False  # take only images that each model classifies correctly, and as many of these
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
@@ -61,17 +51,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a run.
+    """What came of a run."""
 
-    Attributes:
-        images: how many have rows now, by model.
-        new: number of rows that this run wrote.
-        problems: why an image has none, by "model: image".
-    """
-
-    images: Mapping[str, int]
-    new: int
-    problems: Mapping[str, str]
+    images: Mapping[str, int]  # how many have rows now, by model
+    new: int  # number of rows that this run wrote
+    problems: Mapping[str, str]  # why an image has none, by "model: image"
 
 
 def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True) -> Summary:
@@ -96,7 +80,10 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
     _check(plan)
     worker = Worker(plan.spec)
     problems: dict[str, str] = {}
-    images, weights = _images(plan, worker, problems)
+    images, weights = {}, {}
+    for model in plan.models:  # which the worker keeps one at a time
+        images[model] = _images_of(model, plan, worker, problems)
+        weights[model] = worker.network(model).weights_hash
     protocol = plan.spec.protocol(plan.upsamplers, plan.metrics, weights)
     with Results.open(folder, protocol) as results:
         _check_images(set().union(*images.values()), worker.dataset, results)
@@ -113,8 +100,9 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
                     results.add(outcome.rows)
                     new += len(outcome.rows)
                     if outcome.problem is not None:
-                        problems[_name(outcome.job)] = outcome.problem
-                        bar.write(f"left out, {_name(outcome.job)}: {outcome.problem}")
+                        name = f"{outcome.job.model}: {outcome.job.image}"
+                        problems[name] = outcome.problem
+                        bar.write(f"left out, {name}: {outcome.problem}")
                     bar.update()
         finally:  # also when the run is stopped
             text = json.dumps(problems, indent=1, sort_keys=True, ensure_ascii=False)
@@ -128,20 +116,13 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
 
 def _check(plan: Plan) -> None:
     """Refuse a plan that no job could carry out, and import what its jobs need."""
-    for argument, names, known in (
-        ("sources", plan.sources, SOURCES),
-        ("upsamplers", plan.upsamplers, CONTESTANTS),
-        ("metrics", plan.metrics, METRICS),
-    ):
-        for name in names:
-            check_choice(name, tuple(known), argument)
+    for argument, registry in (("sources", SOURCES), ("upsamplers", CONTESTANTS), ("metrics", METRICS)):
+        for name in getattr(plan, argument):
+            check_choice(name, tuple(registry), argument)
     for name in plan.spec.weights:
         if name not in plan.models:
-            models = ", ".join(plan.models)
-            raise ValueError(
-                f"weights are given for {name!r}, which is not one of the models ({models})"
-                f"{suggestion(name, plan.models)}"
-            )
+            known = f"({', '.join(plan.models)}){suggestion(name, plan.models)}"
+            raise ValueError(f"weights are given for {name!r}, which is not one of the models {known}")
     if plan.images is not None:
         check_count(plan.images, "images", 1)
     check_seed(plan.spec.seed)
@@ -151,27 +132,11 @@ def _check(plan: Plan) -> None:
         library(module)
 
 
-def _name(job: Job) -> str:
-    return f"{job.model}: {job.image}"
-
-
-def _images(
-    plan: Plan, worker: Worker, problems: dict[str, str]
-) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Return, by model, the images to explain in the order of the seed, and the hash of the weights."""
-    images, weights = {}, {}
-    for model in plan.models:
-        images[model] = _images_of(model, plan, worker, problems)
-        weights[model] = worker.network(model).weights_hash
-    return images, weights
-
-
 def _check_images(names: AbstractSet[str], dataset: Dataset, results: Results) -> None:
     """Refuse images that differ from those of the same name in the rows."""
     known = results.image_hashes()
-    for item in dataset.items:
-        if item.name not in names or item.name not in known:
-            continue
+    shared = names & known.keys()
+    for item in (item for item in dataset.items if item.name in shared):
         try:
             found = dataset.image_hash(item)
         except OSError:
@@ -184,6 +149,7 @@ def _check_images(names: AbstractSet[str], dataset: Dataset, results: Results) -
 
 
 def _images_of(model: str, plan: Plan, worker: Worker, problems: dict[str, str]) -> list[str]:
+    """Return the images to explain, in the order of the seed."""
     dataset, network = worker.dataset, worker.network(model)
     check_labels(network, dataset)
     if not plan.correct:

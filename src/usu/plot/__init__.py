@@ -4,10 +4,10 @@ Nothing here computes an attribution, a score or a statistic: panels take a reco
 the record holds.
 """
 
-try:
+from usu.runtime.lazy import needed
+
+with needed("figures need matplotlib", "plot"):
     import matplotlib as matplotlib
-except ImportError as missing:
-    raise ImportError("figures need matplotlib: pip install 'usu-xai[plot]'") from missing
 
 from usu.plot.distributions import distributions
 from usu.plot.error_maps import error_figure, error_limits, error_map

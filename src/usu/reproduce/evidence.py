@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import usu
-from usu.operators.lattice import grid as cells_of
 from usu.reproduce.methods import Case
 from usu.scoring.controls import mean_map, scattered_segments, shuffled
 from usu.segmentation.hierarchy import Hierarchy
 from usu.sources.registry import find_source
+from usu.worlds.aggregation import aggregate
 from usu.worlds.gradients import attribution
 from usu.worlds.scene import Scene
 
@@ -24,19 +24,13 @@ GRIDS = (4, 7, 14)
 
 @dataclass(frozen=True)
 class Scoring:
-    """How segments are made and scored: in the same way for all networks.
+    """How segments are made and scored: in the same way for all networks."""
 
-    Attributes:
-        segmentation: numbers of segments by method, as `usu.Settings` takes it.
-        method: "mask", "keep" or "both".
-        baselines: what replaces masked pixels.
-        output: "probability" or "logit".
-    """
-
+    # Numbers of segments by method, as `usu.Settings` takes it.
     segmentation: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: {"watershed": (2, 8)})
-    method: str = "mask"
-    baselines: str = "zeros"
-    output: str = "probability"
+    method: str = "mask"  # "mask", "keep" or "both"
+    baselines: str = "zeros"  # what replaces masked pixels
+    output: str = "probability"  # "probability" or "logit"
 
     def options(self) -> dict[str, Any]:
         """Return the options that `usu.refine` and `usu.upsample` share."""
@@ -50,33 +44,23 @@ class Scoring:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """A scene as a network sees it.
+    """A scene as a network sees it."""
 
-    Attributes:
-        truth: (H, W).
-        maps: fine attribution maps by source, (h, w), to be summed into cells: "gradient" |∇ₓ s_y| of every
-            pixel; "gradcam" the positive part of Grad-CAM at the CNN's third convolution.
-        scores: score maps (H, W) in [0, 1]: "model" the pipeline's; "shuffled" the same scores given to
-            other segments; "random segments" the model's for segments that ignore the image; "true segments"
-            the model's for foreground and background; "true scores" the share of each of the pipeline's
-            segments that is foreground; "truth" the foreground.
-        forward_passes: of the pipeline's scores.
-    """
-
-    truth: Tensor
+    truth: Tensor  # (H, W)
+    # Fine attribution maps by source, (h, w), to be summed into cells: "gradient" |∇ₓ s_y| of every pixel;
+    # "gradcam" the positive part of Grad-CAM at the CNN's third convolution.
     maps: Mapping[str, Tensor]
+    # Score maps (H, W) in [0, 1]: "model" the pipeline's; "shuffled" the same scores given to other segments;
+    # "random segments" the model's for segments that ignore the image; "true segments" the model's for
+    # foreground and background; "true scores" the share of each of the pipeline's segments that is
+    # foreground; "truth" the foreground.
     scores: Mapping[str, Tensor]
-    forward_passes: int
+    forward_passes: int  # of the pipeline's scores
 
     def case(self, source: str, grid: int) -> Case:
         """Return what a map on a grid of `grid` × `grid` cells is made from."""
-        shape = (grid, grid)
-        fine = self.maps[source]
-        return Case(
-            coarse=cells_of(shape, tuple(fine.shape)).sum(fine),
-            true_coarse=cells_of(shape, tuple(self.truth.shape)).sum(self.truth),
-            scores=self.scores,
-        )
+        coarse, true_coarse = (aggregate(fine, (grid, grid)) for fine in (self.maps[source], self.truth))
+        return Case(coarse, true_coarse, self.scores)
 
 
 def segmented(scenes: Sequence[Scene], scoring: Scoring) -> list[list[Hierarchy]]:
@@ -111,16 +95,10 @@ def gather(
     sources: Sequence[str] = ("gradient",),
     seed: int = 0,
 ) -> list[Evidence]:
-    """Return the evidence of a batch of scenes for one network.
+    """Return the evidence of a batch of scenes of one size for one network, in evaluation mode.
 
-    Args:
-        model: in evaluation mode.
-        scenes: of one size.
-        numbers: of the scenes; they seed their random controls, the same for every network.
-        hierarchies: of each scene, from `segmented`.
-        scoring: how segments are scored.
-        sources: of fine maps, "gradient" and "gradcam".
-        seed: of the controls.
+    The numbers of the scenes seed their random controls, the same for every network; `hierarchies` are those
+    of each scene, from `segmented`.
     """
     inputs = torch.stack([scene.inputs for scene in scenes])
     targets = [scene.target for scene in scenes]

@@ -98,12 +98,9 @@ def pattern_views(effort: Effort) -> list[View]:
 
 
 def _first(scenes: Drawings, per_class: int) -> Drawings:
-    chosen = [
-        number
-        for category in range(len(scenes.classes))
-        for number in [n for n in scenes.numbers if n % len(scenes.classes) == category][:per_class]
-    ]
-    return replace(scenes, numbers=tuple(chosen))
+    classes = len(scenes.classes)
+    members = [[number for number in scenes.numbers if number % classes == one] for one in range(classes)]
+    return replace(scenes, numbers=tuple(number for numbers in members for number in numbers[:per_class]))
 
 
 def _titles(methods: Sequence[str]) -> list[str]:
@@ -131,16 +128,12 @@ def figure3(effort: Effort) -> Sheet:
     columns = ["input", "raw heatmap, 4 × 4", "bilinear map", "truth"]
     notes = [
         f"correlation of the {columns[column]} of {views[first].name} and {views[second].name}: "
-        f"{_correlation(panels[first][column], panels[second][column]):.3f}"
+        f"{np.corrcoef([panels[row][column].values.ravel() for row in (first, second)])[0, 1]:.3f}"
         for first, second in itertools.combinations(range(len(views)), 2)
         for column in (1, 2)
     ]
     rows = [view.name for view in views]
     return Sheet("Figure 3: saliency of distinct inputs", columns, rows, panels, notes)
-
-
-def _correlation(first: Panel, second: Panel) -> float:
-    return float(np.corrcoef(first.values.ravel(), second.values.ravel())[0, 1])
 
 
 def _alike(views: Sequence[View]) -> list[View]:
@@ -181,7 +174,7 @@ def _compared(
 
 def figure7(effort: Effort) -> Sheet:
     """Show a pattern, whose bands are lost, beside a shape, that bleeds; the errors are outlined below."""
-    lost = max(pattern_views(effort), key=lambda view: float(-_lost(view).values.sum()))
+    lost = min(pattern_views(effort), key=lambda view: float(_lost(view).values.sum()))
     spurious = max(shape_views(effort, 1), key=lambda view: float(_spurious(view).values.sum()))
     views = (lost, spurious)
     panels = [

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +15,6 @@ from usu.metrics import localisation as measures
 from usu.reproduce.evidence import GRIDS, Evidence, Scoring, gather, segmented
 from usu.reproduce.methods import METHODS, TEMPERATURE, Values
 from usu.reproduce.subjects import Effort, Subject
-from usu.runtime.files import written_whole
 from usu.segmentation.hierarchy import Hierarchy
 from usu.worlds import cache
 from usu.worlds.drawings import Drawings
@@ -49,52 +45,29 @@ MEASURES: Mapping[str, Callable[[Values, Values], float]] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """All values of one network.
+    """All values of one network."""
 
-    Attributes:
-        subject: the network's name.
-        sources: of coarse maps.
-        grids: cells of a side.
-        methods: by name.
-        measures: by name.
-        values: (sources, grids, methods, measures, scenes).
-        facts: of the training, and the forward passes per scene.
-    """
+    subject: str  # the network's name
+    sources: tuple[str, ...]  # of coarse maps
+    grids: tuple[int, ...]  # cells of a side
+    methods: tuple[str, ...]  # by name
+    measures: tuple[str, ...]  # by name
+    values: Values  # (sources, grids, methods, measures, scenes)
+    facts: Mapping[str, Any]  # of the training, and the forward passes per scene
 
-    subject: str
-    sources: tuple[str, ...]
-    grids: tuple[int, ...]
-    methods: tuple[str, ...]
-    measures: tuple[str, ...]
-    values: Values
-    facts: Mapping[str, Any]
-
-    def save(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        words = {
-            name: getattr(self, name)
-            for name in ("subject", "sources", "grids", "methods", "measures", "facts")
-        }
-        with written_whole(path) as file:
-            np.savez_compressed(file, values=self.values, words=np.array(json.dumps(words)))
+    def keep(self, path: Path) -> None:
+        """Write the file from which `find` reads it."""
+        cache.keep(path, {"values": self.values}, {**vars(self), "values": None})
 
     @classmethod
-    def load(cls, path: Path) -> Measured:
-        """Read a file that `save` wrote.
+    def find(cls, path: Path) -> Measured | None:
+        """Return what `keep` wrote; None if there is no file or, with a warning, if it is damaged."""
+        return cache.find(path, cls._restored)
 
-        Raises:
-            OSError: it cannot be read.
-            ValueError: it is something else.
-        """
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                words, values = json.loads(str(arrays["words"])), arrays["values"]
-            lists = {name: tuple(words[name]) for name in ("sources", "grids", "methods", "measures")}
-            return cls(subject=words["subject"], values=values, facts=words["facts"], **lists)
-        except OSError:
-            raise
-        except Exception as problem:  # NumPy fails on damage with anything from EOFError to TokenError
-            raise ValueError(f"{path} is damaged: {problem!r}") from None
+    @classmethod
+    def _restored(cls, arrays: dict[str, Values], words: dict[str, Any]) -> Measured:
+        lists = {name: tuple(words[name]) for name in ("sources", "grids", "methods", "measures")}
+        return cls(**{**words, **lists, **arrays})
 
     def empty(self, source: str) -> int:
         """Return how many scenes have a coarse map of zeros: those without any attribution by IWMR."""
@@ -130,11 +103,10 @@ class Bench:
             hierarchies = self._hierarchies[start]
             yield from gather(model, batch, part.numbers, hierarchies, self.scoring, sources, self.seed)
 
-    def key(self, subject: Subject) -> str:
-        """Return a short text that differs where any setting does."""
+    def file(self, subject: Subject, folder: Path) -> Path:
+        """Return where the values of a network are kept: another file where any setting differs."""
         settings = {
-            "edition": _EDITION,
-            "weights": cache.EDITION,
+            "measures of edition": _EDITION,
             "subject": subject.name,
             "recipe": repr(subject.recipe(self.effort)),
             "scenes": self.scenes.numbers,
@@ -146,7 +118,7 @@ class Bench:
             "methods": tuple(METHODS),
             "measures": tuple(MEASURES),
         }
-        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+        return cache.cache_file(f"{subject.network}-{subject.penalty:g}", settings, folder)
 
 
 def _small(hierarchy: Hierarchy) -> Hierarchy:
@@ -166,20 +138,15 @@ def measured(subject: Subject, bench: Bench, folder: Path, tick: Callable[[], ob
         folder: of the kept files.
         tick: is called after each scene.
     """
-    path = folder / f"{subject.network}-{subject.penalty:g}-{bench.key(subject)}.npz"
-    if path.exists():
-        try:
-            found = Measured.load(path)
-        except (OSError, ValueError) as problem:
-            warnings.warn(f"{subject.name} is measured again: {problem}", stacklevel=2)
-        else:
-            for _ in range(found.values.shape[-1]):
-                tick()
-            return found
-    result = measure_subject(subject, bench, tick)
-    folder.mkdir(parents=True, exist_ok=True)
-    result.save(path)
-    return result
+    path = bench.file(subject, folder)
+    found = Measured.find(path)
+    if found is None:
+        found = measure_subject(subject, bench, tick)
+        found.keep(path)
+    else:
+        for _ in range(found.values.shape[-1]):
+            tick()
+    return found
 
 
 def measure_subject(subject: Subject, bench: Bench, tick: Callable[[], object]) -> Measured:

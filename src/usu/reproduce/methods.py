@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from usu.operators.upsamplers import find_upsampler
@@ -21,17 +22,11 @@ TEMPERATURE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What a map is made from.
+    """What a map is made from."""
 
-    Attributes:
-        coarse: (gh, gw) totals, from the network.
-        true_coarse: (gh, gw), the truth summed into the same cells.
-        scores: score maps (H, W) by kind, as in `usu.reproduce.evidence.Evidence`.
-    """
-
-    coarse: Tensor
-    true_coarse: Tensor
-    scores: Mapping[str, Tensor]
+    coarse: Tensor  # (gh, gw) totals, from the network
+    true_coarse: Tensor  # (gh, gw), the truth summed into the same cells
+    scores: Mapping[str, Tensor]  # score maps (H, W) by kind, as in `usu.reproduce.evidence.Evidence`
 
 
 @dataclass(frozen=True)
@@ -44,24 +39,12 @@ class Method:
 
 def _with(upsampler: str, scores: str = "model", coarse: str = "coarse") -> Callable[[Case], Tensor]:
     upsample = find_upsampler(upsampler, temperature=TEMPERATURE, mass="total")
-
-    def draw(case: Case) -> Tensor:
-        pixels: Tensor = upsample(getattr(case, coarse), case.scores[scores])
-        return pixels
-
-    return draw
-
-
-_nearest = _with("nearest")
-
-
-def _blurred(case: Case) -> Tensor:
-    return blurred(_nearest(case), case.coarse.shape)
+    return lambda case: upsample(getattr(case, coarse), case.scores[scores])
 
 
 UPSAMPLED: Mapping[str, Method] = MappingProxyType(
     {
-        "nearest": Method("Nearest", _nearest),
+        "nearest": Method("Nearest", _with("nearest")),
         "bilinear": Method("Bilinear", _with("bilinear")),
         "bicubic": Method("Bicubic", _with("bicubic")),
         "lanczos": Method("Lanczos-3", _with("lanczos")),
@@ -78,10 +61,10 @@ CONTROLS: Mapping[str, Method] = MappingProxyType(
         "scores alone": Method("scores alone, no coarse map", lambda case: case.scores["model"]),
         "shuffled scores": Method("USU, shuffled scores", _with("usu", "shuffled")),
         "random segments": Method("USU, random segments", _with("usu", "random segments")),
-        "constant": Method(
-            "constant", lambda case: case.scores["model"].new_ones(case.scores["model"].shape)
+        "constant": Method("constant", lambda case: torch.ones_like(case.scores["model"])),
+        "blurred nearest": Method(
+            "blurred nearest", lambda case: blurred(UPSAMPLED["nearest"].draw(case), case.coarse.shape)
         ),
-        "blurred nearest": Method("blurred nearest", _blurred),
     }
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from usu.bench.engines.base import use_threads
+from usu.bench.engines.base import ready
 from usu.bench.engines.local import LocalEngine
 from usu.reproduce.evidence import Scoring
 from usu.reproduce.measured import Bench, Measured, measured
@@ -54,7 +54,7 @@ class _Worker:
 
     def __init__(self, effort: Effort, folder: Path, seed: int, ticks: SimpleQueue[bool]) -> None:
         if parent_process() is not None:
-            use_threads(1)  # so that weights do not depend on the number of processors
+            ready(1)  # so that weights do not depend on the number of processors
         self.bench = Bench(reported_scenes(effort, seed), effort, Scoring(), seed)
         self.folder, self.tick = folder, partial(ticks.put, True)
 

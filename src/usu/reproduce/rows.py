@@ -56,11 +56,8 @@ def tests_of(results: Iterable[Measured]) -> pd.DataFrame:
         By `model`, `source` and `method`, one row for each `reference` and `measure`.
     """
     rows = pd.DataFrame([test for result in results for test in _tests(result)])
-    corrected = correct(rows["p_value"].to_numpy())
-    rows["bonferroni"] = [one.bonferroni for one in corrected]
-    rows["holm"] = [one.holm for one in corrected]
-    rows["tests"] = len(rows)
-    return rows.set_index(_OF_TESTS)
+    corrected = pd.DataFrame(correct(rows["p_value"].to_numpy()))
+    return rows.join(corrected[["bonferroni", "holm", "tests"]]).set_index(_OF_TESTS)
 
 
 def _tests(result: Measured) -> Iterator[dict[str, Any]]:
@@ -70,12 +67,9 @@ def _tests(result: Measured) -> Iterator[dict[str, Any]]:
             if method == reference:
                 continue
             test = paired_test(samples[method, measure], samples[reference, measure])
+            place = (result.subject, source, method, reference, measure)
             yield {
-                "model": result.subject,
-                "source": source,
-                "method": method,
-                "reference": reference,
-                "measure": measure,
+                **dict(zip((*_OF_TESTS, "reference", "measure"), place, strict=True)),
                 "difference": test.difference.mean,
                 "difference_low": test.difference.low,
                 "difference_high": test.difference.high,

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,11 @@ _BY = ("iou_area", "concentration")
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to score and how it did.
+    """One way to score and how it did."""
 
-    Attributes:
-        scoring: the settings.
-        figures: mean over scenes and grids by network and "method measure".
-        forward_passes: mean per scene.
-    """
-
-    scoring: Scoring
-    figures: Mapping[str, Mapping[str, float]]
-    forward_passes: float
+    scoring: Scoring  # the settings
+    figures: Mapping[str, Mapping[str, float]]  # mean over scenes and grids by network and "method measure"
+    forward_passes: float  # mean per scene
 
     @property
     def merit(self) -> float:
@@ -78,15 +73,11 @@ def choose(folder: Path, quick: bool) -> list[str]:
     scenes = list(validation_scenes(effort)[:_SCENES])
     few, *others = SEGMENTATIONS
     ways = [Scoring(few, *way) for way in itertools.product(METHODS, BASELINES, OUTPUTS)]
-    with tqdm(total=len(ways) + len(others), desc="candidates", unit="candidate", disable=None) as bar:
-        results = []
-        for scoring in ways:
-            results.append(judge(networks, scenes, scoring))
-            bar.update()
-        best = max(results, key=lambda result: result.merit).scoring
-        for segmentation in others:
-            results.append(judge(networks, scenes, replace(best, segmentation=segmentation)))
-            bar.update()
+    bar = partial(tqdm, unit="candidate", disable=None)
+    results = [judge(networks, scenes, way) for way in bar(ways, desc="ways of scoring")]
+    best = max(results, key=lambda result: result.merit).scoring
+    for segmentation in bar(others, desc="other segments"):
+        results.append(judge(networks, scenes, replace(best, segmentation=segmentation)))
     results.sort(key=lambda result: -result.merit)
     with written_whole(folder / "settings.json") as file:
         text = json.dumps([result.plain() for result in results], indent=1, ensure_ascii=False)

@@ -27,36 +27,23 @@ _SMALL, _LARGE = 10, 12
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One panel.
+    """One panel."""
 
-    Attributes:
-        values: (H, W): grey levels in [0, 1], or mass per pixel relative to the image's mean.
-        kind: "picture", "map", "error" |Ã| - |A*| (spurious mass positive, lost mass negative), or "blank".
-        outline: (H, W) truth, whose border is drawn.
-    """
-
-    values: Values
+    values: Values  # (H, W): grey levels in [0, 1], or mass per pixel relative to the image's mean
+    # "picture", "map", "error" |Ã| - |A*| (spurious mass positive, lost mass negative), or "blank".
     kind: str = MAP
-    outline: Values | None = None
+    outline: Values | None = None  # (H, W) truth, whose border is drawn
 
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """Panels in rows; all maps share one colour scale, all errors another.
+    """Panels in rows; all maps share one colour scale, all errors another."""
 
-    Attributes:
-        title: of the whole figure.
-        columns: titles above the first row.
-        rows: labels at the left.
-        panels: row by row.
-        notes: lines to print beside the figure: in numbers, what it shows.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[str]
-    panels: Sequence[Sequence[Panel]]
-    notes: Sequence[str] = ()
+    title: str  # of the whole figure
+    columns: Sequence[str]  # titles above the first row
+    rows: Sequence[str]  # labels at the left
+    panels: Sequence[Sequence[Panel]]  # row by row
+    notes: Sequence[str] = ()  # lines to print beside the figure: in numbers, what it shows
 
 
 def draw(sheet: Sheet) -> Figure:

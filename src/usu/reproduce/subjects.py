@@ -15,15 +15,10 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is spent.
+    """How much is spent."""
 
-    Attributes:
-        scenes: in all, of which 70 % are trained on and 15 % are tested on.
-        haste: by how much the number of training steps is divided.
-    """
-
-    scenes: int
-    haste: int = 1
+    scenes: int  # in all, of which 70 % are trained on and 15 % are tested on
+    haste: int = 1  # by how much the number of training steps is divided
 
     def hurry(self, recipe: Recipe) -> Recipe:
         """Return a recipe with its numbers of steps divided by the haste."""
@@ -40,17 +35,11 @@ QUICK = Effort(200, haste=16)
 
 @dataclass(frozen=True)
 class Subject:
-    """A network and how it was trained.
+    """A network and how it was trained."""
 
-    Attributes:
-        network: "cnn", "mlp" or "vit".
-        penalty: λ.
-        paper: its name in the paper's tables, if they have it.
-    """
-
-    network: str
-    penalty: float
-    paper: str | None = None
+    network: str  # "cnn", "mlp" or "vit"
+    penalty: float  # λ
+    paper: str | None = None  # its name in the paper's tables, if they have it
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -18,21 +18,13 @@ from usu.reproduce.subjects import CNNS, SUBJECTS, Subject
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One of the paper's tables.
+    """One of the paper's tables."""
 
-    Attributes:
-        title: what it is called, here and there.
-        subjects: the networks.
-        paper: the paper's rows, by the paper's name of the network and our name of the method.
-        sources: of the coarse maps that are printed.
-        groups: the methods that are printed, by heading.
-    """
-
-    title: str
-    subjects: tuple[Subject, ...]
-    paper: pd.DataFrame
-    sources: tuple[str, ...]
-    groups: Mapping[str, tuple[str, ...]]
+    title: str  # what it is called, here and there
+    subjects: tuple[Subject, ...]  # the networks
+    paper: pd.DataFrame  # the paper's rows, by the paper's name of the network and our name of the method
+    sources: tuple[str, ...]  # of the coarse maps that are printed
+    groups: Mapping[str, Iterable[str]]  # the methods that are printed, by heading
 
     def paper_rows(self, network: str) -> pd.DataFrame:
         """Return the paper's rows of one of the subjects, by method; none if its table lacks the network."""
@@ -40,26 +32,15 @@ class Table:
         return self.paper[self.paper.index.get_level_values("model") == names[network]].droplevel("model")
 
 
+_TITLES = (
+    "Table 1, controlled validation: shape classification, CNN",
+    "Table 5, full synthetic results: shape classification",
+)
+_GROUPS = {"": UPSAMPLED, "controls": CONTROLS, "one part replaced by its oracle": LIMITS}
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
-        "table1": Table(
-            "Table 1, controlled validation: shape classification, CNN",
-            CNNS,
-            published("table1"),
-            ("gradient",),
-            {"": tuple(UPSAMPLED)},
-        ),
-        "table5": Table(
-            "Table 5, full synthetic results: shape classification",
-            SUBJECTS,
-            published("table5"),
-            ("gradient", "gradcam"),
-            {
-                "": tuple(UPSAMPLED),
-                "controls": tuple(CONTROLS),
-                "one part replaced by its oracle": tuple(LIMITS),
-            },
-        ),
+        "table1": Table(_TITLES[0], CNNS, published("table1"), ("gradient",), {"": UPSAMPLED}),
+        "table5": Table(_TITLES[1], SUBJECTS, published("table5"), ("gradient", "gradcam"), _GROUPS),
     }
 )
 
@@ -95,11 +76,7 @@ _REDISTRIBUTED = ("usu", "iwmr", "oracle-usu", "oracle-iwmr")
 def render(table: Table, results: Sequence[Measured], rows: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
     """Return the lines of a table: one block for each network and source, means over all grids.
 
-    Args:
-        table: which networks, sources and methods to print.
-        results: what was measured of its networks.
-        rows: that `rows_of` made of them.
-        tests: that `tests_of` made of them.
+    Takes what was measured of its networks, and what `rows_of` and `tests_of` made of that.
     """
     lines = [
         table.title,
@@ -160,12 +137,8 @@ def _targets(table: Table, rows: pd.DataFrame) -> Iterator[str]:
         for method in _REDISTRIBUTED:
             if method not in theirs.index:
                 continue
-            pairs = {
-                name: (ours.loc[method, mine], theirs.loc[method, wanted])
-                for name, (mine, wanted) in _COMPARED.items()
-            }
-            verdicts = (
-                f"{name} {mine:.2f} {'≥' if round(mine, 2) >= wanted else '<'} {wanted:.2f}"
-                for name, (mine, wanted) in pairs.items()
-            )
+            verdicts = []
+            for name, (our_measure, their_measure) in _COMPARED.items():
+                mine, wanted = ours.loc[method, our_measure], theirs.loc[method, their_measure]
+                verdicts.append(f"{name} {mine:.2f} {'≥' if round(mine, 2) >= wanted else '<'} {wanted:.2f}")
             yield f"  {subject.name:20} {METHODS[method].title:12} " + ", ".join(verdicts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any, ClassVar
 
 import torch
@@ -15,14 +15,13 @@ from usu.arrays.checks import check_number
 from usu.models.baselines import Baselines
 from usu.models.contexts import differentiable
 from usu.operators.lattice import Grid, grid
+from usu.runtime.lazy import needed
 from usu.segmentation.methods import segment
 from usu.sources._answer import BATCH, Answer, ImageSource, check_counts
 
-try:
+with needed("Captum's methods need captum", "captum"):
     from captum._utils.models.linear_model import SkLearnRidge
     from captum.attr import FeatureAblation, IntegratedGradients, Lime
-except ImportError as missing:
-    raise ImportError("Captum's methods need captum: pip install 'usu-xai[captum]'") from missing
 
 
 def _square_cells(size: Sequence[int], cells: int) -> Grid:
@@ -140,8 +139,8 @@ class LimeSource(ImageSource):
             ValueError: an image that is neither RGB nor grey.
             ImportError: scikit-learn, which Captum uses for the regression, is missing.
         """
-        if find_spec("sklearn") is None:
-            raise ImportError("source 'lime' needs scikit-learn: pip install 'usu-xai[lime]'")
+        with needed("source 'lime' needs scikit-learn", "lime"):
+            import_module("sklearn")
         superpixels = self._superpixels(image[0])
         lime = Lime(answer, SkLearnRidge(alpha=1.0), self._similarity, self._samples)
         # Captum's data loader and linear model draw from the CPU's generator.

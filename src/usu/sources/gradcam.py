@@ -22,15 +22,14 @@ from usu.models.contexts import counted, differentiable, kept_apart
 from usu.models.forward import check_evaluation_mode
 from usu.models.layers import SpatialLayer, find_layer
 from usu.models.targets import Output, Target, answers, check_outputs, check_targets
+from usu.runtime.lazy import needed
 from usu.sources.coarse_map import CoarseMap
 
-try:
+with needed("CAM methods need pytorch-grad-cam", "cam"):
     import pytorch_grad_cam as library
     from pytorch_grad_cam.ablation_layer import AblationLayer
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
     from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
-except ImportError as missing:
-    raise ImportError("CAM methods need pytorch-grad-cam: pip install 'usu-xai[cam]'") from missing
 
 
 Score: TypeAlias = Callable[[Any, Sequence[Target]], Tensor]

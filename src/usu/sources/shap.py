@@ -11,15 +11,13 @@ import torch
 from torch import Tensor
 
 from usu.models.baselines import Baselines
+from usu.runtime.lazy import needed
 from usu.runtime.random import numpy_seeded
 from usu.sources._answer import BATCH, Answer, ImageSource, check_counts
 
-try:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PendingDeprecationWarning)  # of matplotlib, for shap's colour maps
-        import shap as library
-except ImportError as missing:
-    raise ImportError("SHAP values need shap: pip install 'usu-xai[shap]'") from missing
+with needed("SHAP values need shap", "shap"), warnings.catch_warnings():
+    warnings.simplefilter("ignore", PendingDeprecationWarning)  # of matplotlib, for shap's colour maps
+    import shap as library
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"

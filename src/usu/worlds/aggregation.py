@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 import torch
@@ -24,17 +25,11 @@ _FIELD_SCALES = (0.03, 0.08, 0.2)
 
 @dataclass(frozen=True, eq=False)
 class TruthMap:
-    """A pixel map that is taken as the true attribution.
+    """A pixel map that is taken as the true attribution."""
 
-    Attributes:
-        kind: "mask", "pattern" or "field".
-        name: unique in its kind.
-        values: A*, (H, W) float32, at least 0.
-    """
-
-    kind: str
-    name: str
-    values: Tensor
+    kind: str  # "mask", "pattern" or "field"
+    name: str  # unique in its kind
+    values: Tensor  # A*, (H, W) float32, at least 0
 
     @property
     def scores(self) -> Tensor:
@@ -57,10 +52,7 @@ def aggregate(truth: Tensor, grid: tuple[int, int]) -> Tensor:
 def smooth_field(size: int, scale: float, seed: int) -> Tensor:
     """Return a smooth random field (size, size) in [0, 1]: filtered noise, exponentiated, with maximum 1.
 
-    Args:
-        size: pixels of a side, at least 2.
-        scale: width of its structures (the filter's standard deviation), in sides of the image.
-        seed: of the noise.
+    The width of its structures, `scale`, is the filter's standard deviation, in sides of the image.
 
     Raises:
         ValueError: a scale that is not positive, a size below 2.
@@ -76,9 +68,7 @@ def smooth_field(size: int, scale: float, seed: int) -> Tensor:
     # Relative to the slowest wave's response, so that some response is left at any scale.
     response = np.exp(-2 * (math.pi * scale * size) ** 2 * (squares - squares.min()))
     filtered = np.fft.ifft2(np.fft.fft2(noise) * response).real
-    peaked = np.exp(
-        filtered / filtered.std()
-    )  # positive, with most mass in a few pixels, as in saliency maps
+    peaked = np.exp(filtered / filtered.std())  # positive, most of it in a few pixels, as in saliency maps
     return torch.from_numpy(peaked / peaked.max()).to(torch.float32)
 
 
@@ -87,11 +77,6 @@ def truth_maps(count: int = 20, seed: int = 0, size: int = 224) -> list[TruthMap
 
     Masks and patterns weigh all of their pixels equally.
 
-    Args:
-        count: of each kind.
-        seed: of all of them.
-        size: pixels of a side.
-
     Raises:
         ValueError: a count below 1, a size below 2.
     """
@@ -99,8 +84,7 @@ def truth_maps(count: int = 20, seed: int = 0, size: int = 224) -> list[TruthMap
     for kind, drawings in (("mask", shapes(count, seed, size)), ("pattern", patterns(count, seed, size))):
         for index, scene in enumerate(drawings):
             maps.append(TruthMap(kind, drawings.classes[scene.target] + f" {index}", scene.truth))
-    for index in range(count):
-        scale = _FIELD_SCALES[index % len(_FIELD_SCALES)]
+    for index, scale in zip(range(count), cycle(_FIELD_SCALES)):
         field = smooth_field(size, scale, seed=seed * 1_000_003 + index)
         maps.append(TruthMap("field", f"scale {scale:g} {index}", field))
     return maps

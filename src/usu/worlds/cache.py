@@ -1,4 +1,4 @@
-"""Trained weights in the user's cache folder, one file for each set of settings."""
+"""Arrays that take long to make, such as trained weights: kept in one file for each set of settings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor
+import numpy as np
 
 from usu.runtime.files import written_whole
 
 Found = TypeVar("Found")
 
-# Part of every key: raise it when the same settings come to mean other weights.
+# Part of every key: raise it when the same settings come to mean other values.
 EDITION = 2
 
 
@@ -46,42 +46,31 @@ def cache_file(name: str, settings: Mapping[str, Any], folder: str | os.PathLike
     """
     text = json.dumps({"edition": EDITION, **settings}, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return (cache_folder() if folder is None else Path(folder)) / f"{name}-{key}.safetensors"
+    return (cache_folder() if folder is None else Path(folder)) / f"{name}-{key}.npz"
 
 
-def keep(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write weights and facts about them; a folder that cannot be written causes a warning only."""
-    from safetensors.torch import save
-
+def keep(path: Path, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write arrays and facts about them; a folder that cannot be written causes a warning only."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as file:
-            file.write(save(dict(state), {"facts": json.dumps(dict(facts))}))
+            np.savez(file, facts=np.array(json.dumps(dict(facts))), **arrays)
     except OSError as problem:
-        warnings.warn(f"trained weights are not kept: {problem}", stacklevel=2)
+        warnings.warn(f"{path} is not kept: {problem}", stacklevel=2)
 
 
-def find(path: Path, restore: Callable[[dict[str, Tensor], dict[str, Any]], Found]) -> Found | None:
-    """Return what `restore` makes of the kept weights and facts.
+def find(path: Path, restore: Callable[[dict[str, Any], dict[str, Any]], Found]) -> Found | None:
+    """Return what `restore` makes of the kept arrays and facts.
 
     Returns:
         None if there is no file or, with a warning, if it is damaged or does not fit.
-
-    Raises:
-        ImportError: safetensors is missing.
     """
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as missing:
-        raise ImportError("trained weights need safetensors: pip install 'usu-xai[worlds]'") from missing
-
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["facts"])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return restore(state, facts)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
-        warnings.warn(f"{path} is damaged and is made again: {problem}", stacklevel=2)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            arrays = dict(kept)
+        return restore(arrays, json.loads(str(arrays.pop("facts"))))
+    except Exception as problem:  # NumPy fails on damage with anything from EOFError to TokenError
+        warnings.warn(f"{path} is damaged and is made again: {problem!r}", stacklevel=2)
         return None

@@ -26,18 +26,12 @@ class Drawings(Sequence[Scene]):
 
     Inputs are the picture, (1, size, size) in [0, 1] with the grey values of an 8-bit image; the truth is the
     mask of the figure. A scene depends on the seed and its own number only, its class on the number alone.
-
-    Attributes:
-        figures: one drawing rule for each class, by name.
-        numbers: of the scenes in this sequence.
-        seed: of all of them.
-        size: pixels of a side.
     """
 
-    figures: dict[str, Figure]
-    numbers: tuple[int, ...]
-    seed: int
-    size: int
+    figures: dict[str, Figure]  # one drawing rule for each class, by name
+    numbers: tuple[int, ...]  # of the scenes in this sequence
+    seed: int  # of all of them
+    size: int  # pixels of a side
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -91,10 +85,6 @@ class Split:
 
 def split(scenes: Drawings, seed: int = 0) -> Split:
     """Divide scenes 70/15/15 into train, validation and test, each class by itself (paper, supplement E).
-
-    Args:
-        scenes: to divide; each part keeps their order.
-        seed: of the division.
 
     Raises:
         ValueError: fewer than 4 scenes of a class, so that a part would have none.

@@ -22,18 +22,12 @@ from usu.worlds.scene import Scene
 
 @dataclass(frozen=True)
 class Colour:
-    """A colour, its detector and its importance.
+    """A colour, its detector and its importance."""
 
-    Attributes:
-        rgb: at full brightness.
-        weights: of the detector relu(weights · RGB + bias).
-        bias: of the detector.
-        importance: for each class, what a pixel where the detector is 1 adds to the logit, in 50 / size².
-    """
-
-    rgb: tuple[float, float, float]
-    weights: tuple[float, float, float]
-    bias: float
+    rgb: tuple[float, float, float]  # at full brightness
+    weights: tuple[float, float, float]  # of the detector relu(weights · RGB + bias)
+    bias: float  # of the detector
+    # For each class, what a pixel where the detector is 1 adds to the logit, in 50 / size².
     importance: tuple[float, float]
 
     def response(self, brightness: float) -> float:
@@ -94,10 +88,6 @@ def colour_scene(seed: int = 0, size: int = 224) -> Scene:
     There are two ellipses of each colour, of different brightness, and later ones hide earlier ones. The
     truth is recorded while the picture is painted, from the table `COLOURS`; no network is asked. The target
     is the class with more of it.
-
-    Args:
-        seed: of texture, places, sizes and brightness.
-        size: pixels of a side.
     """
     random = np.random.default_rng(seed)
     picture = random.uniform(*_GREY, (size, size))[None].repeat(3, axis=0)

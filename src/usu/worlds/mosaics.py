@@ -20,19 +20,12 @@ from usu.worlds.scene import Scene
 
 @dataclass(frozen=True, eq=False)
 class Mosaic:
-    """Four photographs side by side; the truth is the tile of one of them.
+    """Four photographs side by side; the truth is the tile of one of them."""
 
-    Attributes:
-        scene: inputs, picture, the target's tile as a mask, and its class.
-        border: row and column where the lower and the right tiles begin.
-        straddling: (gh, gw) bool, the cells with pixels both inside and outside the target's tile.
-        probability: of the target in the whole mosaic, by the classifier.
-    """
-
-    scene: Scene
-    border: tuple[int, int]
-    straddling: Tensor
-    probability: float
+    scene: Scene  # inputs, picture, the target's tile as a mask, and its class
+    border: tuple[int, int]  # row and column where the lower and the right tiles begin
+    straddling: Tensor  # (gh, gw) bool, the cells with pixels both inside and outside the target's tile
+    probability: float  # of the target in the whole mosaic, by the classifier
 
 
 def mosaics(

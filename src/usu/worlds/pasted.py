@@ -19,19 +19,12 @@ _BEFORE, _AFTER = 0.01, 0.2
 
 @dataclass(frozen=True, eq=False)
 class Pasted:
-    """A photograph with another pasted into it; the truth is the pasted rectangle.
+    """A photograph with another pasted into it; the truth is the pasted rectangle."""
 
-    Attributes:
-        scene: inputs, picture, the rectangle as a mask, and the pasted photograph's class.
-        corner: row and column of the rectangle's first pixel.
-        before: probability of the pasted class without the paste, below 0.01.
-        after: the same with the paste, above 0.2.
-    """
-
-    scene: Scene
-    corner: tuple[int, int]
-    before: float
-    after: float
+    scene: Scene  # inputs, picture, the rectangle as a mask, and the pasted photograph's class
+    corner: tuple[int, int]  # row and column of the rectangle's first pixel
+    before: float  # probability of the pasted class without the paste, below 0.01
+    after: float  # the same with the paste, above 0.2
 
 
 def pasted(
@@ -70,9 +63,8 @@ def pasted(
     corners = [_corners(length, cells, side) for length, cells, side in zip(size, grid, small, strict=True)]
     if not all(corners):
         raise ValueError(f"a paste of {small} pixels finds no place between the borders of grid {grid}")
-    alone = torch.cat(
-        [probabilities(classifier, normalised(classifier, one.picture)[None]) for one in photographs]
-    )
+    inputs = [normalised(classifier, one.picture)[None] for one in photographs]
+    alone = torch.cat([probabilities(classifier, one) for one in inputs])
     random = np.random.default_rng(seed)
     kept: list[Pasted] = []
     for _ in range(count * tries):

@@ -75,11 +75,6 @@ def patterns(count: int = 2000, seed: int = 0, size: int = 224) -> Drawings:
 
     Classes take turns, in the order of `PATTERNS`.
 
-    Args:
-        count: number of scenes.
-        seed: of periods, phases and grey levels.
-        size: pixels of a side.
-
     Raises:
         ValueError: a count or size below 1, or a negative seed.
 

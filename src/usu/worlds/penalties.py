@@ -20,13 +20,7 @@ def find_penalty(name: str, *, least: float = LEAST, **options: Any) -> TrainedN
     both on the validation scenes; the test scenes play no part. If no λ achieves both, it is the network with
     the largest share inside among those with the accuracy; if none has the accuracy, the most accurate one.
 
-    Args:
-        name: "cnn", "mlp" or "vit".
-        least: required share and accuracy.
-        **options: further arguments of `trained`.
-
-    Raises:
-        ValueError: as `trained`.
+    Takes further arguments of `trained`, and raises what it does.
     """
     tried = []
     for penalty in TRIED:

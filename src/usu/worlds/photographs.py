@@ -17,26 +17,15 @@ from usu.operators.lattice import cell_lengths
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
-    """A photograph and what the classifier says it shows.
+    """A photograph and what the classifier says it shows."""
 
-    Attributes:
-        picture: (3, h, w) float32, RGB in [0, 1].
-        target: the index of the predicted class.
-        probability: of that class.
-    """
-
-    picture: Tensor
-    target: int
-    probability: float
+    picture: Tensor  # (3, h, w) float32, RGB in [0, 1]
+    target: int  # the index of the predicted class
+    probability: float  # of that class
 
 
 def confident(classifier: Classifier, images: Sequence[Image.Image], least: float = 0.5) -> list[Photograph]:
     """Return the photographs whose predicted class has at least the probability `least`, in their order.
-
-    Args:
-        classifier: asked once for each image.
-        images: Pillow images of any size.
-        least: in [0, 1].
 
     Raises:
         ValueError: `least` is not a probability, or an image is too narrow to be cropped.

@@ -11,20 +11,15 @@ from torch import Tensor
 class Scene:
     """An image whose true attribution is known.
 
-    Attributes:
-        inputs: (C, H, W) float32, as the network takes it.
-        picture: (3, H, W) or (1, H, W) float32 in [0, 1], the same image as people and segmentations see it.
-        truth: (H, W) float32, at least 0: a mask of 0 and 1, or the true importance of each pixel.
-        target: the class index that is explained.
-
     Raises:
         ValueError: sizes that differ, or a negative or empty truth.
     """
 
-    inputs: Tensor
+    inputs: Tensor  # (C, H, W) float32, as the network takes it
+    # (3, H, W) or (1, H, W) float32 in [0, 1], the same image as people and segmentations see it.
     picture: Tensor
-    truth: Tensor
-    target: int
+    truth: Tensor  # (H, W) float32, at least 0: a mask of 0 and 1, or the true importance of each pixel
+    target: int  # the class index that is explained
 
     def __post_init__(self) -> None:
         size = self.truth.shape

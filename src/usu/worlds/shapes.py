@@ -56,11 +56,6 @@ def shapes(count: int = 2000, seed: int = 0, size: int = 224) -> Drawings:
     Classes take turns: 0 circle, 1 triangle, 2 square. Sizes and grey levels are drawn for each image; the
     foreground is always brighter.
 
-    Args:
-        count: number of scenes.
-        seed: of sizes and grey levels.
-        size: pixels of a side.
-
     Raises:
         ValueError: a count or size below 1, or a negative seed.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -39,33 +40,22 @@ _MEASURED_AT_ONCE = 25  # scenes
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training.
+    """A part of the training."""
 
-    Attributes:
-        steps: of the optimiser.
-        batch: images per step.
-        every: 1 for whole images; n for every n-th row and column, n² times cheaper, for networks that take
-            images of any size.
-        learning_rate: the highest; the rate rises and falls once in each stage.
-    """
-
-    steps: int
-    batch: int
+    steps: int  # of the optimiser
+    batch: int  # images per step
+    # 1 for whole images; n for every n-th row and column, n² times cheaper, for networks that take images of
+    # any size.
     every: int = 1
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # the highest; the rate rises and falls once in each stage
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained, by Adam.
+    """How one network is trained, by Adam."""
 
-    Attributes:
-        plain: stages on cross entropy alone.
-        penalised: stages with the penalty, which start from the plain network.
-    """
-
-    plain: tuple[Stage, ...]
-    penalised: tuple[Stage, ...]
+    plain: tuple[Stage, ...]  # stages on cross entropy alone
+    penalised: tuple[Stage, ...]  # stages with the penalty, which start from the plain network
 
 
 # What a CNN learns on small images, for a sixteenth of the work, also holds on large ones.
@@ -94,36 +84,22 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Quality:
-    """How good a network is on some scenes.
+    """How good a network is on some scenes."""
 
-    Attributes:
-        accuracy: share of scenes that are classified correctly.
-        inside: mean share of |∇ₓ s_y| that is inside the foreground.
-    """
-
-    accuracy: float
-    inside: float
+    accuracy: float  # share of scenes that are classified correctly
+    inside: float  # mean share of |∇ₓ s_y| that is inside the foreground
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """A trained network, in evaluation mode.
+    """A trained network, in evaluation mode."""
 
-    Attributes:
-        model: takes (B, 1, size, size) in [0, 1], returns logits (B, classes).
-        test: its quality on the test scenes, by which nothing was chosen.
-        validation: its quality on the validation scenes, by which the penalty may be chosen.
-        before: the quality of the plain network, before the penalty, on the test scenes.
-        settings: of the training.
-        seconds: that its training took, without the plain network's.
-    """
-
-    model: nn.Module
-    test: Quality
-    validation: Quality
-    before: Quality
-    settings: TrainingSettings
-    seconds: float
+    model: nn.Module  # takes (B, 1, size, size) in [0, 1], returns logits (B, classes)
+    test: Quality  # its quality on the test scenes, by which nothing was chosen
+    validation: Quality  # its quality on the validation scenes, by which the penalty may be chosen
+    before: Quality  # the quality of the plain network, before the penalty, on the test scenes
+    settings: TrainingSettings  # of the training
+    seconds: float  # that its training took, without the plain network's
 
     @property
     def accuracy(self) -> float:
@@ -182,7 +158,6 @@ def trained(
 
     Raises:
         ValueError: an unknown name or world, a negative penalty, too few scenes to split.
-        ImportError: safetensors is missing.
     """
     check_choice(name, tuple(NETWORKS), "name")
     check_choice(world, tuple(WORLDS), "world")
@@ -204,7 +179,8 @@ def _find_or_train(
         if settings.penalty > 0:
             plain = _find_or_train(replace(settings, penalty=0.0), cache, show_progress)
         found = _train(settings, plain, show_progress)
-        keep(path, found.model.state_dict(), _facts(found))
+        weights = {name: values.numpy() for name, values in found.model.state_dict().items()}
+        keep(path, weights, _facts(found))
     if show_progress:
         print(found, file=sys.stderr)
     return found
@@ -301,12 +277,12 @@ def _descend(
 ) -> Iterator[tuple[float, float]]:
     """Train `model` in place; yield loss and share inside (NaN without a penalty) of each step."""
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
-    order = _Order(len(scenes), settings.seed)
+    order = _dealt(len(scenes), settings.seed)
     every_step = [(stage, step) for stage in stages for step in range(stage.steps)]
     for step, (stage, step_of_stage) in enumerate(every_step):
         for group in optimiser.param_groups:
             group["lr"] = stage.learning_rate * _cycle((step_of_stage + 0.5) / stage.steps)
-        batch = scenes.take(order.next(stage.batch), stage.every)
+        batch = scenes.take(torch.tensor([*islice(order, stage.batch)]), stage.every)
         # On every n-th row and column, a gradient is n² times as large and has n² times fewer pixels: this
         # keeps λ as it is on whole images.
         penalty = settings.penalty / stage.every**2 * min(1.0, 3 * (step + 1) / len(every_step))
@@ -322,20 +298,11 @@ def _cycle(progress: float) -> float:
     return min(10 * progress, (1 + math.cos(math.pi * progress)) / 2)
 
 
-class _Order:
-    """Deals out the numbers of scenes: all in a random order, then all in another one."""
-
-    def __init__(self, count: int, seed: int) -> None:
-        self._count = count
-        self._random = torch.Generator().manual_seed(seed)
-        self._waiting = torch.empty(0, dtype=torch.int64)
-
-    def next(self, length: int) -> Tensor:
-        while len(self._waiting) < length:
-            further = torch.randperm(self._count, generator=self._random)
-            self._waiting = torch.cat([self._waiting, further])
-        dealt, self._waiting = self._waiting[:length], self._waiting[length:]
-        return dealt
+def _dealt(count: int, seed: int) -> Iterator[int]:
+    """Yield the numbers of scenes without end: all in a random order, then all in another one."""
+    random = torch.Generator().manual_seed(seed)
+    while True:
+        yield from torch.randperm(count, generator=random).tolist()
 
 
 def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], penalty: float) -> tuple[Tensor, float]:
@@ -364,8 +331,8 @@ def _facts(network: TrainedNetwork) -> dict[str, Any]:
     return {**qualities, "seconds": network.seconds}
 
 
-def _restored(settings: TrainingSettings, state: dict[str, Tensor], facts: dict[str, Any]) -> TrainedNetwork:
+def _restored(settings: TrainingSettings, weights: dict[str, Any], facts: dict[str, Any]) -> TrainedNetwork:
     model = _untrained(settings)
-    model.load_state_dict(state)
+    model.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
     qualities = {name: Quality(**facts[name]) for name in ("test", "validation", "before")}
     return TrainedNetwork(model.eval(), **qualities, settings=settings, seconds=facts["seconds"])

@@ -11,10 +11,11 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 
+from usu.runtime.memory import keep_freed_memory
+
 Job = TypeVar("Job")
 Given = TypeVar("Given", contravariant=True)
 
-IN_FLIGHT = 2  # jobs per worker: one at work and the next one ready
 PATIENCE = 3  # deaths of processes before what seems to cause them is given up
 
 
@@ -31,19 +32,12 @@ MakeWorker: TypeAlias = Callable[[], Worker[Job]]
 
 @dataclass(frozen=True)
 class Outcome(Generic[Job]):
-    """What came of a job.
+    """What came of a job."""
 
-    Attributes:
-        job: as it was given.
-        rows: its results; none if there was a problem.
-        problem: why there are none; None if there are.
-        seconds: of wall-clock time that it took.
-    """
-
-    job: Job
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    problem: str | None = None
-    seconds: float = 0.0
+    job: Job  # as it was given
+    rows: list[dict[str, Any]] = field(default_factory=list)  # its results; none if there was a problem
+    problem: str | None = None  # why there are none; None if there are
+    seconds: float = 0.0  # of wall-clock time that it took
 
 
 # The caller must close them: an engine ends its processes when they are closed.
@@ -82,7 +76,8 @@ def described(error: BaseException) -> str:
     return f"{what} ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else what
 
 
-def use_threads(threads: int) -> None:
-    """Let this process compute with that many threads."""
+def ready(threads: int) -> None:
+    """Let this process compute with that many threads, and keep the memory that it frees."""
+    keep_freed_memory()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for libraries that are loaded later
     torch.set_num_threads(threads)

@@ -9,46 +9,28 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic
 
 from usu.arrays.checks import check_count
-from usu.bench.engines.base import (
-    IN_FLIGHT,
-    PATIENCE,
-    Job,
-    MakeWorker,
-    Outcome,
-    Outcomes,
-    attempt,
-    described,
-    use_threads,
-)
-from usu.runtime.memory import keep_freed_memory
+from usu.bench.engines.base import PATIENCE, Job, MakeWorker, Outcome, Outcomes, attempt, described, ready
+from usu.runtime.lazy import needed
 
-try:
+with needed("the Ray engine needs ray", "cluster"):
     import ray
-    from ray.exceptions import GetTimeoutError, RayError, RayTaskError
-except ImportError as missing:
-    raise ImportError("the Ray engine needs ray: pip install 'usu-xai[cluster]'") from missing
-
+    from ray.exceptions import RayError, RayTaskError
 
 ROOM = 300.0  # seconds that a cluster may be without a single worker: new nodes take a while to start
 NEEDED = 1  # processors per worker, as Ray counts them
-GRACE = 30.0  # seconds in which what a lost worker has sent may still arrive
 STORE = 2**28  # bytes of the object store on this machine; rows are small
 
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Runs jobs on a Ray cluster.
+    """Runs jobs on a Ray cluster."""
 
-    Attributes:
-        workers: number of actors; None for one per GPU or, without GPUs, per processor.
-        address: of a running cluster, as `ray.init` takes it; None starts one here, for the run only.
-    """
-
-    workers: int | None = None
+    workers: int | None = None  # number of actors; None for one per GPU or, without GPUs, per processor
+    # Of a running cluster, as `ray.init` takes it; None starts one here, for the run only.
     address: str | None = None
 
     def __post_init__(self) -> None:
@@ -121,29 +103,13 @@ class _Actor(Generic[Job]):
     """A worker somewhere on the cluster."""
 
     def __init__(self, threads: int) -> None:
-        keep_freed_memory()
-        use_threads(threads)
+        ready(threads)
 
     def prepare(self, make_worker: MakeWorker[Job]) -> None:
         self._worker = make_worker()
 
     def work(self, job: Job) -> Outcome[Job]:
         return attempt(self._worker, job)
-
-
-@dataclass(eq=False)
-class _Seat(Generic[Job]):
-    """An actor as this process sees it.
-
-    Attributes:
-        actor: its handle.
-        preparing: a reference that is ready when the actor has a worker; None from then on.
-        flying: its jobs, by references that are ready with the outcome; the first is at work.
-    """
-
-    actor: Any
-    preparing: Any
-    flying: dict[Any, Job] = field(default_factory=dict)
 
 
 class _Crew(Generic[Job]):
@@ -155,42 +121,32 @@ class _Crew(Generic[Job]):
         self._queue = deque(jobs)
         self._deaths: Counter[Job] = Counter()
         self._stillborn = 0  # actors in a row that were lost before they had a worker
-        self._seats = [self._hire() for _ in range(min(shares.actors, len(jobs)))]
+        # By references that are ready when an actor has done its job, or has a worker where there is no job.
+        self._busy: dict[Any, tuple[Any, Job | None]] = {}
         self._working = time.monotonic()  # when an actor last had a worker
 
     def outcomes(self) -> Iterator[Outcome[Job]]:
         """Yield the outcomes as they come."""
-        while self._queue or any(seat.flying for seat in self._seats):
-            self._hand_out()
-            seats = {reference: seat for seat in self._seats for reference in _awaited(seat)}
-            ready, _ = ray.wait(list(seats), timeout=1)
+        for _ in range(min(self._shares.actors, len(self._queue))):
+            self._hire()
+        while self._busy:
+            done, _ = ray.wait(list(self._busy), timeout=1)
             self._check_room()
-            for reference in ready:
-                yield from self._receive(seats[reference], reference)
+            for reference in done:
+                yield from self._receive(reference, *self._busy.pop(reference))
 
     def dismiss(self) -> None:
-        """End all actors, whatever they are doing."""
-        for seat in self._seats:
-            ray.kill(seat.actor)
+        """End the actors that are left, whatever they are doing."""
+        for actor, _ in self._busy.values():
+            ray.kill(actor)
 
-    def _hire(self) -> _Seat[Job]:
-        remote: Any = ray.remote(num_cpus=NEEDED, num_gpus=self._shares.gpus, scheduling_strategy="SPREAD")(
-            _Actor
-        )
-        actor = remote.remote(self._shares.threads)
-        return _Seat(actor, actor.prepare.remote(self._make_worker))
-
-    def _hand_out(self) -> None:
-        able = [seat for seat in self._seats if seat.preparing is None]
-        while self._queue and able:
-            seat = min(able, key=lambda seat: len(seat.flying))
-            if len(seat.flying) == IN_FLIGHT:
-                break
-            job = self._queue.popleft()
-            seat.flying[seat.actor.work.remote(job)] = job
+    def _hire(self) -> None:
+        placed: Any = ray.remote(num_cpus=NEEDED, num_gpus=self._shares.gpus, scheduling_strategy="SPREAD")
+        actor = placed(_Actor).remote(self._shares.threads)
+        self._busy[actor.prepare.remote(self._make_worker)] = actor, None
 
     def _check_room(self) -> None:
-        if any(seat.preparing is None for seat in self._seats):
+        if any(job is not None for _, job in self._busy.values()):
             self._working = time.monotonic()
         elif time.monotonic() - self._working > ROOM:
             raise ConnectionError(
@@ -198,55 +154,38 @@ class _Crew(Generic[Job]):
                 f"{self._shares.gpus:g} GPUs; look at `ray status`, and run again to continue"
             )
 
-    def _receive(self, seat: _Seat[Job], reference: Any) -> Iterator[Outcome[Job]]:
-        """Take what is ready."""
+    def _receive(self, reference: Any, actor: Any, job: Job | None) -> Iterator[Outcome[Job]]:
+        """Take what is ready, and give its actor, or another in place of a lost one, the next job."""
         try:
             result = ray.get(reference)
         except RayTaskError as error:
-            if reference is seat.preparing:
+            if job is None:
                 raise (error.cause or error) from None
             # The job's rows could not be sent.
-            yield Outcome(seat.flying.pop(reference), problem=described(error.cause or error))
+            yield Outcome(job, problem=described(error.cause or error))
         except RayError as error:
-            yield from self._replace(seat, error)
+            ray.kill(actor)
+            yield from self._put_back(job, str(error).strip().splitlines()[0])
+            if self._queue:
+                self._hire()
+            return
         else:
-            if reference is seat.preparing:
-                seat.preparing, self._stillborn = None, 0
-            else:
-                del seat.flying[reference]
+            if job is not None:
                 yield result
+        self._stillborn = 0
+        if self._queue:
+            job = self._queue.popleft()
+            self._busy[actor.work.remote(job)] = actor, job
 
-    def _replace(self, seat: _Seat[Job], error: RayError) -> Iterator[Outcome[Job]]:
-        """Give up a lost actor, put its jobs back and make another."""
-        if seat.preparing is not None:
+    def _put_back(self, job: Job | None, reason: str) -> Iterator[Outcome[Job]]:
+        """Put the job of a lost actor back, or give it up."""
+        if job is None:
             self._stillborn += 1
             if self._stillborn == PATIENCE * self._shares.actors:
-                raise ConnectionError(
-                    f"no worker can be made on the cluster: {_first_line(error)}"
-                ) from error
-        ray.kill(seat.actor)
-        lost = []
-        for reference, job in seat.flying.items():
-            try:
-                yield ray.get(reference, timeout=GRACE)
-            except (RayError, GetTimeoutError):
-                lost.append(job)
-        seat.flying.clear()
-        # An actor does its jobs in order: if one of them ended it, it was the first.
-        self._deaths.update(lost[:1])
-        for job in reversed(lost):
-            if self._deaths[job] == PATIENCE:
-                yield Outcome(job, problem=f"its worker was lost {PATIENCE} times: {_first_line(error)}")
-            else:
-                self._queue.appendleft(job)
-        self._seats.remove(seat)
-        if self._queue:
-            self._seats.append(self._hire())
-
-
-def _awaited(seat: _Seat[Any]) -> list[Any]:
-    return [seat.preparing] if seat.preparing is not None else list(seat.flying)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+                raise ConnectionError(f"no worker can be made on the cluster: {reason}")
+            return
+        self._deaths[job] += 1
+        if self._deaths[job] == PATIENCE:
+            yield Outcome(job, problem=f"its worker was lost {PATIENCE} times: {reason}")
+        else:
+            self._queue.appendleft(job)

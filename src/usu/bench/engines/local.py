@@ -11,30 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from usu.arrays.checks import check_count
-from usu.bench.engines.base import (
-    IN_FLIGHT,
-    PATIENCE,
-    Job,
-    MakeWorker,
-    Outcome,
-    Outcomes,
-    attempt,
-    described,
-    use_threads,
-)
-from usu.runtime.memory import keep_freed_memory
+from usu.bench.engines.base import PATIENCE, Job, MakeWorker, Outcome, Outcomes, attempt, described, ready
 from usu.runtime.processes import processes
+
+IN_FLIGHT = 2  # jobs per worker: one at work and the next one ready
 
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """Runs jobs on this machine.
+    """Runs jobs on this machine."""
 
-    Attributes:
-        workers: processes; 1 works in this one.
-    """
-
-    workers: int = 1
+    workers: int = 1  # processes; 1 works in this one
 
     def __post_init__(self) -> None:
         check_count(self.workers, "workers", 1)
@@ -78,7 +65,7 @@ def _until_one_dies(
 
     The first job of a call is always started, so that each call has an outcome or a job that is lost.
     """
-    flying: dict[Future[Outcome[Job] | _Unready], Job] = {}
+    flying: dict[Future[Outcome[Job] | Exception], Job] = {}
     lost: list[Job] = []
     with processes(workers, _begin, make_worker, workers) as pool:
         while (queue and not lost) or flying:
@@ -99,35 +86,27 @@ def _until_one_dies(
     return lost
 
 
-def _outcome(job: Job, future: Future[Outcome[Job] | _Unready]) -> Outcome[Job]:
+def _outcome(job: Job, future: Future[Outcome[Job] | Exception]) -> Outcome[Job]:
     error = future.exception()
     if error is not None:  # what the job gave could not be sent from one process to the other
         return Outcome(job, problem=described(error))
     result = future.result()
-    if isinstance(result, _Unready):
-        raise result.error
+    if isinstance(result, Exception):
+        raise result
     return result
 
 
-@dataclass(frozen=True)
-class _Unready:
-    """Why a process has no worker."""
-
-    error: Exception
-
-
-_mine: Any = None  # the worker of this process
+_mine: Any = None  # the worker of this process, or why there is none
 
 
 def _begin(make_worker: MakeWorker[Any], workers: int) -> None:
     global _mine
-    keep_freed_memory()
-    use_threads(max(1, (os.cpu_count() or 1) // workers))
+    ready(max(1, (os.cpu_count() or 1) // workers))
     try:
         _mine = make_worker()
     except Exception as error:
-        _mine = _Unready(error)
+        _mine = error
 
 
-def _work(job: Job) -> Outcome[Job] | _Unready:
-    return _mine if isinstance(_mine, _Unready) else attempt(_mine, job)
+def _work(job: Job) -> Outcome[Job] | Exception:
+    return _mine if isinstance(_mine, Exception) else attempt(_mine, job)

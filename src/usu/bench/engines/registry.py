@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from usu.arrays.checks import check_choice
+from usu.runtime.lazy import Registry
 
 if TYPE_CHECKING:
     from usu.bench.engines.base import Engine
 
 
-def _local(workers: int | None, address: str | None) -> Engine:
-    if address is not None:
-        raise ValueError(f"address is for the engine 'ray', got {address!r} with the engine 'local'")
-    from usu.bench.engines.local import LocalEngine
-
-    return LocalEngine(1 if workers is None else workers)
-
-
-def _ray(workers: int | None, address: str | None) -> Engine:
-    from usu.bench.engines.cluster import RayEngine  # optional
-
-    return RayEngine(workers, address)
-
-
-ENGINES: Mapping[str, Callable[[int | None, str | None], Engine]] = MappingProxyType(
-    {"local": _local, "ray": _ray}
+ENGINES: Mapping[str, Callable[..., Engine]] = Registry(
+    {"local": "usu.bench.engines.local:LocalEngine", "ray": "usu.bench.engines.cluster:RayEngine"}
 )
 
 
@@ -45,4 +31,7 @@ def find_engine(name: str, workers: int | None = None, address: str | None = Non
         ImportError: it needs a library that is not installed.
     """
     check_choice(name, tuple(ENGINES), "engine")
-    return ENGINES[name](workers, address)
+    if address is not None and name != "ray":
+        raise ValueError(f"address is for the engine 'ray', got {address!r} with the engine {name!r}")
+    given = {"workers": workers, "address": address}
+    return ENGINES[name](**{argument: value for argument, value in given.items() if value is not None})

@@ -22,6 +22,7 @@ import usu
 from usu.bench.methods.image import BATCH, Subject
 from usu.models.contexts import frozen
 from usu.models.layers import SpatialLayer, find_layer
+from usu.runtime.lazy import needed
 from usu.runtime.random import numpy_seeded, torch_seeded
 
 # Of the guided filter: the window's radius in pixels, half a cell of Grad-CAM at 224 pixels, and He et al.'s
@@ -52,14 +53,11 @@ def library(module: str) -> Any:
     Raises:
         ImportError: it is not installed; the message names the extra.
     """
-    try:
-        with warnings.catch_warnings():
-            # Of matplotlib, for shap's colour maps.
-            warnings.simplefilter("ignore", PendingDeprecationWarning)
-            return import_module(module)
-    except ImportError as missing:
-        package = module.partition(".")[0]
-        raise ImportError(f"contestants need {package}: pip install 'usu-xai[bench]'") from missing
+    with needed(f"contestants need {module.partition('.')[0]}", "bench"), warnings.catch_warnings():
+        # Of matplotlib, for shap's colour maps.
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        found: Any = import_module(module)
+    return found
 
 
 def interpolation(subject: Subject, source: str, mode: str) -> Tensor:

@@ -48,29 +48,29 @@ class Results:
 
     @classmethod
     @contextmanager
-    def open(
-        cls, folder: str | Path, protocol: Mapping[str, Any], *, create: bool = True
-    ) -> Iterator[Results]:
+    def open(cls, folder: str | Path, protocol: Mapping[str, Any]) -> Iterator[Results]:
         """Open a results folder for a run and keep others from writing to it until the end of the block.
 
         Args:
-            folder: to write to.
+            folder: to write to, made if there is none.
             protocol: how rows are measured, as values that JSON can hold. A folder keeps its first protocol;
                 only the mappings in it, such as the settings of each metric by name, may have more entries or
                 lack some. "weights", a mapping from models to hashes, is also compared with the rows, which
                 had them before protocols did.
-            create: begin a new folder if there is none.
 
         Raises:
-            FileNotFoundError: there are no results in `folder`, and `create` is False.
             BlockingIOError: another run is writing to it.
             ValueError: it holds results of another protocol or mixed weights, or a file of it is damaged.
         """
         folder = Path(folder)
-        if not create:
-            read_protocol(folder)
         (folder / PARTS).mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        try:  # the system releases this lock when its process ends, however it ends
+            lock = FileLock(folder / LOCK, timeout=0).acquire()
+        except Timeout:
+            raise BlockingIOError(
+                f"another run is writing to {folder}: wait until it ends, or give this one another folder"
+            ) from None
+        with lock:
             for left in (*folder.glob(".*.partial"), *(folder / PARTS).glob(".*.partial")):
                 left.unlink()  # a run was killed while it wrote
             _agree(folder, _plain(protocol))
@@ -145,6 +145,8 @@ def read_protocol(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / PROTOCOL
     try:
         protocol = json.loads(path.read_bytes())
+        if not isinstance(protocol, dict):
+            raise ValueError("not a mapping")
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{folder} holds no results: it has no {PROTOCOL}; give the folder of a run"
@@ -153,25 +155,7 @@ def read_protocol(folder: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} is damaged ({problem}): restore it from a copy, or begin a new folder"
         ) from None
-    if not isinstance(protocol, dict):
-        raise ValueError(f"{path} is damaged (not a mapping): restore it from a copy, or begin a new folder")
     return protocol
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    # The system releases this lock when its process ends, however it ends.
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise BlockingIOError(
-            f"another run is writing to {folder}: wait until it ends, or give this one another folder"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _plain(protocol: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,7 +185,10 @@ def _agree(folder: Path, protocol: dict[str, Any]) -> None:
                 f"{folder} was begun with another protocol: {difference}; "
                 "run with the same settings, or begin a new folder"
             )
-    whole = {name: _with(kept.get(name), value) for name, value in protocol.items()}
+    whole = {
+        name: {**kept.get(name, {}), **value} if isinstance(value, dict) else value
+        for name, value in protocol.items()
+    }
     if whole != written:
         with written_whole(folder / PROTOCOL) as file:
             file.write(json.dumps(whole, indent=2, sort_keys=True).encode() + b"\n")
@@ -222,14 +209,8 @@ def _weights(folder: Path) -> dict[str, str]:
 
 def _grouped(folder: Path, name: str, value: str) -> dict[str, set[str]]:
     """Return the values of the rows in one column, by those in another."""
-    found: dict[str, set[str]] = {}
-    for pair in _read(folder, [name, value]).group_by([name, value]).aggregate([]).to_pylist():
-        found.setdefault(pair[name], set()).add(pair[value])
-    return found
-
-
-def _with(kept: Any, given: Any) -> Any:
-    return {**kept, **given} if isinstance(kept, dict) and isinstance(given, dict) else given
+    grouped = _read(folder, [name, value]).group_by(name).aggregate([(value, "distinct")])
+    return {key: set(values) for key, values in zip(*grouped.to_pydict().values(), strict=True)}
 
 
 def _differences(was: Any, now: Any, *path: str) -> Iterator[str]:
@@ -310,8 +291,9 @@ def _cells(table: pa.Table) -> set[Cell]:
 
 
 def _checked(row: Row) -> Row:
-    if row.keys() != set(SCHEMA.names):
-        missing, unknown = sorted(set(SCHEMA.names) - row.keys()), sorted(row.keys() - set(SCHEMA.names))
+    columns = set(SCHEMA.names)
+    if row.keys() != columns:
+        missing, unknown = sorted(columns - row.keys()), sorted(row.keys() - columns)
         raise ValueError(
             f"a row must have the columns of SCHEMA: it lacks {missing} and has {unknown} in excess"
         )

@@ -10,21 +10,13 @@ from usu.bench.results import NO_SOURCE as NO_SOURCE
 
 
 class Cell(NamedTuple):
-    """One measurement of a results folder, whose protocol says how it was made.
+    """One measurement of a results folder, whose protocol says how it was made."""
 
-    Attributes:
-        image: name in the data set.
-        model: name of the network.
-        source: of the coarse map, a name of `usu.sources.SOURCES`.
-        upsampler: name of `usu.bench.methods.registry.CONTESTANTS`.
-        metric: name of `usu.metrics.faithfulness.METRICS`.
-    """
-
-    image: str
-    model: str
-    source: str
-    upsampler: str
-    metric: str
+    image: str  # name in the data set
+    model: str  # name of the network
+    source: str  # of the coarse map, a name of `usu.sources.SOURCES`
+    upsampler: str  # name of `usu.bench.methods.registry.CONTESTANTS`
+    metric: str  # name of `usu.metrics.faithfulness.METRICS`
 
 
 # The values of one measurement; settings of upsampler and metric, and the versions, are JSON texts.

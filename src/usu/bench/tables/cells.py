@@ -37,21 +37,15 @@ _FLOATS = dict.fromkeys(("value", "low", "high", "paper"), float)
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Cells under one heading.
+    """Cells under one heading."""
 
-    Attributes:
-        heading: above it.
-        labels: what the rows' labels are, such as ("Dataset", "Model").
-        columns: group and title of the columns, in their order; those without cells are not shown.
-        cells: a row for each cell that was measured, row after row of the block: its labels, and `CELL`.
-        notes: below the heading.
-    """
-
-    heading: str
-    labels: Sequence[str]
+    heading: str  # above it
+    labels: Sequence[str]  # what the rows' labels are, such as ("Dataset", "Model")
+    # Group and title of the columns, in their order; those without cells are not shown.
     columns: Sequence[tuple[str, str]]
+    # A row for each cell that was measured, row after row of the block: its labels, and `CELL`.
     cells: pd.DataFrame
-    notes: Sequence[str] = ()
+    notes: Sequence[str] = ()  # below the heading
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,19 +137,12 @@ def visible(text: str) -> str:
 
 @dataclass(frozen=True)
 class Dress:
-    """How a format writes.
+    """How a format writes."""
 
-    Attributes:
-        plain: any text, so that it is shown as it is.
-        number: a figure, and what stands below one.
-        joined: a cell, from the lines that it has.
-        marks: what stands around a value that is "best", "second" or neither, "".
-    """
-
-    plain: Callable[[str], str]
-    number: Callable[[str], str]
-    joined: Callable[[list[str]], str]
-    marks: Mapping[str, str]
+    plain: Callable[[str], str]  # any text, so that it is shown as it is
+    number: Callable[[str], str]  # a figure, and what stands below one
+    joined: Callable[[list[str]], str]  # a cell, from the lines that it has
+    marks: Mapping[str, str]  # what stands around a value that is "best", "second" or neither, ""
 
 
 def _lines(cell: Any, counted: bool) -> list[str]:

@@ -39,19 +39,15 @@ _TEST = ["n", "left_out", "difference", "low", "high", "cohens_d", "rank_biseria
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """All rows of a table.
+    """All rows of a table."""
 
-    Attributes:
-        values: the columns of `KEYS`, each an ordered category in the paper's order, "image" and "value",
-            sorted. A measure is a metric or one of `FACTS`.
-        provenance: by "metric", "upsampler" and "model", what each name stood for: its settings, or the
-            hashes of its weights; several where rows differ.
-        versions: of the software, as the rows have them.
-    """
-
+    # The columns of `KEYS`, each an ordered category in the paper's order, "image" and "value", sorted. A
+    # measure is a metric or one of `FACTS`.
     values: pd.DataFrame
+    # By "metric", "upsampler" and "model", what each name stood for: its settings, or the hashes of its
+    # weights; several where rows differ.
     provenance: Mapping[str, Mapping[str, tuple[str, ...]]]
-    versions: tuple[str, ...]
+    versions: tuple[str, ...]  # of the software, as the rows have them
 
     @cached_property
     def sections(self) -> pd.DataFrame:

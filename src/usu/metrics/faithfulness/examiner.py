@@ -47,17 +47,11 @@ def check_seed(seed: Any) -> None:
 
 
 class Answers(NamedTuple):
-    """What the model says about the target on some inputs, each (n,).
+    """What the model says about the target on some inputs, each (n,)."""
 
-    Attributes:
-        logits: of the target, float32.
-        probabilities: softmax of the target, float32.
-        hits: whether the target is the most probable class.
-    """
-
-    logits: Floats
-    probabilities: Floats
-    hits: Mask
+    logits: Floats  # of the target, float32
+    probabilities: Floats  # softmax of the target, float32
+    hits: Mask  # whether the target is the most probable class
 
 
 class Examiner:

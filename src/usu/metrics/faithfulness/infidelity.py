@@ -21,15 +21,10 @@ SQUARE_SHARE = 1 / 7
 
 
 class Probe(NamedTuple):
-    """Perturbed inputs as the metric needs them.
+    """Perturbed inputs as the metric needs them."""
 
-    Attributes:
-        drops: Δ of each perturbed input (n,).
-        sums: from maps (M, H, W) to s, (M, n).
-    """
-
-    drops: Floats
-    sums: Callable[[Floats], Floats]
+    drops: Floats  # Δ of each perturbed input (n,)
+    sums: Callable[[Floats], Floats]  # from maps (M, H, W) to s, (M, n)
 
 
 def infidelity(examiner: Examiner, maps: Floats, scale: Callable[[Floats], Floats] | None = None) -> Floats:
