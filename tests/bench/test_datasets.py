@@ -187,6 +187,21 @@ def test_cifar_is_checked_against_the_published_sums(cifar, monkeypatch):
         find_dataset("cifar10", cifar[0])
 
 
+@pytest.mark.parametrize("below", [".", "test"])
+def test_cifar_as_folders_of_images(tmp_path, photographs, below):
+    for name in CLASSES:
+        (tmp_path / "test" / name).mkdir(parents=True)
+    for name, file, picture in (("cat", "7.png", "chelsea"), ("airplane", "1.jpg", "rocket")):
+        place(photographs[picture], tmp_path / "test" / name / file)
+    place(photographs["coffee"], tmp_path / "train/cat/1.jpg")
+    dataset = find_dataset("cifar10", tmp_path / below)
+    assert labels_of(dataset) == {"airplane/1.jpg": 0, "cat/7.png": 3}
+    assert (dataset.class_count, dataset.open(dataset.items[0]).size) == (10, SIZE)
+    (tmp_path / "test/truck").rmdir()
+    with pytest.raises(ValueError, match="lacks a folder for truck"):
+        find_dataset("cifar10", tmp_path / below)
+
+
 # CUB-200-2011
 
 BIRDS = {
@@ -301,9 +316,25 @@ CUB_FAULTS = {
     "no file": (
         "images.txt",
         "1 x/absent.jpg\n2 b\n3 c\n4 d\n",
-        r"names x/absent\.jpg, but .* has no such file",
+        r"has none of the 3 images of the test split",
     ),
 }
+
+
+def test_cub_in_part_has_what_is_there_and_counts_the_rest(cub):
+    (cub / "images" / BIRDS[3][0]).unlink()
+    dataset = find_dataset("cub200", cub)
+    assert labels_of(dataset) == {BIRDS[1][0]: 0, BIRDS[4][0]: 199}
+    assert dataset.absent == 1
+    assert dataset.truth(dataset.items[1]).getbbox() == (1, 2, 4, 6)
+
+
+def test_cub_lists_may_name_more_than_images_txt(cub):
+    for file, rest in (("image_class_labels", "7"), ("train_test_split", "0"), ("bounding_boxes", "1 1 1 1")):
+        with open(cub / f"{file}.txt", "a") as lines:
+            lines.write(f"11788 {rest}\n")
+    dataset = find_dataset("cub200", cub)
+    assert (len(dataset.items), dataset.absent) == (3, 0)
 
 
 @pytest.mark.parametrize(("file", "text", "message"), CUB_FAULTS.values(), ids=CUB_FAULTS)
@@ -311,6 +342,49 @@ def test_cub_lists_at_fault(cub, file, text, message):
     (cub / file).unlink() if text is None else (cub / file).write_text(text)
     with pytest.raises(ValueError, match=message):
         find_dataset("cub200", cub)
+
+
+# ECSSD
+
+
+@pytest.fixture(params=["ground_truth_mask", "masks"])
+def ecssd(request, tmp_path, photographs):
+    """Write four photographs, and masks for three of them."""
+    for number, picture in enumerate(PICTURES, 1):
+        place(photographs[picture], tmp_path / f"images/000{number}.jpg")
+    (tmp_path / request.param).mkdir()
+    for number in (1, 2, 4):
+        mask = np.zeros((40, 60), np.uint8)
+        mask[:number, :20] = 255
+        Image.fromarray(mask).save(tmp_path / request.param / f"000{number}.png")
+    return tmp_path
+
+
+def test_ecssd_has_pixel_truth_and_no_labels(ecssd):
+    dataset = find_dataset("ecssd", ecssd)
+    assert labels_of(dataset) == {"0001.jpg": None, "0002.jpg": None, "0004.jpg": None}
+    assert (dataset.class_count, dataset.absent) == (None, 1)
+    areas = [(np.asarray(dataset.truth(item)) >= 128).sum() for item in dataset.items]
+    assert areas == [20, 40, 80]
+    assert dataset.truth(dataset.items[0]).mode == "L"
+    assert pickle.loads(pickle.dumps(dataset)).masks == dataset.masks
+
+
+def test_ecssd_at_fault(ecssd):
+    dataset = find_dataset("ecssd", ecssd)
+    mask = (dataset.masks / dataset.items[0].name).with_suffix(".png")
+    Image.new("L", (9, 9)).save(mask)
+    with pytest.raises(
+        ValueError, match=r"0001\.png is of \(9, 9\) pixels, but its photograph of \(60, 40\)"
+    ):
+        dataset.truth(dataset.items[0])
+    for path in dataset.masks.iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="has no mask for any of the 4 photographs"):
+        find_dataset("ecssd", ecssd)
+    dataset.masks.rmdir()
+    with pytest.raises(ValueError, match="must hold the folders images and ground_truth_mask"):
+        find_dataset("ecssd", ecssd)
 
 
 # Any folder
@@ -456,7 +530,7 @@ def test_dataset_does_not_depend_on_the_working_directory(folder, tmp_path_facto
 def test_unknown_dataset_and_missing_folder(tmp_path):
     with pytest.raises(ValueError, match="there is no data set 'cifar'; did you mean 'cifar10'"):
         find_dataset("cifar", tmp_path)
-    with pytest.raises(ValueError, match=r"'coco': imagenet, cifar10, cub200, folder$"):
+    with pytest.raises(ValueError, match=r"'coco': imagenet, cifar10, cub200, ecssd, folder$"):
         find_dataset("coco", tmp_path)
     for name in DATASETS:
         with pytest.raises(ValueError, match="absent, does not exist"):

@@ -80,6 +80,11 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
     _check(plan)
     worker = Worker(plan.spec)
     problems: dict[str, str] = {}
+    if worker.dataset.absent:
+        listed = worker.dataset.absent + len(worker.dataset.items)
+        problems[worker.dataset.name] = (
+            f"{worker.dataset.absent} of {listed} images are listed, but not there"
+        )
     images, weights = {}, {}
     for model in plan.models:  # which the worker keeps one at a time
         images[model] = _images_of(model, plan, worker, problems)

@@ -67,10 +67,12 @@ class Birds(Dataset):
 def read_cub200(folder: Path) -> Birds:
     """Read the folder where CUB_200_2011.tgz was unpacked, or the folder CUB_200_2011 itself.
 
-    `segmentations` may be in CUB_200_2011 or beside it.
+    `segmentations` may be in CUB_200_2011 or beside it. A part of the images is enough: those that the lists
+    name and the folder lacks are counted.
 
     Raises:
-        ValueError: a list is missing, damaged, or does not fit the others; a class is not one of the 200.
+        ValueError: a list is missing, damaged, or does not fit the others; a class is not one of the 200; no
+            image is there.
     """
     top = folder / _ARCHIVE_FOLDER if (folder / _ARCHIVE_FOLDER).is_dir() else folder
     names = _read_list(top / "images.txt")
@@ -85,12 +87,13 @@ def read_cub200(folder: Path) -> Birds:
     )
     if not items:
         raise ValueError(f"{top / 'train_test_split.txt'} names no image of the test split")
-    absent = next((item.name for item in items if not (top / "images" / item.name).is_file()), None)
-    if absent is not None:
-        raise ValueError(f"{top / 'images.txt'} names {absent}, but {top / 'images'} has no such file")
+    there = tuple(item for item in items if (top / "images" / item.name).is_file())
+    if not there:
+        raise ValueError(f"{top / 'images'} has none of the {len(items)} images of the test split")
     found = [place for place in (top / "segmentations", top.parent / "segmentations") if place.is_dir()]
     places = {names[number]: _box(top / "bounding_boxes.txt", boxes[number]) for number in tested}
-    return Birds("cub200", top / "images", items, _CLASS_COUNT, found[0] if found else None, places)
+    masks, absent = found[0] if found else None, len(items) - len(there)
+    return Birds("cub200", top / "images", there, _CLASS_COUNT, masks, places, absent=absent)
 
 
 def _read_list(path: Path, wanted: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -37,12 +37,14 @@ class Dataset:
         root: the folder that the items' names start from.
         items: the images, in an order that is the same on every machine.
         class_count: number of classes that the labels come from; None if it is not known.
+        absent: number of images that its lists name, but whose files are not there.
     """
 
     name: str
     root: Path
     items: tuple[Item, ...]
     class_count: int | None
+    absent: int = field(default=0, kw_only=True)
 
     def open(self, item: Item) -> Image.Image:
         """Return the image, upright RGB.

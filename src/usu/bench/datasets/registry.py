@@ -18,6 +18,7 @@ DATASETS: Mapping[str, Callable[[Path], Dataset]] = Registry(
         "imagenet": "usu.bench.datasets.imagenet:read_imagenet",
         "cifar10": "usu.bench.datasets.cifar10:read_cifar10",
         "cub200": "usu.bench.datasets.cub200:read_cub200",
+        "ecssd": "usu.bench.datasets.ecssd:read_ecssd",
         "folder": "usu.bench.datasets.folder:read_folder",
     }
 )

@@ -84,6 +84,7 @@ TITLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "imagenet": "ImageNet",
             "cifar10": "CIFAR-10",
             "cub200": "CUB-200",
+            "ecssd": "ECSSD",
             "folder": "A folder of photographs",
         },
         "model": {
