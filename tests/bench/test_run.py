@@ -423,6 +423,20 @@ def test_problems_of_a_run_that_is_stopped_are_kept(measured, tmp_path, monkeypa
     assert problem[1] == "OSError: größer als erlaubt"
 
 
+def test_a_run_on_a_part_of_a_data_set_says_how_much_is_missing(photographs, tmp_path, capsys):
+    for folder, suffix in (("images", ".jpg"), ("masks", ".png")):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        for name in ("chelsea", "coffee")[: 1 if folder == "masks" else 2]:
+            Image.open(photographs / f"{name}.png").save(tmp_path / "data" / folder / f"{name}{suffix}")
+    options = ("--dataset", "ecssd", "--workers", "1")
+    data, out = (str(tmp_path / name) for name in ("data", "out"))
+    wanted = ("--upsampler", "zero", "--metric", "sparseness")
+    code = main(["bench", "run", "--data", data, "--out", out, *options, *wanted])
+    assert code == 0
+    assert "ecssd: 1 images are listed, but their files are not there" in capsys.readouterr().out
+    assert {row["image"] for row in read_rows(tmp_path / "out").to_pylist()} == {"chelsea.jpg"}
+
+
 def test_libraries_are_those_of_contestants():
     assert LIBRARIES.keys() < PEERS.keys()
 

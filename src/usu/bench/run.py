@@ -79,19 +79,15 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
     """
     _check(plan)
     worker = Worker(plan.spec)
+    dataset = worker.dataset
     problems: dict[str, str] = {}
-    if worker.dataset.absent:
-        listed = worker.dataset.absent + len(worker.dataset.items)
-        problems[worker.dataset.name] = (
-            f"{worker.dataset.absent} of {listed} images are listed, but not there"
-        )
     images, weights = {}, {}
     for model in plan.models:  # which the worker keeps one at a time
         images[model] = _images_of(model, plan, worker, problems)
         weights[model] = worker.network(model).weights_hash
     protocol = plan.spec.protocol(plan.upsamplers, plan.metrics, weights)
     with Results.open(folder, protocol) as results:
-        _check_images(set().union(*images.values()), worker.dataset, results)
+        _check_images(set().union(*images.values()), dataset, results)
         jobs = [
             job for model, names in images.items() for job in missing(names, [model], plan.rows, results.done)
         ]
@@ -101,6 +97,10 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
                 closing(engine.run(partial(Worker, plan.spec), jobs)) as outcomes,
                 tqdm(total=len(jobs), desc="images", unit="image", disable=not show_progress) as bar,
             ):
+                if dataset.absent:
+                    bar.write(
+                        f"{dataset.name}: {dataset.absent} images are listed, but their files are not there"
+                    )
                 for outcome in outcomes:
                     results.add(outcome.rows)
                     new += len(outcome.rows)
