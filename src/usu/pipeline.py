@@ -221,6 +221,7 @@ def _run(
     """Score and refine the segments, redistribute: the rest of the pipeline, for a batch."""
     check_cells(coarse, tuple(perturbed.inputs.shape[-2:]))
     tasks = [(image, hierarchy) for image, several in enumerate(views.hierarchies) for hierarchy in several]
+    perturbed.coarse = coarse.__getitem__
     with perturbed:
         refinements = iter(settings.way.score(perturbed, tasks, settings.rules))
     explanations = []

@@ -66,7 +66,8 @@ class Record:
         mass: "density" or "total", the convention of `coarse`.
         unit: of the mass, such as "logits", if the source names one.
         settings: what the map was computed with, as plain values, including a source that was a callable.
-        forward_passes: images that went through the model, for the source and the scores together.
+        forward_passes: images that went through the model, for the source and the scores together; in
+            scoring by order, a gradient counts as two more.
         source: the attribution source; "given" for the caller's own map. In mode "complete", whose coarse
             map consists of Owen values, the source of `score_map`, which separates the pixels of one cell.
         layer: the layer that the source describes, if there is one.

@@ -178,6 +178,16 @@ def test_table_compares_what_the_explanation_was_made_with(photograph, tmp_path,
     assert np.allclose(seen["iwmr"], seen["explanation"].attribution, rtol=1e-5)
 
 
+def test_scoring_and_output_reach_the_pipeline(photograph, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "usu.cli.explain.explain_picture", lambda *given, **options: seen.append((given[-1], options))
+    )
+    assert run("explain", photograph, "--out", tmp_path, "--scoring", "order", "--output", "logit") == 0
+    ((size, options),) = seen
+    assert (size, options["scoring"], options["output"]) == ("network", "order", "logit")
+
+
 def test_one_bad_picture_does_not_stop_the_others(photograph, tmp_path, quick, capsys):
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "cat.png"
@@ -215,6 +225,9 @@ def test_one_bad_picture_does_not_stop_the_others(photograph, tmp_path, quick, c
         (["explain", "CAT", "--target", "1000"], "class 1000 is out of range: indices go from 0 to 999"),
         (["explain", "CAT", "--layer", "attic"], "layer 'attic' is not in the model"),
         (["explain", "CAT", "--source", "oracle"], "argument --source: invalid choice: 'oracle'"),
+        (["explain", "CAT", "--scoring", "orders"], "scoring must be .*'order'.*, got 'orders'"),
+        (["explain", "CAT", "--output", "odds"], "output must be .*, got 'odds'"),
+        (["explain", "CAT", "--mode", "complete", "--scoring", "order"], "needs scoring='owen', not 'order'"),
         (["explain", "CAT", "--out", "CAT"], r"--out .*cat\.jpg is a file, not a folder"),
         (["demo", "--out", "CAT/deeper"], r"cat\.jpg"),
         (["explain", "."], r"\.: Is a directory"),

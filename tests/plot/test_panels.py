@@ -249,6 +249,7 @@ def bar_of(figure: Figure, start: str):
         ("both", "bowl()", 3, "mean change of the answer"),
         ("owen", "probability", "bowl", "Owen value of the answer"),
         ("regression", "probability", 3, "coefficient of the probability"),
+        ("order", "probability", 3, "part of a pixel's place in the order"),
     ],
 )
 def test_figure_5_says_what_was_scored(explanation, scoring, output, target, words):
@@ -344,3 +345,5 @@ def test_figures_refuse_what_does_not_fit(explanation, refinement):
     shallow = replace(refinement, partitions=refinement.partitions[:1])
     with pytest.raises(ValueError, match="refinement must have 2 to 4 depths, got 1"):
         plot.figure6(shallow, np.zeros((3, *SIZE)))
+    with pytest.raises(ValueError, match="merged depth by depth"):
+        plot.figure6(replace(refinement, mixings=()), np.zeros((3, *SIZE)))

@@ -176,6 +176,14 @@ def test_merging_is_done_again(mixing):
     assert np.abs(merged(record) - np.asarray(record.score_map)).max() < 1e-6
 
 
+def test_depths_that_were_fitted_together_have_no_merge():
+    record = usu.explain(
+        small_cnn(), reports.picture(), scoring="order", passes=14, segmentation={"slic": (4, 9)}
+    )
+    assert merged(record) is None
+    assert "as it was recorded" in Entry(record, verdicts=False).plain()["depthReason"]
+
+
 def test_steps_say_what_was_split_and_why():
     record = reports.superpixels()
     labels, scores = arrays_of(record)

@@ -68,9 +68,21 @@ times the difference from the fill)"""
 _SIZE = """what overlay.png shows: the network's input, or the whole photograph with the map at its size
 (default: %(default)s)"""
 _IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temperature)"
+_SCORING = """how segments are scored: mask, keep, both, owen, regression or order (default: mask; for
+complete, owen)"""
+_OUTPUT = "what is scored: the class's probability or logit (default: probability)"
 _BATCH = "masked images per forward call; fewer need less memory (default: %(default)s)"
 
-_TO_EXPLAIN = ("layer", "mode", "source", "temperature", "importance_temperature", "perturbations_per_eval")
+_TO_EXPLAIN = (
+    "layer",
+    "mode",
+    "source",
+    "scoring",
+    "output",
+    "temperature",
+    "importance_temperature",
+    "perturbations_per_eval",
+)
 
 
 def add_parser(commands: Commands) -> None:
@@ -86,6 +98,8 @@ def add_parser(commands: Commands) -> None:
     add("--layer", metavar="NAME", help=_LAYER)
     add("--mode", choices=MODES, default=MODES[0], help=_MODE)
     add("--source", choices=SOURCES, metavar="NAME", help=_SOURCE)
+    add("--scoring", metavar="NAME", help=_SCORING)
+    add("--output", metavar="NAME", help=_OUTPUT)
     add("--size", choices=("network", "photograph"), default="network", help=_SIZE)
     add("--temperature", metavar="T", type=positive_number, help=TEMPERATURE)
     add("--importance-temperature", metavar="T", type=positive_number, help=_IMPORTANCE)
@@ -103,11 +117,14 @@ def run(options: argparse.Namespace) -> int:
     from usu.models.layers import find_layer
     from usu.models.loading import load_classifier
     from usu.models.targets import find_class
+    from usu.pipeline import settings_of
     from usu.sources.registry import find_source
 
     folder = writable_folder(options.out)
     if options.source is not None:
         find_source(options.source)
+    named = {name: getattr(options, name) for name in ("scoring", "output")}
+    settings_of(options.mode, {name: value for name, value in named.items() if value is not None})
     classifier = load_classifier(options.model, options.weights)
     if options.layer is not None:
         find_layer(classifier.model, torch.empty(0), options.layer)  # named, it is looked up, not run

@@ -59,6 +59,7 @@ RAW_TITLES = {
     "both": "mean change of the {}",
     "owen": "Owen value of the {}",
     "regression": "coefficient of the {}",
+    "order": "part of a pixel's place in the order",
 }
 
 
@@ -178,7 +179,8 @@ def figure6(refinement: Refinement, image: Array) -> Figure:
         image: (3, H, W), RGB in [0, 1], whose segments were refined.
 
     Raises:
-        ValueError: a refinement of one depth only or of more than four; an image of another size.
+        ValueError: a refinement of one depth only or of more than four, or whose depths were not merged; an
+            image of another size.
     """
     labels = [as_numpy(one) for one in refinement.partitions]
     if not 2 <= len(labels) <= _MOST + 1:
@@ -186,6 +188,8 @@ def figure6(refinement: Refinement, image: Array) -> Figure:
     ground = as_numpy(image)
     if ground.shape != (3, *labels[0].shape):
         raise ValueError(f"image must be (3, H, W) over {labels[0].shape} pixels, got {ground.shape}")
+    if len(refinement.mixings) != len(labels) - 1:
+        raise ValueError("refinement must be merged depth by depth; scoring='order' fits all depths together")
     figure, rows = _panels(5, labels[0].shape, (*[0.04] * (len(labels) - 1), _BAR))
     norm = _faint(refinement.h_maps)
     heterogeneity: list[AxesImage] = []

@@ -37,7 +37,8 @@ def partitions(record: Record) -> Iterator[dict[str, Any]]:
 def merged(record: Record) -> Values | None:
     """Return the score map (H, W) that the refinements give together; None if the rule is not known."""
     mixing = record.settings.get("mixing")
-    if not record.refinements or mixing is None:
+    together = any(len(each.partitions) != len(each.mixings) + 1 for each in record.refinements)
+    if not record.refinements or mixing is None or together:  # depths fitted together have no merge
         return None
     weights = [len(refined.partitions) if mixing == "mean" else 1 for refined in record.refinements]
     maps = [as_numpy(refined.score_map).astype(np.float64) for refined in record.refinements]

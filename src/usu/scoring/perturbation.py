@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypedDict
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from usu.arrays.checks import check_count
-from usu.arrays.convert import Array, check_finite, like
+from usu.arrays.convert import Array, as_tensor, check_finite, like
 from usu.models.baselines import Baselines, make_fill
 from usu.models.contexts import differentiable
 from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs, run
 from usu.models.targets import Output, Targets, answers, check_targets, find_link, probabilities
+from usu.operators.coarse import Coarse
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,7 @@ class Perturbation:
         probabilities: softmax probability of each image's target, or None; see
             `usu.models.targets.probabilities`.
         passes: forward passes of each image so far.
+        coarse: the coarse map of an image by its number, for scorings that start from it; None if unknown.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Perturbation:
         self._chunk = perturbations_per_eval
         self.fills = make_fill(self.inputs, baselines)
         self.passes = [0] * len(self.inputs)
+        self.coarse: Callable[[int], Coarse] | None = None
         self._floors: dict[int, Tensor] = {}
         self._bar: Any = tqdm(
             total=0, desc="scoring segments", unit="pass", disable=not show_progress, leave=False
@@ -125,18 +128,75 @@ class Perturbation:
         return torch.cat([self._first_order(image) for image in range(len(self.inputs))])
 
     def _first_order(self, image: int) -> Tensor:
-        model, inputs = self._forward_func, self.inputs[[image]].requires_grad_()
-        assert isinstance(model, nn.Module), "other callables have no known gradients"
-        with differentiable(model):
-            answer = answers(model(inputs.clone()), [self.targets[image]], self._link)
-            self.passes[image] += 1
-            if not answer.requires_grad:
-                raise ValueError(
-                    "the model's outputs have no gradient with respect to its inputs: name a source that "
-                    "needs none, such as 'occlusion'"
-                )
-            (gradient,) = torch.autograd.grad(answer.sum(), inputs)
+        gradient = self._gradient(
+            self.inputs[[image]], [image], "name a source that needs none, such as 'occlusion'"
+        )
+        self.passes[image] += 1
         return check_finite(gradient * (self.inputs[[image]] - self.fills[[image]]), "the gradient").sum(1)
+
+    def start(self, image: int) -> Tensor:
+        """Return an image's coarse map at its pixels (H, W): bilinear, or even in each cell if not on a grid.
+
+        0 everywhere if it is not known.
+        """
+        size = self.inputs.shape[-2:]
+        even = torch.zeros(size, dtype=torch.float64, device=self.inputs.device)
+        if self.coarse is None:
+            return even
+        coarse = self.coarse(image)
+        upsampler = "bilinear" if coarse.neighbourhoods is None else "nearest"
+        return as_tensor(coarse.upsample(upsampler, even), "coarse").detach().to(even)
+
+    def slopes(self, images: Sequence[int], kept: Tensor) -> Tensor:
+        """Return how f_t of soft-masked copies changes with each pixel's share of the image.
+
+        At most one batch of the copies, fill + kept · (image - fill), exists at a time. Each counts three
+        passes: forwards, and two for its gradient.
+
+        Args:
+            images: number of each copy's image.
+            kept: (n, H, W) in [0, 1], the share of the image at each pixel.
+
+        Returns:
+            (n, H, W), ∂f_t/∂kept.
+
+        Raises:
+            ValueError: the answers have no gradient with respect to the inputs, or one that is not finite.
+        """
+        self._bar.total = (self._bar.total or 0) + 3 * len(images)
+        found = []
+        for part in _chunks(list(range(len(images))), self._chunk):
+            own = [images[number] for number in part]
+            inputs, fills = self.inputs[own], self.fills[own]
+            copies = torch.lerp(fills, inputs, kept[part][:, None].to(inputs))
+            gradient = self._gradient(copies, own, "use scoring='mask' or 'owen', which need none")
+            found.append((check_finite(gradient, "the gradient") * (inputs - fills)).sum(1))
+            for image in own:
+                self.passes[image] += 3
+            self._bar.update(3 * len(part))
+        return torch.cat(found)
+
+    def _gradient(self, batch: Tensor, images: Sequence[int], advice: str) -> Tensor:
+        """Return the gradient (n, C, H, W) of each copy's f_t; without one, the error gives the advice."""
+        model, targets = self._forward_func, [self.targets[image] for image in images]
+        module = isinstance(model, nn.Module)
+        with differentiable(model if isinstance(model, nn.Module) else nn.Identity()):
+            inputs = batch.detach().requires_grad_()
+            found, cause = None, None
+            if module or isinstance(self._caller, Tensor):
+                try:
+                    answer = answers(model(inputs.clone()), targets, self._link)
+                    if answer.requires_grad:
+                        (found,) = torch.autograd.grad(answer.sum(), inputs, allow_unused=True)
+                except RuntimeError as problem:  # PyTorch's, where a callable leaves it for NumPy
+                    if module:
+                        raise
+                    cause = problem
+        if found is None:
+            raise ValueError(
+                f"the model's outputs have no gradient with respect to its inputs: {advice}"
+            ) from cause
+        return found
 
     def evaluate(self, coalitions: Iterable[Coalition], count: int) -> Tensor:
         """Return f_t of `count` masked copies, (count,); at most one batch of them exists at a time."""

@@ -15,6 +15,7 @@ from usu.arrays.convert import Array, as_labels, check_labels
 from usu.models.forward import ForwardFunc
 from usu.models.targets import Targets
 from usu.runtime.renames import renamed, tell
+from usu.scoring.order import Order
 from usu.scoring.owen import Owen
 from usu.scoring.perturbation import Asking, Perturbation
 from usu.scoring.refinement import Masking, Refinement, Rules
@@ -52,7 +53,10 @@ class Scoring(Protocol):
 
 
 SCORINGS: Mapping[str, Scoring] = MappingProxyType(
-    {one.name: one for one in (Masking("mask"), Masking("keep"), Masking("both"), Owen(), Regression())}
+    {
+        one.name: one
+        for one in (Masking("mask"), Masking("keep"), Masking("both"), Owen(), Regression(), Order())
+    }
 )
 _OLD = {"random": "regression"}
 
@@ -98,7 +102,7 @@ class SegmentScores:
         raw_scores: (P,), in the unit of the output, signed.
         scores: (P,) in [0, 1]: raw scores clipped at 0 and divided by the largest; all 0 if none is positive.
             The values of "owen" and "regression" add up over segments: their scores are made of values per
-            pixel.
+            pixel. Those of "order" are places in an order, without a unit: see `usu.Order`.
         output: f_t(x), the output for the whole image.
         forward_passes: images that went through the model for this image.
     """
@@ -132,9 +136,11 @@ def score_segments(
             to one score per image (B,).
         scoring: "mask": f_t(x) - f_t(x without the segment); "keep": f_t(the segment alone) - f_t(fill);
             "both": the mean of the two; "owen": Owen values, which sum to f_t(x) - f_t(fill);
-            "regression": coefficients of a ridge regression on random coalitions; or a scoring such as
+            "regression": coefficients of a ridge regression on random coalitions; "order": by which order
+            of the pixels deletion and insertion work best, for models with gradients; or a scoring such as
             `usu.Owen(passes=300)`.
-        passes: forward passes per image for "owen" and "regression", at least 2; 156 by default.
+        passes: forward passes per image for "owen" and "regression", at least 2, and "order", at least 8; 156
+            by default.
         **asking: `baselines`, what replaces masked pixels (see `usu.models.baselines.make_fill`), "blur" by
             default; `output`, what f_t is: the target's softmax "probability" (default), its "logit" (the
             output as it is), or its entry in the result of a callable on the (B, classes) outputs (ignored
