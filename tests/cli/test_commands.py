@@ -64,7 +64,7 @@ def facts(output: str) -> dict[str, str]:
 
 
 def masses(output: str) -> dict[str, tuple[float, float, float]]:
-    rows = re.findall(r"^(\w+) +(\S+e\S+) +(\S+e\S+) +(\S+)$", output, re.MULTILINE)
+    rows = re.findall(r"^([\w-]+) +(\S+e\S+) +(\S+e\S+) +(\S+)$", output, re.MULTILINE)
     return {name: tuple(map(float, values)) for name, *values in rows}
 
 
@@ -104,11 +104,11 @@ def test_demo_table_shows_who_keeps_the_mass(demo):
     assert list(table) == list(TITLES)
     total = float(explanation.coarse.sum())
     assert explanation.mass == "total"
-    for name in ("nearest", "usu"):
+    for name in ("nearest", "usu", "usu-continuous", "conserving"):
         assert table[name][1] < 1e-6
-    for name in ("bilinear", "bicubic", "lanczos", "iwmr", "hybrid"):
+    for name in ("bilinear", "bicubic", "lanczos", "iwmr", "hybrid", "total-conserving"):
         assert table[name][1] > 1e-3
-    for name in ("nearest", "usu", "iwmr", "hybrid"):
+    for name in ("nearest", "usu", "usu-continuous", "iwmr", "hybrid", "total-conserving"):
         assert table[name][2] == pytest.approx(total, rel=1e-5)
     scale = np.abs(explanation.coarse).mean()
     for error, relative, _ in table.values():

@@ -16,7 +16,11 @@ from usu.models import loading as models
 from usu.models.classifier import Classifier, Preparation
 from usu.sources.registry import SOURCES
 
-UPSAMPLERS = ["nearest", "bilinear", "bicubic", "lanczos", "usu", "iwmr", "hybrid"]
+UPSAMPLERS = [
+    *("nearest", "bilinear", "bicubic", "lanczos", "conserving"),
+    *("usu", "usu-continuous", "iwmr", "hybrid", "total-conserving"),
+]
+ON_SUPERPIXELS = ["nearest", "usu", "iwmr", "hybrid"]
 SUPERPIXELS = ("shap", "lime")
 NETWORKS = {"cnn": small_cnn, "vit": lambda: SmallViT().eval()}
 
@@ -69,8 +73,8 @@ def test_every_source(explain, figures, tmp_path, source):
     kind = "superpixels" if source in SUPERPIXELS else "cells"
     shape = " × ".join(map(str, found.coarse.shape))
     assert re.search(rf"^coarse map +{re.escape(source)}, {shape} {kind}", output, re.MULTILINE)
-    expected = [name for name in UPSAMPLERS if source not in SUPERPIXELS or not re.match("bi|lan", name)]
-    rows = re.findall(r"^(\w+) +(\S+e\S+) +(\S+e\S+) +(\S+)$", output, re.MULTILINE)
+    expected = ON_SUPERPIXELS if source in SUPERPIXELS else UPSAMPLERS
+    rows = re.findall(r"^([\w-]+) +(\S+e\S+) +(\S+e\S+) +(\S+)$", output, re.MULTILINE)
     assert [name for name, *_ in rows] == expected
     relative = {name: float(error) for name, _, error, _ in rows}
     assert max(relative["nearest"], relative["usu"]) < 1e-5

@@ -246,13 +246,13 @@ def mass_table(explanation: Explanation, maps: Mapping[str, Array]) -> list[str]
     import torch
 
     coarse, size = explanation.coarse_map, tuple(explanation.attribution.shape)
-    lines = [f"{'upsampler':<12}{'D1 error':>12}{'relative':>12}{'total mass':>14}"]
+    lines = [f"{'upsampler':<17}{'D1 error':>12}{'relative':>12}{'total mass':>14}"]
     for name, values in maps.items():
         pixels = torch.as_tensor(values, dtype=torch.float64)
         error, scale = coarse.mass_error(pixels)
         relative = f"{error / scale:.1e}" if scale else "-"
-        lines.append(f"{name:<12}{error:>12.1e}{relative:>12}{float(pixels.sum()):>14.6g}")
-    lines.append(f"{'(coarse map)':<36}{float(coarse.masses(size).sum()):>14.6g}")
+        lines.append(f"{name:<17}{error:>12.1e}{relative:>12}{float(pixels.sum()):>14.6g}")
+    lines.append(f"{'(coarse map)':<41}{float(coarse.masses(size).sum()):>14.6g}")
     return [
         *lines,
         "D1 error: mean over cells of |sum of pixels - mass of the cell|; relative to the mean |mass|",
