@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import root
 
+from usu.operators import hats
 from usu.operators.continuous import continuous_shares, continuous_total
 from usu.operators.lattice import Regions, grid
 
@@ -455,6 +456,32 @@ def test_values_that_are_not_finite_are_refused(place, value):
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="must not be empty"):
         continuous_shares(torch.zeros(4, 4), 1.0, torch.ones(0, 2, 2), grid((2, 2), (4, 4)))
+
+
+# Wide bands
+
+
+@pytest.mark.parametrize(("shape", "size"), [((3, 4), (9, 10)), ((5, 5), (5, 5)), ((2, 3, 2), (5, 6, 4))])
+@every_kind
+def test_a_sparse_factorisation_gives_the_same(shape, size, kind, monkeypatch):
+    rng = np.random.default_rng(3)
+    masses = torch.as_tensor(draw_masses(rng, (2, *shape), kind), dtype=torch.float64).requires_grad_()
+    levels = torch.as_tensor(rng.random(size)).requires_grad_()
+    weights, found = torch.as_tensor(rng.random(size)), {}
+    for widest in (10**6, 0):
+        monkeypatch.setattr(hats, "_WIDEST", widest)
+        pixels = continuous_shares(levels, 0.3, masses, grid(shape, size))
+        found[widest] = (pixels, *torch.autograd.grad((pixels * weights).sum(), (levels, masses)))
+    for one, other in zip(*found.values(), strict=True):
+        assert_allclose(one.detach(), other.detach(), rtol=1e-8, atol=1e-11)
+
+
+def test_a_singular_system_is_solved_by_a_small_addition(monkeypatch):
+    system = hats.hats_of((2, 2), (4, 4))
+    entries = np.zeros((1, len(system.rows)))
+    for widest in (10**6, 0):
+        monkeypatch.setattr(hats, "_WIDEST", widest)
+        assert_allclose(system.solve(entries.copy(), np.ones((1, 4))), np.full((1, 4), 1e9))
 
 
 # The total alone

@@ -16,12 +16,16 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from scipy.linalg.lapack import dgbsv
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from usu.operators.lattice import cell_lengths
 
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Indices: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+
+_WIDEST = 64  # band, in cells, up to which LAPACK's solution of banded systems is as fast as a sparse one
 
 
 class Hats:
@@ -153,6 +157,10 @@ class Hats:
         The matrix of a single map (1, pairs) serves all. A singular one gets 1e-9 added to its diagonal.
         """
         maps, width = values.shape[0], self.bandwidth
+        if width > _WIDEST:
+            own = np.broadcast_to(entries, (maps, entries.shape[1]))
+            pairs = zip(own, values, strict=True)
+            return np.stack([self._sparsely(*pair, transposed) for pair in pairs])
         places = _places(self, maps, transposed)
         for shift in (0.0, 1e-9):
             band = np.zeros(values.size * (3 * width + 1))
@@ -164,6 +172,18 @@ class Hats:
             if not singular:
                 break
         solution: Numbers = result.reshape(values.shape)
+        return solution
+
+    def _sparsely(self, entries: Numbers, values: Numbers, transposed: bool) -> Numbers:
+        """Solve for one map (cells,) by a sparse factorisation, which a wide band leaves far behind."""
+        places = (self.columns, self.rows) if transposed else (self.rows, self.columns)
+        matrix = csc_array((entries, places), shape=(self.cells, self.cells))
+        try:
+            factors = splu(matrix, permc_spec="MMD_AT_PLUS_A")
+        except RuntimeError:  # singular
+            matrix.setdiag(matrix.diagonal() + 1e-9)
+            factors = splu(matrix, permc_spec="MMD_AT_PLUS_A")
+        solution: Numbers = factors.solve(values)
         return solution
 
 
