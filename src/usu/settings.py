@@ -39,8 +39,8 @@ class Settings:
             score maps of several are averaged. Or your own `Hierarchy`, or a list of them (for a batch: one
             such entry per image). None is what suits the scoring best: many scales for masking, one fine
             level, halved where values are large, for Owen values and random coalitions.
-        scoring: how segments are scored: "mask", "keep", "both", "owen", "regression" or "order", or a
-            scoring with its own settings, such as `usu.Owen(passes=300)`.
+        scoring: how segments are scored: "mask", "keep", "both", "owen", "regression", "order" or
+            "mask+order", or a scoring with its own settings, such as `usu.Owen(passes=300)`.
         baselines: what replaces masked pixels.
         output: what is scored: "probability", "logit" or a callable.
         rules: of refinement.
