@@ -18,6 +18,7 @@ from .operators.upsamplers import find_upsampler as find_upsampler
 from .pipeline import explain as explain
 from .pipeline import upsample as upsample
 from .scoring.h_map import h_map as h_map
+from .scoring.mask_order import MaskOrder as MaskOrder
 from .scoring.order import Order as Order
 from .scoring.owen import Owen as Owen
 from .scoring.refinement import Masking as Masking

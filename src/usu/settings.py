@@ -42,8 +42,8 @@ class Settings:
         score_smoothing: radius of the guided filter that removes edges of segments from the score map which
             the picture does not have, as a part of the picture's shorter side (1/28: 8 of 224 pixels); None
             for none.
-        scoring: how segments are scored: "mask", "keep", "both", "owen", "regression" or "order", or a
-            scoring with its own settings, such as `usu.Owen(passes=300)`.
+        scoring: how segments are scored: "mask", "keep", "both", "owen", "regression", "order" or
+            "mask+order", or a scoring with its own settings, such as `usu.Owen(passes=300)`.
         baselines: what replaces masked pixels.
         output: what is scored: "probability", "logit" or a callable.
         rules: of refinement.

@@ -188,10 +188,11 @@ def test_networks_of_the_papers_architecture(name, found):
 def test_every_metric_has_words():
     metrics = pytest.importorskip("usu.metrics.faithfulness").METRICS
     assert set(LABELS) == set(metrics)
-    assert len({words.title for words in LABELS.values()}) == len(LABELS) == 17
+    assert len({words.title for words in LABELS.values()}) == len(LABELS) == 21
     assert {name for name, words in LABELS.items() if words.higher_is_better} == {
-        "insertion-blur", "insertion-mean", "irof", "irof-felzenszwalb", "irof-grid", "irof-per-segment",
-        "monotonicity", "sparseness",
+        "insertion-blur", "insertion-blur-smooth", "insertion-mean", "insertion-mean-smooth",
+        "irof", "irof-felzenszwalb", "irof-grid",
+        "irof-per-segment", "monotonicity", "sparseness",
     }  # fmt: skip
     assert set(SCALINGS) == {name for name in LABELS if name.startswith("infidelity")}
 

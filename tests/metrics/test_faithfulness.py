@@ -21,6 +21,7 @@ SIDE, TARGET = 28, 2
 LARGE = 32  # the random picture has several segments of each kind
 ORDERED = sorted(set(METRICS) - {name for name in METRICS if name.startswith(("infi", "spar"))})
 CURVES = [name for name in METRICS if name.startswith(("deletion", "insertion"))]
+RAW_CURVES = [name for name in CURVES if not name.endswith("smooth")]
 
 
 class Linear(nn.Module):
@@ -188,13 +189,26 @@ def slow_curve(judge, values, fill, insertion, seed):
     return np.trapezoid(heights) / STEPS / probability(judge, judge.inputs)
 
 
-@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("name", RAW_CURVES)
 @pytest.mark.parametrize("ties", [True, False])
 def test_curves_pixel_by_pixel(picture, name, ties):
     judge, maps = judge_of(picture, seed=4), random_maps(1, ties)
     kind, fill = name.split("-")
     slow = [slow_curve(judge, maps[0], fill, kind == "insertion", 4 + n) for n in range(TIE_SEEDS)]
     assert measure(name, judge, maps)[0] == pytest.approx(np.mean(slow), rel=1e-5)
+
+
+def test_band_limited_curves_are_those_of_a_smoothed_map(picture):
+    """Smoothed by sums over all pixels, with weights of a Gaussian that repeats the border outside."""
+    judge, maps = judge_of(picture, seed=4), random_maps(2, ties=False)
+    reach = np.arange(-3 * SIDE, 4 * SIDE)
+    weights = np.exp(-0.5 * ((reach[None] - np.arange(SIDE)[:, None]) / (6 * SIDE / 224)) ** 2)
+    weights /= weights.sum(1, keepdims=True)
+    folded = np.stack([weights[:, reach.clip(0, SIDE - 1) == pixel].sum(1) for pixel in range(SIDE)], axis=1)
+    smooth = torch.from_numpy(np.einsum("ry,myx,cx->mrc", folded, np.asarray(maps), folded))
+    for name in RAW_CURVES:
+        assert measure(f"{name}-smooth", judge, maps) == pytest.approx(measure(name, judge, smooth), rel=2e-2)
+        assert measure(f"{name}-smooth", judge, maps) != pytest.approx(measure(name, judge, maps), rel=1e-3)
 
 
 def test_deletion_by_hand():

@@ -249,6 +249,7 @@ def bar_of(figure: Figure, start: str):
         ("both", "bowl()", 3, "mean change of the answer"),
         ("owen", "probability", "bowl", "Owen value of the answer"),
         ("regression", "probability", 3, "coefficient of the probability"),
+        ("mask+order", "logit", 3, "drop of the logit when masked, then parts of the order"),
         ("order", "probability", 3, "part of a pixel's place in the order"),
     ],
 )

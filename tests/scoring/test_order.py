@@ -258,3 +258,44 @@ def test_no_hierarchy_of_another_size(model):
             segmentation=usu.Hierarchy([FOUR]),
             scoring="order",
         )
+
+
+def test_masking_and_order_share_the_passes_and_the_exponents(model):
+    torch.manual_seed(3)
+    inputs, coarse, before = torch.rand(2, 3, 16, 16), torch.rand(2, 4, 4), fingerprint(model)
+    trees = [[usu.segment(image, (count, 16), "slic"), usu.segment(image, (8,), "watershed")]
+             for image, count in zip(inputs, (4, 9), strict=True)]  # fmt: skip
+    options = {"segmentation": trees, "output": "logit"}
+    both = usu.upsample(coarse, inputs, model, [0, 1], scoring="mask+order", passes=44, **options)
+    for image, found in enumerate(both):
+        count = trees[image][0].counts[0]
+        steps = (44 - 2 - count) // 6
+        own = {**options, "segmentation": trees[image]}
+        order = usu.upsample(
+            coarse[image], inputs[image], model, image, scoring="order", passes=2 + 6 * steps, **own
+        )
+        masked = usu.score_segments(
+            model, inputs[image], trees[image][0].levels[0], image, output="logit", scoring="mask"
+        )
+        of_mask = masked.scores[torch.as_tensor(trees[image][0].levels[0])]
+        weights = (of_mask / 0.4 + order.score_map / 0.3).exp()
+        ratio = weights / (found.score_map / (0.12 / 0.7)).exp()
+        assert torch.allclose(ratio, ratio.flatten()[0], rtol=1e-2)
+        assert [len(each.partitions) for each in found.refinements] == [3, 1]
+        assert torch.allclose(found.raw_scores[0], masked.raw_scores, atol=1e-5)
+        assert found.forward_passes == 2 + count + 6 * steps <= 44
+    assert fingerprint(model) == before
+
+
+def test_masks_must_leave_a_step(model):
+    with pytest.raises(
+        ValueError, match="passes=40 leave nothing for the fit after 33 masks: give at least 41"
+    ):
+        usu.score_segments(
+            model,
+            torch.rand(3, 16, 16),
+            (np.arange(256) % 33).reshape(16, 16),
+            0,
+            scoring="mask+order",
+            passes=40,
+        )

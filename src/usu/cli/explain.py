@@ -68,8 +68,8 @@ times the difference from the fill)"""
 _SIZE = """what overlay.png shows: the network's input, or the whole photograph with the map at its size
 (default: %(default)s)"""
 _IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temperature)"
-_SCORING = """how segments are scored: mask, keep, both, owen, regression or order (default: mask; for
-complete, owen)"""
+_SCORING = """how segments are scored: mask, keep, both, owen, regression, order or mask+order (default:
+mask; for complete, owen)"""
 _OUTPUT = "what is scored: the class's probability or logit (default: probability)"
 _BATCH = "masked images per forward call; fewer need less memory (default: %(default)s)"
 

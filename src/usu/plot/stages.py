@@ -60,6 +60,7 @@ RAW_TITLES = {
     "owen": "Owen value of the {}",
     "regression": "coefficient of the {}",
     "order": "part of a pixel's place in the order",
+    "mask+order": "drop of the {} when masked, then parts of the order",
 }
 
 

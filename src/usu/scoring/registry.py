@@ -15,6 +15,7 @@ from usu.arrays.convert import Array, as_labels, check_labels
 from usu.models.forward import ForwardFunc
 from usu.models.targets import Targets
 from usu.runtime.renames import renamed, tell
+from usu.scoring.mask_order import MaskOrder
 from usu.scoring.order import Order
 from usu.scoring.owen import Owen
 from usu.scoring.perturbation import Asking, Perturbation
@@ -52,12 +53,14 @@ class Scoring(Protocol):
         """
 
 
-SCORINGS: Mapping[str, Scoring] = MappingProxyType(
-    {
-        one.name: one
-        for one in (Masking("mask"), Masking("keep"), Masking("both"), Owen(), Regression(), Order())
-    }
+_ALL: tuple[Scoring, ...] = (
+    *map(Masking, ("mask", "keep", "both")),
+    Owen(),
+    Regression(),
+    Order(),
+    MaskOrder(),
 )
+SCORINGS: Mapping[str, Scoring] = MappingProxyType({one.name: one for one in _ALL})
 _OLD = {"random": "regression"}
 
 
@@ -137,10 +140,10 @@ def score_segments(
         scoring: "mask": f_t(x) - f_t(x without the segment); "keep": f_t(the segment alone) - f_t(fill);
             "both": the mean of the two; "owen": Owen values, which sum to f_t(x) - f_t(fill);
             "regression": coefficients of a ridge regression on random coalitions; "order": by which order
-            of the pixels deletion and insertion work best, for models with gradients; or a scoring such as
-            `usu.Owen(passes=300)`.
-        passes: forward passes per image for "owen" and "regression", at least 2, and "order", at least 8; 156
-            by default.
+            of the pixels deletion and insertion work best, for models with gradients; "mask+order": both
+            together; or a scoring such as `usu.Owen(passes=300)`.
+        passes: forward passes per image for "owen" and "regression", at least 2, and "order", at least 8, and
+            "mask+order", 8 and the masks; 156 by default.
         **asking: `baselines`, what replaces masked pixels (see `usu.models.baselines.make_fill`), "blur" by
             default; `output`, what f_t is: the target's softmax "probability" (default), its "logit" (the
             output as it is), or its entry in the result of a callable on the (B, classes) outputs (ignored

@@ -92,6 +92,22 @@ LABELS: Mapping[str, Label] = MappingProxyType(
             "Insertion, mean colour", True, "B", _CURVE,
             "area under the curve of the probability as the highest pixels come back to the mean colour",
         ),
+        "deletion-blur-smooth": Label(
+            "Deletion, blurred, band-limited", False, "B", _CURVE,
+            "the same as deletion-blur, of the map after a Gaussian of 6 pixels at 224",
+        ),
+        "deletion-mean-smooth": Label(
+            "Deletion, mean colour, band-limited", False, "B", _CURVE,
+            "the same as deletion-mean, of the map after a Gaussian of 6 pixels at 224",
+        ),
+        "insertion-blur-smooth": Label(
+            "Insertion, blurred, band-limited", True, "B", _CURVE,
+            "the same as insertion-blur, of the map after a Gaussian of 6 pixels at 224",
+        ),
+        "insertion-mean-smooth": Label(
+            "Insertion, mean colour, band-limited", True, "B", _CURVE,
+            "the same as insertion-mean, of the map after a Gaussian of 6 pixels at 224",
+        ),
         "irof-grid": Label(
             "IROF, grid of 28 px", True, "B", _SEGMENTS, "IROF on a fixed grid of cells of 28 pixels",
         ),

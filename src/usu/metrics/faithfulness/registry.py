@@ -81,14 +81,16 @@ def _by_removal(segments: str, ties: str) -> Settings:
     return {"segments": _SEGMENTS[segments], "fill": "running mean", "output": "softmax", "ties": ties}
 
 
-def _by_curve(fill: str, insertion: bool) -> tuple[Settings, Score]:
+def _by_curve(fill: str, insertion: bool, smooth: bool = False) -> tuple[Settings, Score]:
     settings: Settings = {
         "steps": curves.STEPS,
         "fill": fill,
         "output": "softmax, over that of the image",
         "tie_seeds": curves.TIE_SEEDS,
     }
-    return settings, partial(curves.area, fill=fill, insertion=insertion)
+    if smooth:
+        settings = {**settings, "band": f"Gaussian of {curves.BAND_SHARE:.4f} of the longer side"}
+    return settings, partial(curves.area, fill=fill, insertion=insertion, smooth=smooth)
 
 
 _minmax = partial(linear.infidelity, scale=linear.minmax)
@@ -114,6 +116,10 @@ _WAYS: dict[str, tuple[Settings, Score]] = {
     "deletion-mean": _by_curve("mean", insertion=False),
     "insertion-blur": _by_curve("blur", insertion=True),
     "insertion-mean": _by_curve("mean", insertion=True),
+    "deletion-blur-smooth": _by_curve("blur", insertion=False, smooth=True),
+    "deletion-mean-smooth": _by_curve("mean", insertion=False, smooth=True),
+    "insertion-blur-smooth": _by_curve("blur", insertion=True, smooth=True),
+    "insertion-mean-smooth": _by_curve("mean", insertion=True, smooth=True),
 }
 
 

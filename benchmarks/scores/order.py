@@ -1,0 +1,293 @@
+"""Scores by order against masking, interpolation and SHAP, by curves, raw and band-limited, IROF and ROAD.
+
+    python -m benchmarks.scores.order DATA [--half choosing] [--images 60] [--maps NAME...] [--model NAME]
+        --out ROWS [--table FILE]
+
+The photographs and their halves are those of `python -m benchmarks.scores`. One line per photograph and map
+is added to `--out` as it is measured, and what is there already is not measured again; `--images 0` only
+prints the tables. Scores by order fill with the blurred image: the mean colour, IROF and ROAD were not
+fitted to. A gradient counts three passes. Maps whose names begin with "choice" are variants among which was
+chosen; "mask+order A" shares a budget of 156 passes, of which A are masks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import usu
+from benchmarks.scores.photographs import Photograph, photographs
+from benchmarks.scores.score_tables import HALVES, LEVEL, line
+from usu.bench.compiled import quickened
+from usu.bench.methods import peers
+from usu.bench.methods.image import Subject
+from usu.metrics import Judge
+from usu.metrics.faithfulness.curves import rank_of
+from usu.metrics.faithfulness.labels import LABELS
+from usu.metrics.statistics import correct, paired_test
+from usu.models.loading import load_classifier
+from usu.operators.continuous import continuous_total
+
+CURVES = tuple(
+    f"{kind}-{fill}{band}"
+    for band in ("", "-smooth")
+    for kind in ("deletion", "insertion")
+    for fill in ("blur", "mean")
+)
+METRICS = (*CURVES, "irof-grid", "irof-felzenszwalb", "road")
+# Of the maps: the window's radius as a share of the longer side, and He et al.'s ε, of scores by the picture.
+RADIUS, EPS = 8 / 224, 1e-3
+
+
+class Asked(Subject):
+    """One photograph; coarse map and scores are made once for all maps that use them.
+
+    Args:
+        photograph: with its target.
+        model: in evaluation mode.
+        quick: the same function, faster, without gradients.
+    """
+
+    def __init__(self, photograph: Photograph, model: torch.nn.Module, quick: torch.nn.Module) -> None:
+        super().__init__(model, photograph.inputs, photograph.picture, photograph.target, quick=quick)
+
+    def scores(self, scoring: Any, segmentation: Any = None, filtered: bool = False) -> Tensor:
+        """Return a score map (H, W), filtered by the picture if asked to."""
+        key = ("scores", scoring, str(segmentation))
+        found: Tensor = self.share(key, partial(self._scores, scoring, segmentation)).made
+        if not filtered:
+            return found
+        side = 2 * round(RADIUS * max(self.size)) + 1
+        smooth: Tensor = peers.library("kornia.filters").guided_blur(
+            self.picture[None], found[None, None].float(), side, EPS
+        )
+        return smooth[0, 0].clamp(0, 1)
+
+    def _scores(self, scoring: Any, segmentation: Any) -> Tensor:
+        coarse = self.coarse("gradcam")
+        record = usu.upsample(
+            coarse.values,
+            self.inputs,
+            self.model,
+            self.target,
+            mass=coarse.mass,
+            images=self.picture,
+            scoring=scoring,
+            segmentation=segmentation,
+        )
+        return torch.as_tensor(record.score_map)
+
+    def usu(self, scores: Tensor, temperature: float, continuous: bool = False) -> Tensor:
+        """Return the coarse map by strict or continuous redistribution, which conserve every cell."""
+        setting = {"temperature": temperature, "continuous": continuous}
+        shared: Tensor = self.coarse("gradcam").upsample("usu", scores, **setting)
+        return shared
+
+    def total(self, scores: Tensor, temperature: float) -> Tensor:
+        """Return the continuous map that conserves the total."""
+        coarse = self.coarse("gradcam")
+        cells, wide = coarse.cells(self.size), scores.double()
+        return continuous_total(wide, temperature, coarse.masses(self.size), cells)  # type: ignore[arg-type]
+
+
+MASK = ("mask", None)
+BOTH_TEMPERATURE = 0.12 / 0.7  # of (0.3 m + 0.4 o) / 0.7: the exponents of m at 0.4 and of o at 0.3 add up
+# Partitions that are masked once each, beside a fit on the rest of the passes, by their number of segments.
+MASKED = {
+    144: None,
+    96: {"watershed": (16, 32), "slic": (16, 32)},
+    64: {"slic": (64,)},
+    48: {"watershed": (16,), "slic": (32,)},
+    32: {"slic": (32,)},
+}
+
+
+def together(asked: Asked, masks: int, passes: int, filtered: bool) -> Tensor:
+    """Return scores by masking and by order as one map, of the masks named and a fit at `passes`."""
+    masked = asked.scores("mask", MASKED[masks], filtered)
+    return (0.3 * masked + 0.4 * asked.scores(usu.Order(passes=passes), None, filtered)) / 0.7
+
+
+def by_order(asked: Asked, way: str, filtered: bool = False, segmentation: Any = None, **own: Any) -> Tensor:
+    """Return a map by scores by order alone at ε = 0.2."""
+    scores = asked.scores(usu.Order(**own), segmentation, filtered)
+    if way == "scores":
+        return scores
+    if way == "total":
+        return asked.total(scores, 0.2)
+    return asked.usu(scores, 0.2, continuous=way == "continuous")
+
+
+def by_both(asked: Asked, way: str, masks: int, passes: int) -> Tensor:
+    """Return a map by masking and order together, both filtered by the picture."""
+    scores = together(asked, masks, passes, filtered=True)
+    if way == "total":
+        return asked.total(scores, BOTH_TEMPERATURE)
+    return asked.usu(scores, BOTH_TEMPERATURE, continuous=way == "continuous")
+
+
+WAYS = ("strict", "continuous", "total")
+# What is left of 156 passes for the fit, besides the masks.
+SHARED = {masks: 156 - masks for masks in (48, 64, 96)}
+MAPS: dict[str, Callable[[Asked], Any]] = {
+    "bilinear": partial(peers.interpolation, source="gradcam", mode="bilinear"),
+    "guided filter": partial(peers.guided_filter, source="gradcam"),
+    "SHAP partition 160": partial(peers.shap_partition, passes=160),
+    "strict, mask (default)": lambda asked: asked.usu(asked.scores(*MASK), 0.2),
+    "continuous, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2, continuous=True),
+    "total, mask filtered": lambda asked: asked.total(asked.scores(*MASK, filtered=True), 0.2),
+    **{f"{way}, order": partial(by_order, way=way) for way in (*WAYS, "scores")},
+    "total, order filtered": partial(by_order, way="total", filtered=True),
+    **{
+        f"{way}, mask+order {masks}": partial(by_both, way=way, masks=masks, passes=passes)
+        for masks, passes in SHARED.items()
+        for way in WAYS
+    },
+    "choice total, mask 144 + order 156": partial(by_both, way="total", masks=144, passes=156),
+}
+for _name, _own in {
+    "ridge 0.1": {"ridge": 0.1},
+    "ridge 1": {"ridge": 1.0},
+    "ridge 0": {"ridge": 0.0},
+    "40 passes": {"passes": 40},
+    "80 passes": {"passes": 80},
+    "slic 64": {"segmentation": {"slic": (64,)}},
+    "slic 256": {"segmentation": {"slic": (256,)}},
+    "six": {"segmentation": {"slic": (64, 256), "watershed": (64, 256), "quadtree": (64, 256)}},
+}.items():
+    for _way in ("strict", "total"):
+        MAPS[f"choice {_way}, {_name}"] = partial(by_order, way=_way, **_own)
+
+
+def measure(
+    photograph: Photograph, asked: Asked, judge: Judge, name: str, metrics: Sequence[str]
+) -> dict[str, Any]:
+    """Return the row of one map: its scores by the metrics; on raw curves, tied pixels in one order."""
+    values = torch.as_tensor(MAPS[name](asked)).detach().double().numpy()
+    raw = [metric for metric in metrics if metric in CURVES and not metric.endswith("smooth")]
+    others = [metric for metric in metrics if metric not in raw]
+    found = judge.score(-rank_of(values, 0).astype(np.float64), raw) if raw else {}
+    found |= judge.score(values, others) if others else {}
+    scores = {metric: None if np.isnan(value) else round(value, 6) for metric, value in found.items()}
+    facts = {"photograph": photograph.name, "probability": round(photograph.probability, 5), "map": name}
+    return {**facts, "scores": scores}
+
+
+def read(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the rows of a file by photograph and map; a line that was cut off is left out."""
+    rows = {}
+    for text in path.read_text().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        rows[row["photograph"], row["map"]] = row
+    return rows
+
+
+def table(rows: dict[tuple[str, str], dict[str, Any]], reference: str, half: str) -> list[str]:
+    """Return paired differences from a map, mean ± standard error, with Holm's correction over the table."""
+    names = sorted({name for _, name in rows} - {reference}, key=list(MAPS).index)
+    columns: list[tuple[str, list[np.ndarray[Any, Any] | None]]] = []
+    for name in names:
+        pairs = [
+            (row["scores"], rows[photograph, reference]["scores"])
+            for (photograph, other), row in rows.items()
+            if other == name and row["half"] == half and (photograph, reference) in rows
+        ]
+        values = [
+            [[own[m], base[m]] for own, base in pairs if None not in (own.get(m), base.get(m))]
+            for m in METRICS
+        ]
+        columns.append((name, [np.array(each) if each else None for each in values]))
+    tested = [
+        paired_test(each[:, 0], each[:, 1]).p_value if each is not None and len(each) > 5 else np.nan
+        for _, several in columns
+        for each in several
+    ]
+    valid = [p for p in tested if not np.isnan(p)]
+    known = iter(correct(valid) if valid else ())
+    told = iter([next(known).holm if not np.isnan(p) else None for p in tested])
+    lines = [line(f"less {reference}", "n", *(LABELS[metric].heading for metric in METRICS))]
+    lines.append("|---" * (2 + len(METRICS)) + "|")
+    for name, several in columns:
+        cells, count = [], 0
+        for each in several:
+            holm = next(told)
+            if each is None:
+                cells.append("")
+                continue
+            difference, count = each[:, 0] - each[:, 1], max(count, len(each))
+            error = difference.std(ddof=min(1, len(each) - 1)) / len(each) ** 0.5
+            text = f"{difference.mean():+.3f} ± {error:.3f}"
+            cells.append(f"**{text}**" if holm is not None and holm < LEVEL else text)
+        lines.append(line(name, count, *cells))
+    return lines
+
+
+def tables(path: Path) -> str:
+    """Return the tables of a file of rows in Markdown, without a model."""
+    rows = read(path)
+    parts = []
+    for half in HALVES:
+        own = [row for row in rows.values() if row["half"] == half]
+        for reference in ("bilinear", "SHAP partition 160"):
+            base = [row["scores"] for row in own if row["map"] == reference]
+            if base:
+                means = ", ".join(
+                    f"{LABELS[m].heading} {np.mean([one[m] for one in base if one.get(m) is not None]):.3f}"
+                    for m in METRICS
+                )
+                parts += [f"## {half.capitalize()} half, less {reference}", f"{reference} itself: {means}."]
+                parts.append("\n".join(table(rows, reference, half)))
+    return "\n\n".join(parts)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Measure what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, help="folder of photographs")
+    parser.add_argument("--images", type=int, default=60, help="number of photographs, of both halves")
+    parser.add_argument("--half", choices=HALVES, help="only this half of the photographs")
+    default = [name for name in MAPS if not name.startswith("choice")]
+    parser.add_argument("--maps", nargs="+", choices=MAPS, metavar="NAME", default=default)
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, metavar="NAME", default=METRICS)
+    parser.add_argument("--model", default="efficientnet-lite0")
+    parser.add_argument("--out", type=Path, required=True, help="file of rows")
+    parser.add_argument("--table", type=Path, help="write the tables to this file")
+    arguments = parser.parse_args(given)
+    classifier = load_classifier(arguments.model)
+    known = read(arguments.out)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    quick = quickened(classifier.model, torch.rand(3, *classifier.prepare.crop))
+    chosen = photographs(arguments.data, classifier, arguments.images)
+    for position, photograph in enumerate(tqdm(chosen, total=arguments.images, desc="photographs")):
+        missing = [name for name in arguments.maps if (photograph.name, name) not in known]
+        half = HALVES[position % 2]
+        if not missing or arguments.half not in (None, half):
+            continue
+        asked = Asked(photograph, classifier.model, quick)
+        judge = Judge(quick, photograph.inputs, photograph.target, image=photograph.picture)
+        for name in missing:
+            row = {"half": half, **measure(photograph, asked, judge, name, arguments.metrics)}
+            with arguments.out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+    text = tables(arguments.out)
+    print(text)
+    if arguments.table:
+        arguments.table.write_text(f"# Measurements of scores by order\n\n{text}\n")
+
+
+if __name__ == "__main__":
+    main()
