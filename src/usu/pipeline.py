@@ -33,6 +33,7 @@ from usu.views import Views, views_of
 
 # Where a mode's defaults differ from those of `usu.Settings`; docs/scores.md has the reasons.
 _DEFAULTS: dict[str, dict[str, Any]] = {
+    "total-conserving": {"score_smoothing": 1 / 28},
     "complete": {"scoring": "owen", "negative": "opposite", "temperature": 1.0},
 }
 
@@ -45,7 +46,7 @@ def explain(
     *,
     source: str | Source | None = None,
     layer: str | nn.Module | None = None,
-    mode: str = "usu",
+    mode: str | None = None,
     images: Array | None = None,
     class_names: Sequence[str] | None = None,
     placement: Placement | Sequence[Placement] | None = None,
@@ -124,7 +125,7 @@ def upsample(
     forward_func: ForwardFunc,
     target: Targets,
     *,
-    mode: str = "usu",
+    mode: str | None = None,
     mass: Mass = "density",
     neighbourhoods: Array | Sequence[Array] | None = None,
     images: Array | None = None,

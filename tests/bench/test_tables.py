@@ -231,13 +231,16 @@ def test_tables_load_no_torch(tmp_path):
     program = f"""
 import sys
 from usu.bench.results.folder import read_rows
+from usu.bench.tables.frame import study_of
 from usu.bench.tables.layouts import layout
 from usu.bench.tables.registry import LAYOUTS
 from usu.bench.tables.registry import FORMATS
 rows = read_rows({str(tmp_path)!r})
+study = study_of(rows)
 for name in LAYOUTS:
+    sheet = layout(name, study)
     for form in FORMATS.values():
-        assert form(layout(name, rows))
+        assert form(sheet)
 print(*sorted({{"torch", "torchvision", "skimage", "usu.models", "pandas"}} & sys.modules.keys()))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -31,6 +31,7 @@ from usu.worlds import cache
 from usu.worlds.drawings import split
 from usu.worlds.networks import NETWORKS
 from usu.worlds.shapes import shapes
+from usu.worlds.training import Quality
 
 SIZE = 56
 SCENES = split(shapes(24, 0, SIZE)).test
@@ -43,13 +44,12 @@ def untrained(network, size=SIZE):
 
 
 def network_of(subject, effort, seed=0, *, world="shapes"):
-    quality = SimpleNamespace(inside=0.5)
+    test, before, validation = Quality(0.9, 0.6), Quality(0.9, 0.4), Quality(0.9, 0.5)
     return SimpleNamespace(
         model=untrained(subject.network).eval(),
-        accuracy=0.9,
-        inside_before=0.4,
-        inside_after=0.6,
-        validation=quality,
+        test=test,
+        before=before,
+        validation=validation,
         seconds=1.0,
     )
 

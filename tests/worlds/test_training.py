@@ -79,11 +79,11 @@ def test_training_learns_and_the_penalty_moves_gradients_inside(tmp_path):
     recipe = Recipe((Stage(40, 16, learning_rate=3e-3),), (Stage(80, 16, learning_rate=3e-3),))
     options = {"count": 120, "size": 32, "recipe": recipe, "cache": tmp_path}
     plain, penalised = trained("mlp", **options), trained("mlp", 300.0, **options)
-    assert plain.accuracy > 0.8
-    assert plain.inside_before == plain.inside_after
-    assert penalised.inside_before == plain.inside_after
-    assert penalised.inside_after > plain.inside_after + 0.15
-    assert penalised.accuracy > 0.6
+    assert plain.test.accuracy > 0.8
+    assert plain.before == plain.test
+    assert penalised.before == plain.test
+    assert penalised.test.inside > plain.test.inside + 0.15
+    assert penalised.test.accuracy > 0.6
     assert not penalised.model.training
     assert "λ = 300: accuracy" in str(penalised)
 
@@ -165,7 +165,7 @@ def test_weights_that_cannot_be_kept_are_still_returned(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     with pytest.warns(UserWarning, match=r"mlp-\w+\.npz is not kept: "):
-        assert trained("mlp", cache=blocked, **OPTIONS).accuracy >= 0
+        assert trained("mlp", cache=blocked, **OPTIONS).test.accuracy >= 0
 
 
 def test_every_setting_has_a_file_of_its_own(tmp_path):

@@ -25,14 +25,8 @@ _CLOSE = 1e-4  # of the largest output
 class Compiled(nn.Module):
     """A copy of a model that OpenVINO compiled for this processor, in single precision.
 
-    Its probabilities are the model's to about 1e-6; docs/performance.md says how much faster it is.
-
-    Args:
-        model: in evaluation mode; left as it is.
-        example: (B, C, H, W) to trace it with; other batch sizes work.
-
-    Attributes:
-        versions: of the software that runs it.
+    Its probabilities are the model's to about 1e-6; docs/performance.md says how much faster it is. The
+    model, in evaluation mode, is left as it is; it is traced with an example (B, C, H, W) of any B.
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
@@ -48,7 +42,7 @@ class Compiled(nn.Module):
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_CPU_PINNING": False,  # the workers of a run would all be pinned to the same core
         }
-        self.versions = {"openvino": version("openvino")}
+        self.versions = {"openvino": version("openvino")}  # of the software that runs it
         self.compiled = openvino.Core().compile_model(converted, "CPU", settings)
         self.eval()
 
@@ -58,12 +52,7 @@ class Compiled(nn.Module):
 
 
 def quickened(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """Return a compiled copy, or the model itself where a copy is not faster or not the same.
-
-    Args:
-        model: in evaluation mode.
-        inputs: (C, H, W), an image on which to compare the two.
-    """
+    """Return a compiled copy, or the model itself where there is none or it differs on inputs (C, H, W)."""
     if inputs.is_cuda:
         return model
     both = torch.stack([inputs, inputs.flip(-1)])

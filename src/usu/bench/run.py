@@ -62,13 +62,8 @@ def run(plan: Plan, engine: Engine, folder: Path, *, show_progress: bool = True)
     """Measure what is missing in a results folder.
 
     Rows are written image by image, so that a run that was stopped can continue. An image that cannot be read
-    or explained is reported, left out, and tried again by the next run.
-
-    Args:
-        plan: what to measure.
-        engine: what runs it.
-        folder: of the results, created if needed.
-        show_progress: show one bar for all workers on standard error.
+    or explained is reported, left out, and tried again by the next run. One bar on standard error shows the
+    progress of all workers.
 
     Raises:
         ValueError: names, settings or a data set that do not fit; results of another protocol, of other

@@ -86,11 +86,7 @@ def combinations(
 
 
 class Worker:
-    """Does the jobs of a run. Keeps one network at a time, on the GPU if there is one.
-
-    Args:
-        spec: of the run.
-    """
+    """Does the jobs of a run. Keeps one network at a time, on the GPU if there is one."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec

@@ -87,10 +87,8 @@ def names_of(paths: Sequence[str]) -> list[str]:
     >>> names_of(["out/cat/explanation.npz", "dog.npz"])
     ['cat', 'dog']
     """
-    found = [Path(path) for path in paths]
-    return [
-        path.parent.name if path.stem == "explanation" and path.parent.name else path.stem for path in found
-    ]
+    found = map(Path, paths)
+    return [(path.stem == "explanation" and path.parent.name) or path.stem for path in found]
 
 
 def _categories(path: str | None) -> list[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,17 +135,12 @@ def _maps(attribution: Array, truth: Array, ndim: int) -> tuple[Tensor, Tensor, 
 
 def _partition(neighbourhoods: Any) -> tuple[int, ...] | Tensor:
     """Return the shape of a grid, or a label map."""
-    if not isinstance(neighbourhoods, tuple):
-        labels = as_labels(neighbourhoods, "neighbourhoods")
-        if labels.dim() > 0:
-            return labels
-    else:
-        try:
-            shape = tuple(operator.index(length) for length in neighbourhoods)
-        except TypeError:
-            shape = ()
-        if shape:
-            return shape
+    if isinstance(neighbourhoods, tuple):
+        with suppress(TypeError):
+            if shape := tuple(map(operator.index, neighbourhoods)):
+                return shape
+    elif (labels := as_labels(neighbourhoods, "neighbourhoods")).dim() > 0:
+        return labels
     raise TypeError(f"neighbourhoods must be a label map or a tuple of integers, got {neighbourhoods!r}")
 
 

@@ -155,7 +155,8 @@ def alpha_total(attribution: Array, truth: Array) -> float:
     >>> alpha_total([[3.0, 1.0]], [[2.0, 2.0]])
     0.25
     """
-    return _error_total(attribution, truth, "alpha")
+    values, wanted = _pair(attribution, truth)
+    return float(error_maps(values, wanted).alpha.sum() / wanted.sum())
 
 
 def beta_total(attribution: Array, truth: Array) -> float:
@@ -167,12 +168,8 @@ def beta_total(attribution: Array, truth: Array) -> float:
     >>> beta_total([[3.0, 1.0]], [[2.0, 2.0]])
     0.25
     """
-    return _error_total(attribution, truth, "beta")
-
-
-def _error_total(attribution: Array, truth: Array, kind: str) -> float:
     values, wanted = _pair(attribution, truth)
-    return float(getattr(error_maps(values, wanted), kind).sum() / wanted.sum())
+    return float(error_maps(values, wanted).beta.sum() / wanted.sum())
 
 
 def _shares(values: Values) -> Values:

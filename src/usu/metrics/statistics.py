@@ -123,11 +123,7 @@ def paired_test(
 
 
 def wilcoxon(differences: Array) -> tuple[float, float]:
-    """Return W and the two-sided p-value of the signed-rank test, zeros after Pratt; (0, 1) if all are 0.
-
-    Raises:
-        ValueError: fewer than two differences, or values that are not finite.
-    """
+    """Return W and the two-sided p-value of the signed-rank test, zeros after Pratt; (0, 1) if all are 0."""
     sample = _sample(differences, "differences")
     if not sample.any():
         return 0.0, 1.0
@@ -141,9 +137,6 @@ def cohens_d(differences: Array) -> float:
     """Return Cohen's d_z: the mean of the differences over their standard deviation (n - 1).
 
     0 if all differences are 0; infinite, with their sign, if all are the same.
-
-    Raises:
-        ValueError: fewer than two differences, or values that are not finite.
 
     >>> cohens_d([1.0, 2.0, 3.0])
     2.0
@@ -160,9 +153,6 @@ def rank_biserial(differences: Array) -> float:
     """Return the matched-pairs rank-biserial correlation (W₊ - W₋) / (W₊ + W₋), ranks after Pratt.
 
     1 if every difference is positive, -1 if every one is negative, 0 if all are 0.
-
-    Raises:
-        ValueError: fewer than two differences, or values that are not finite.
 
     >>> rank_biserial([3.0, 2.0, -1.0])
     0.6666666666666666

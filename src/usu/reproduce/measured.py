@@ -80,11 +80,7 @@ class Measured:
 class Bench:
     """The scenes of one split, drawn once and segmented once for all networks.
 
-    Args:
-        scenes: to measure on.
-        effort: that networks are trained with.
-        scoring: how segments are made and scored.
-        seed: of the training, and of random controls.
+    The effort is that of their training, the seed also that of random controls.
     """
 
     def __init__(self, scenes: Drawings, effort: Effort, scoring: Scoring, seed: int) -> None:
@@ -130,13 +126,7 @@ def _small(hierarchy: Hierarchy) -> Hierarchy:
 def measured(subject: Subject, bench: Bench, folder: Path, tick: Callable[[], object]) -> Measured:
     """Return what was measured with these settings before, or measure and keep it.
 
-    A file that cannot be read is measured again, with a warning.
-
-    Args:
-        subject: the network.
-        bench: its scenes and settings.
-        folder: of the kept files.
-        tick: is called after each scene.
+    A file that cannot be read is measured again, with a warning. `tick` is called after each scene.
     """
     path = bench.file(subject, folder)
     found = Measured.find(path)
@@ -158,9 +148,9 @@ def measure_subject(subject: Subject, bench: Bench, tick: Callable[[], object]) 
         passes.append(evidence.forward_passes)
         tick()
     facts = {
-        "accuracy": network.accuracy,
-        "inside_before": network.inside_before,
-        "inside_after": network.inside_after,
+        "accuracy": network.test.accuracy,
+        "inside_before": network.before.inside,
+        "inside_after": network.test.inside,
         "inside_validation": network.validation.inside,
         "training_seconds": network.seconds,
         "penalty": subject.penalty,

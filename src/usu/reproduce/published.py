@@ -1,4 +1,4 @@
-"""What the paper says: the figures of its tables 1 and 5, in `published.csv`, and its captions."""
+"""The paper's figures of tables 1 and 5, in `controlled_experiments.csv`, and its captions."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def published(table: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    with (files("usu.reproduce") / "published.csv").open(encoding="utf-8") as file:
+    with (files("usu.reproduce") / "controlled_experiments.csv").open(encoding="utf-8") as file:
         rows = pd.read_csv(file, index_col=["table", "model", "method"])
     return rows.loc[table]

@@ -37,12 +37,9 @@ def cache_folder() -> Path:
 
 
 def cache_file(name: str, settings: Mapping[str, Any], folder: str | os.PathLike[str] | None) -> Path:
-    """Return the file for these settings; sets that differ in any value have different files.
+    """Return the file for these settings, by default in `cache_folder()`.
 
-    Args:
-        name: the beginning of the file's name.
-        settings: values that JSON can hold.
-        folder: where to keep it; `cache_folder()` if None.
+    Sets of settings, values that JSON can hold, that differ in any of them have different files.
     """
     text = json.dumps({"edition": EDITION, **settings}, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -62,8 +59,7 @@ def keep(path: Path, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Non
 def find(path: Path, restore: Callable[[dict[str, Any], dict[str, Any]], Found]) -> Found | None:
     """Return what `restore` makes of the kept arrays and facts.
 
-    Returns:
-        None if there is no file or, with a warning, if it is damaged or does not fit.
+    None if there is no file or, with a warning, if it is damaged or does not fit.
     """
     if not path.exists():
         return None

@@ -17,11 +17,7 @@ def differentiate(
 ) -> tuple[Tensor, Tensor]:
     """Return the logits (B, classes) and ∇ₓ s_y, the gradients of the targets' logits (B, C, H, W).
 
-    Args:
-        model: a classifier in which images do not affect each other.
-        inputs: (B, C, H, W).
-        targets: (B,) class indices.
-        create_graph: keep what is needed to differentiate both again.
+    Images must not affect each other in the model. With `create_graph` both can be differentiated again.
     """
     with torch.enable_grad():
         inputs = inputs.detach().requires_grad_()

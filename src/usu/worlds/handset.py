@@ -53,10 +53,8 @@ class ColourCounter(nn.Module):
     """Counts warm and cool pixels: (B, 3, H, W) in [0, 1] to logits (B, 2), at any size.
 
     Red and blue count fully, yellow and cyan half; green is detected and does not count. The network is in
-    evaluation mode, with weights that need no gradient. A tenth of them at full importance makes 5 logits.
-
-    Args:
-        size: pixels of a side.
+    evaluation mode, with weights that need no gradient. A tenth of the pixels at full importance makes 5
+    logits where images have the `size` that it is made for.
     """
 
     def __init__(self, size: int = 224) -> None:

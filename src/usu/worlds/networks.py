@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
+from itertools import chain, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 _MID_GREY = 0.45
 
 
-class CNN(nn.Module):
+def cnn(classes: int = 3) -> nn.Module:
     """Three blocks of a 5 × 5 convolution, ReLU and 2 × 2 max-pooling; average pooling to 4 × 4; two layers.
 
     Takes (B, 1, H, W), returns logits (B, classes). The last layer with cells is the third convolution's.
@@ -20,52 +23,24 @@ class CNN(nn.Module):
     around it. From the usual start it learns edges, which depend as much on the background as on the figure,
     and no penalty on gradients leads away from them: the best share inside was 0.53.
     """
-
-    def __init__(self, classes: int = 3) -> None:
-        blocks: list[nn.Module] = []
-        for before, after in ((1, 16), (16, 32), (32, 64)):
-            blocks += [nn.Conv2d(before, after, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
-        super().__init__()
-        self.features = nn.Sequential(*blocks)
-        self.pool = nn.AdaptiveAvgPool2d(4)
-        self.head = nn.Sequential(
-            nn.Flatten(), nn.Linear(64 * 4 * 4, 128), nn.ReLU(), nn.Linear(128, classes)
-        )
-        first = blocks[0]
-        assert isinstance(first, nn.Conv2d)
-        assert first.bias is not None
-        with torch.no_grad():
-            heights = torch.empty(len(first.weight)).uniform_(0.3, 1.0)
-            first.weight.mul_(0.1)[:, 0, 2, 2] += heights
-            first.bias.copy_(-_MID_GREY * heights)
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """Return the logits of a batch."""
-        logits: Tensor = self.head(self.pool(self.features(batch)))
-        return logits
+    blocks: list[Any] = []
+    for before, after in ((1, 16), (16, 32), (32, 64)):
+        blocks += [nn.Conv2d(before, after, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
+    head = nn.Sequential(nn.Flatten(), nn.Linear(64 * 4 * 4, 128), nn.ReLU(), nn.Linear(128, classes))
+    first = blocks[0]
+    with torch.no_grad():
+        heights = torch.empty(len(first.weight)).uniform_(0.3, 1.0)
+        first.weight.mul_(0.1)[:, 0, 2, 2] += heights
+        first.bias.copy_(-_MID_GREY * heights)
+    parts = {"features": nn.Sequential(*blocks), "pool": nn.AdaptiveAvgPool2d(4), "head": head}
+    return nn.Sequential(OrderedDict(parts))
 
 
-class MLP(nn.Module):
-    """Two hidden layers of 256 and 64 units over the pixels of a grey image of `size` pixels a side.
-
-    Takes (B, 1, size, size), returns logits (B, classes).
-    """
-
-    def __init__(self, classes: int = 3, size: int = 224) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(size * size, 256),
-            nn.ReLU(),
-            nn.Linear(256, 64),
-            nn.ReLU(),
-            nn.Linear(64, classes),
-        )
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """Return the logits of a batch."""
-        logits: Tensor = self.layers(batch)
-        return logits
+def mlp(classes: int = 3, size: int = 224) -> nn.Module:
+    """Two hidden layers of 256 and 64 units: takes (B, 1, size, size), returns logits (B, classes)."""
+    widths = (size * size, 256, 64)
+    layers = [[nn.Linear(before, after), nn.ReLU()] for before, after in pairwise(widths)]
+    return nn.Sequential(nn.Flatten(), *chain(*layers), nn.Linear(widths[-1], classes))
 
 
 class _Block(nn.Module):
@@ -117,7 +92,7 @@ class ViT(nn.Module):
 
 # By name, from the number of classes and the pixels of a side.
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
-    "cnn": lambda classes, size: CNN(classes),
-    "mlp": MLP,
+    "cnn": lambda classes, size: cnn(classes),
+    "mlp": mlp,
     "vit": ViT,
 }

@@ -101,27 +101,12 @@ class TrainedNetwork:
     settings: TrainingSettings  # of the training
     seconds: float  # that its training took, without the plain network's
 
-    @property
-    def accuracy(self) -> float:
-        """Return the accuracy on the test scenes."""
-        return self.test.accuracy
-
-    @property
-    def inside_before(self) -> float:
-        """Return the plain network's mean share of gradient magnitude inside the foreground (test scenes)."""
-        return self.before.inside
-
-    @property
-    def inside_after(self) -> float:
-        """Return this network's mean share of gradient magnitude inside the foreground (test scenes)."""
-        return self.test.inside
-
     def __str__(self) -> str:
         """Return a summary in one line."""
         return (
             f"{self.settings.network} on {self.settings.world}, λ = {self.settings.penalty:g}: accuracy "
-            f"{self.accuracy:.3f}, gradient inside the foreground {self.inside_before:.3f} before and "
-            f"{self.inside_after:.3f} after, {self.seconds:.0f} s"
+            f"{self.test.accuracy:.3f}, gradient inside the foreground {self.before.inside:.3f} before and "
+            f"{self.test.inside:.3f} after, {self.seconds:.0f} s"
         )
 
 

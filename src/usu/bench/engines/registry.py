@@ -18,12 +18,7 @@ ENGINES: Mapping[str, Callable[..., Engine]] = Registry(
 
 
 def find_engine(name: str, workers: int | None = None, address: str | None = None) -> Engine:
-    """Return the engine of this name.
-
-    Args:
-        name: "local" or "ray".
-        workers: that run jobs at the same time; None for one here, or for as many as fit on a cluster.
-        address: of a Ray cluster; None starts one on this machine.
+    """Return the engine "local" or "ray", with the arguments that `LocalEngine` or `RayEngine` has.
 
     Raises:
         ValueError: no such engine, fewer than one worker, an address for "local".

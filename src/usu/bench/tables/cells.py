@@ -163,12 +163,10 @@ def _count(cell: Any) -> str:
 
 def row_counts(block: Block) -> list[str] | None:
     """Return for each row how many images stand behind its cells, if in no row they differ; else None."""
-    rows: dict[tuple[str, ...], set[str]] = {}
-    for cell in block.cells.itertuples(index=False):
-        own = rows.setdefault(cell[: len(block.labels)], set())
-        own |= set() if pd.isna(cell.n) else {_count(cell)}
-    alike = max(map(len, rows.values()), default=0) == 1
-    return [next(iter(own), "") for own in rows.values()] if alike else None
+    counts = pd.Series([None if pd.isna(cell.n) else _count(cell) for cell in block.cells.itertuples()])
+    rows = counts.groupby([block.cells[label] for label in block.labels], sort=False)
+    found = rows.agg(["nunique", "first"])
+    return [*found["first"].fillna("")] if found["nunique"].max() == 1 else None
 
 
 def has_marks(block: Block) -> bool:
@@ -209,13 +207,10 @@ def grid(shown: pd.DataFrame) -> list[list[str]]:
 
 
 def panels(shown: pd.DataFrame, room: int, label: int, title: int) -> list[list[int]]:
-    """Cut the columns of a block into runs that fit beside its labels, no two groups in one.
+    """Cut the columns of a block as text into runs that fit beside its labels, no two groups in one.
 
-    Args:
-        shown: a block as text.
-        room: for labels and columns, each with a gap of two behind it.
-        label: widest label; longer ones are broken.
-        title: widest title and cell.
+    In the room labels and columns have a gap of two behind each; what is wider than `label`, or than `title`
+    in other columns, is broken.
     """
     labels = shown.index.nlevels
     limits = [label] * labels + [title] * len(shown.columns)

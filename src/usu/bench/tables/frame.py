@@ -63,10 +63,6 @@ class Study:
 
         Maps that need no coarse map stand beside those of every source.
 
-        Args:
-            contestants: by name.
-            measures: by name.
-
         Returns:
             "mean", "largest", "low" and "high", NaN where there are too few values for them; "n" images, and
             "left_out", those without a finite value.
@@ -168,10 +164,8 @@ def _change(rows: pd.DataFrame, before: str, after: str) -> pd.DataFrame:
 def compare(values: Any, reference: Any, *, log_ratio: bool) -> dict[str, float]:
     """Return what a comparison of two maps on the same images has of `Study.comparisons`, before correction.
 
-    Args:
-        values: (images,), NaN where there is no row, infinite where a row has no finite value.
-        reference: (images,), of the other.
-        log_ratio: compare the logarithms, and leave out what has none.
+    Values (images,) are NaN where there is no row, infinite where a row has no finite value; with `log_ratio`
+    logarithms are compared, and what has none is left out.
     """
     there = ~(np.isnan(values) | np.isnan(reference))
     usable = there & np.isfinite(values) & np.isfinite(reference)

@@ -35,12 +35,7 @@ class Case:
 
 
 def check_seed(seed: Any) -> None:
-    """Refuse a seed that NumPy's RandomState does not take.
-
-    Raises:
-        TypeError: not an integer.
-        ValueError: out of range.
-    """
+    """Raise TypeError or ValueError for a seed that NumPy's RandomState does not take."""
     check_count(seed, "seed", 0)
     if seed > _LARGEST_SEED:
         raise ValueError(f"seed must be at most {_LARGEST_SEED}, got {seed}")

@@ -66,14 +66,9 @@ def monotonicity(examiner: Examiner, maps: Floats) -> Floats:
     for size, order, effect in zip(sizes, orders, effects, strict=True):
         features = _features(examiner, size)
         masses = [features[part].sum() for part in _parts(order, examiner)]
-        scores.append(_correlation(rankdata(masses), rankdata(effect)))
+        with np.errstate(divide="ignore", invalid="ignore"):  # NaN where one does not vary
+            scores.append(np.corrcoef(rankdata(masses), rankdata(effect))[0, 1])
     return nan_where_flat(sizes, scores)
-
-
-def _correlation(first: Floats, second: Floats) -> float:
-    first, second = first - first.mean(), second - second.mean()
-    spread = np.sqrt((first**2).sum() * (second**2).sum())
-    return float((first * second).sum() / spread) if spread > 0 else np.nan
 
 
 def _features(examiner: Examiner, values: Floats) -> Floats:

@@ -30,13 +30,7 @@ class Probe(NamedTuple):
 def infidelity(examiner: Examiner, maps: Floats, scale: Callable[[Floats], Floats] | None = None) -> Floats:
     """Return the infidelity on Quantus's raster: patches turn black one after the other and stay black.
 
-    Args:
-        examiner: of the image.
-        maps: (M, H, W).
-        scale: applied to the maps first.
-
-    Returns:
-        (M,); lower is better.
+    Of maps (M, H, W), to which `scale` is applied first, (M,); lower is better.
     """
     probe = examiner.kept("raster", lambda: _raster(examiner))
     return _squared_error(probe, probe.sums(scale(maps) if scale else maps))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -93,8 +94,7 @@ def irof(
 
     def cases() -> Iterator[Case]:
         for each in orders:
-            removal = _Removal(examiner, segments, each.tolist())
-            yield from (removal.case(segmenter.__name__, steps) for steps in range(1, count + 1))
+            yield from _removals(examiner, segments, each.tolist(), segmenter.__name__)
 
     whole = examiner.whole().probabilities
     heights = (examiner.answers(cases()).probabilities / whole).astype(np.float64).reshape(len(maps), count)
@@ -106,20 +106,19 @@ def _segments(labels: Integers) -> list[Mask]:
     return [labels == label for label in range(int(labels.max()) + 1)]
 
 
-class _Removal:
-    """The images along one order of removal, each made from the one before, and only when it is needed."""
+def _removals(examiner: Examiner, segments: list[Mask], order: list[int], name: str) -> Iterator[Case]:
+    """Yield the images along an order of removal, each made from one before, and only when it is needed.
 
-    def __init__(self, examiner: Examiner, segments: list[Mask], order: list[int]) -> None:
-        self._examiner, self._segments, self._order = examiner, segments, order
-        self._image, self._done = examiner.array, 0
+    A key is the order in which segments were removed.
+    """
+    image, done = examiner.array, 0
 
-    def case(self, name: str, steps: int) -> Case:
-        """Return the image after some steps; its key is the order in which segments were removed."""
-        key = f"{name} {self._order[:steps]}".encode()
-        return Case(key, lambda: self._after(steps))
+    def after(steps: int) -> Tensor:
+        nonlocal image, done
+        for label in order[done:steps]:
+            image = np.where(segments[label], image.mean(), image)
+        done = steps
+        return examiner.tensor(image)
 
-    def _after(self, steps: int) -> Tensor:
-        for label in self._order[self._done : steps]:
-            self._image = np.where(self._segments[label], self._image.mean(), self._image)
-        self._done = steps
-        return self._examiner.tensor(self._image)
+    for steps in range(1, len(order) + 1):
+        yield Case(f"{name} {order[:steps]}".encode(), partial(after, steps))
