@@ -66,10 +66,11 @@ def explain(
             gradient at each pixel times its difference from the fill.
         layer: name or module for sources that describe a layer; by default the last layer with a spatial or
             token output before pooling. The result names it.
-        mode: "usu" conserves each cell's mass; "iwmr" and "hybrid" move mass between cells, and
-            "total-conserving" shares the total without cells, smoothly; "complete" uses Owen values, on their
-            own cells, as the coarse map, and the source's values at pixels as their scores: all pixels
-            together sum to f(x) - f(fill).
+        mode: "total-conserving" shares the total smoothly, without cells; "usu" conserves each cell's mass;
+            "iwmr" and "hybrid" move mass between cells; "complete" uses Owen values, on their own cells, as
+            the coarse map, and the source's values at pixels as their scores: all pixels together sum to
+            f(x) - f(fill). By default "total-conserving", but "usu" where `continuous` is given (False is the
+            paper's operator) or where the source's cells are not a grid.
         images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
         class_names: names in the order of the outputs, for targets given by name.
         placement: where the inputs lie in the photograph, for `Explanation.to_original_size`; for a batch,
@@ -86,7 +87,7 @@ def explain(
         TypeError: an argument of the wrong kind, an unknown setting.
         ImportError: the library behind the source is missing.
     """
-    options = settings_of(mode, settings)
+    options = settings_of(mode_of(mode, settings), settings)
     find = _find(source, layer, mode)
     if not isinstance(model, nn.Module):
         raise TypeError(
@@ -115,7 +116,9 @@ def explain(
         found = find(model, batch, perturbed.targets, layer)
     coarse = check_coarse_map(found, len(batch))
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
-    return _run(replace(coarse, forward_passes=passes), perturbed, views, mode, options, source)
+    mode = mode_of(mode, settings, coarse.neighbourhoods is None)
+    coarse = replace(coarse, forward_passes=passes)
+    return _run(coarse, perturbed, views, mode, settings_of(mode, settings), source)
 
 
 @renamed(classes="class_names", method="scoring")
@@ -161,6 +164,7 @@ def upsample(
         ValueError: as `explain`.
         TypeError: as `explain`.
     """
+    mode = mode_of(mode, settings, neighbourhoods is None)
     options = settings_of(mode, settings)
     perturbed = Perturbation(
         forward_func,
@@ -176,7 +180,7 @@ def upsample(
     return _run(given, perturbed, views_of(perturbed, images, placement, options), mode, options)
 
 
-def _find(source: str | Source | None, layer: str | nn.Module | None, mode: str) -> Source | None:
+def _find(source: str | Source | None, layer: str | nn.Module | None, mode: str | None) -> Source | None:
     """Return the source; None for the gradient at each pixel, the default of mode "complete"."""
     if source is not None or mode != "complete":
         return find_source("gradcam" if source is None else source)
@@ -309,6 +313,13 @@ def _smoothed(score_map: Array, picture: Tensor, part: float | None) -> Any:
     if part is None:
         return score_map
     return guided_filter(score_map, picture, max(1, round(part * min(picture.shape[-2:]))))
+
+
+def mode_of(mode: str | None, settings: Mapping[str, Any], on_grid: bool = True) -> str:
+    """Return the mode; if None, what suits the settings and the cells of the coarse map."""
+    if mode is not None:
+        return mode
+    return "total-conserving" if on_grid and "continuous" not in settings else "usu"
 
 
 def settings_of(mode: str, settings: Mapping[str, Any]) -> Settings:

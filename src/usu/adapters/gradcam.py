@@ -18,9 +18,9 @@ from usu.arrays.checks import check_choice
 from usu.models.contexts import differentiable, frozen, kept_apart
 from usu.models.forward import check_evaluation_mode, check_inputs
 from usu.models.targets import Target
-from usu.operators.registry import REDISTRIBUTIONS
+from usu.operators.registry import MODES as ALL_MODES
 from usu.operators.upsamplers import find_upsampler
-from usu.pipeline import upsample
+from usu.pipeline import mode_of, settings_of, upsample
 from usu.runtime.lazy import needed
 from usu.settings import Settings
 from usu.sources.fullgrad import grids
@@ -36,13 +36,13 @@ with needed("CAM methods need pytorch-grad-cam", "cam"):
 Maps: TypeAlias = "list[np.ndarray[Any, np.dtype[Any]]]"
 
 # Of `usu.explain`'s modes, those that redistribute the object's own map.
-MODES = tuple(REDISTRIBUTIONS)
+MODES = tuple(mode for mode in ALL_MODES if mode != "complete")
 
 
 def upsampled(
     cam: Any,
     *,
-    mode: str = "usu",
+    mode: str | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
     **settings: Any,
@@ -53,7 +53,7 @@ def upsampled(
 
     Args:
         cam: of pytorch-grad-cam: a `BaseCAM` such as `GradCAM` or `FullGrad`, or a `FinerCAM`.
-        mode: "usu", "iwmr" or "hybrid".
+        mode: "total-conserving", "usu", "iwmr" or "hybrid"; the default is that of `usu.explain`.
         perturbations_per_eval: masked images per forward call.
         show_progress: show a bar on standard error.
         **settings: the fields of `usu.Settings`, such as temperature=0.1.
@@ -68,9 +68,10 @@ def upsampled(
             f"cam must be a BaseCAM or a FinerCAM of pytorch-grad-cam, got {type(cam).__name__}; for maps "
             "from elsewhere, usu.upsample"
         )
+    mode = mode_of(mode, settings)
     check_choice(mode, MODES, "mode")
     asking = {"perturbations_per_eval": perturbations_per_eval, "show_progress": show_progress}
-    return UpsampledCam(cam, base, mode, Settings.of(**settings), asking)
+    return UpsampledCam(cam, base, mode, settings_of(mode, settings), asking)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class UpsampledCam:
     Attributes:
         cam: the user's object; read its `outputs` and set its options, such as `batch_size`, there.
         base: the `BaseCAM` that makes its maps.
-        mode: "usu", "iwmr" or "hybrid".
+        mode: one of `MODES`.
         settings: of the scores and the redistribution.
         asking: `perturbations_per_eval` and `show_progress` of `upsampled`.
     """

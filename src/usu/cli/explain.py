@@ -60,9 +60,15 @@ _MODEL = f"{', '.join(SIZES)}, or any torchvision classifier (default: %(default
 _WEIGHTS = "the network's weights: a state dict, as torch.save writes it"
 _TARGET = "class to explain, by index or name (default: the predicted one)"
 _LAYER = "module whose map is taken, such as layer4 (default: the last one before pooling)"
-_MODE = """usu keeps the mass of each cell; iwmr and hybrid keep only the total and move it to the cells that
-matter, hybrid in proportion to the mass that is there; complete accounts for the prediction itself, by Owen
-values on parts of the picture (default: %(default)s)"""
+_MODE = """total-conserving shares the total smoothly; usu keeps the mass of each cell; iwmr and hybrid keep
+only the total and move it to the cells that matter, hybrid in proportion to the mass that is there; complete
+accounts for the prediction itself, by Owen values on parts of the picture (default: total-conserving, or usu
+with --continuous or --no-continuous)"""
+_CONTINUOUS = (
+    "for usu, iwmr and hybrid: no steps at the borders of cells; --no-continuous is the paper's operator"
+)
+_SMOOTHING = """radius, as a part of the shorter side, of the filter that smooths scores along the picture's edges
+(default: 1/28 of the side for total-conserving, else none)"""
 _SOURCE = """method that gives the coarse map: %(choices)s (default: gradcam; for complete, the gradient
 times the difference from the fill)"""
 _SIZE = """what overlay.png shows: the network's input, or the whole photograph with the map at its size
@@ -76,6 +82,8 @@ _BATCH = "masked images per forward call; fewer need less memory (default: %(def
 _TO_EXPLAIN = (
     "layer",
     "mode",
+    "continuous",
+    "score_smoothing",
     "source",
     "scoring",
     "output",
@@ -96,7 +104,9 @@ def add_parser(commands: Commands) -> None:
     add("--weights", metavar="FILE", help=_WEIGHTS)
     add("--target", metavar="CLASS", help=_TARGET)
     add("--layer", metavar="NAME", help=_LAYER)
-    add("--mode", choices=MODES, default=MODES[0], help=_MODE)
+    add("--mode", choices=MODES, help=_MODE)
+    add("--continuous", action=argparse.BooleanOptionalAction, help=_CONTINUOUS)
+    add("--score-smoothing", metavar="PART", type=positive_number, help=_SMOOTHING)
     add("--source", choices=SOURCES, metavar="NAME", help=_SOURCE)
     add("--scoring", metavar="NAME", help=_SCORING)
     add("--output", metavar="NAME", help=_OUTPUT)
@@ -117,14 +127,15 @@ def run(options: argparse.Namespace) -> int:
     from usu.models.layers import find_layer
     from usu.models.loading import load_classifier
     from usu.models.targets import find_class
-    from usu.pipeline import settings_of
+    from usu.pipeline import mode_of, settings_of
     from usu.sources.registry import find_source
 
     folder = writable_folder(options.out)
     if options.source is not None:
         find_source(options.source)
-    named = {name: getattr(options, name) for name in ("scoring", "output")}
-    settings_of(options.mode, {name: value for name, value in named.items() if value is not None})
+    names = ("continuous", "score_smoothing", "scoring", "output")
+    named = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    settings_of(mode_of(options.mode, named), named)
     classifier = load_classifier(options.model, options.weights)
     if options.layer is not None:
         find_layer(classifier.model, torch.empty(0), options.layer)  # named, it is looked up, not run
