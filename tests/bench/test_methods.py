@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.helpers.networks import SmallViT, fingerprint, small_cnn
 from usu.bench.compiled import quickened
-from usu.bench.methods import peers
+from usu.bench.methods import conserving, peers
 from usu.bench.methods.image import BLACK_BOX, Cost, Subject
 from usu.bench.methods.registry import (
     CONTESTANTS,
@@ -19,6 +19,7 @@ from usu.bench.methods.registry import (
     Contestant,
     scattered_segments,
 )
+from usu.operators.lattice import grid
 from usu.sources.registry import SOURCES
 
 SIZE = 32
@@ -92,7 +93,13 @@ def test_random_states_are_left_as_they_were(make, monkeypatch):
     assert torch.equal(torch.get_rng_state(), of_torch)
 
 
-@pytest.mark.parametrize("name", ["nearest", "usu", "complete", "shuffled-scores", "random-segments"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nearest", "usu", "complete", "shuffled-scores", "random-segments"),
+        *("guided-conserving", "pycnophylactic"),
+    ],
+)
 def test_cells_keep_their_mass(name):
     assert CONTESTANTS[name].draw(subject(), "gradcam").d1_relative < 1e-6
 
@@ -192,6 +199,60 @@ def test_cells_keep_the_mass_of_several_grids():
     assert one.coarse("fullgrad").further
     assert UPSAMPLERS["usu"].draw(one, "fullgrad").d1_relative < 1e-6
     assert UPSAMPLERS["bilinear"].draw(one, "fullgrad").d1_relative > 1e-3
+
+
+def test_a_pycnophylactic_map_is_the_smoothest_with_its_cells():
+    # Directly: the least sum of squared differences of neighbours, given 3 × 3 cells' sums, by Lagrange.
+    side, cells = 12, grid((3, 3), (12, 12))
+    masses = torch.tensor([[20.0, 30.0, 18.0], [25.0, 40.0, 22.0], [16.0, 24.0, 30.0]], dtype=torch.float64)
+    numbers = np.arange(side * side).reshape(side, side)
+    pairs = np.stack([numbers[:, :-1], numbers[:, 1:]]).reshape(2, -1)
+    pairs = np.hstack([pairs, np.stack([numbers[:-1], numbers[1:]]).reshape(2, -1)])
+    steps = np.eye(side * side)[pairs[0]] - np.eye(side * side)[pairs[1]]
+    member = np.eye(9)[(numbers // side // 4 * 3 + numbers % side // 4).ravel()]
+    system = np.block([[steps.T @ steps, member], [member.T, np.zeros((9, 9))]])
+    wanted = np.r_[np.zeros(side * side), masses.numpy().ravel()]
+    smoothest = np.linalg.solve(system, wanted)[: side * side].reshape(side, side)
+    assert smoothest.min() > 0  # or it would have to be cut there
+    found = conserving.tobler(masses, cells)
+    np.testing.assert_allclose(found.numpy(), smoothest, rtol=1e-3)
+    np.testing.assert_allclose(cells.sum(found).numpy(), masses.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("masses", [[[0.0, 8.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+def test_a_pycnophylactic_map_has_nothing_where_there_is_no_mass(masses):
+    masses, cells = torch.tensor(masses, dtype=torch.float64), grid((2, 2), (6, 8))
+    found = conserving.tobler(masses, cells)
+    assert found.min() >= 0
+    np.testing.assert_allclose(cells.sum(found).numpy(), masses.numpy(), atol=1e-12)
+
+
+def test_a_conserving_guided_filter_scales_each_cell_of_the_filtered_map():
+    one = subject(positive=True)
+    filtered, scaled = (
+        PEERS[name].draw(one, "gradcam").values.clamp(min=0) for name in ("guided", "guided-conserving")
+    )
+    rows, columns = one.coarse("gradcam").values.shape
+    blocks = [
+        values.reshape(rows, SIZE // rows, columns, -1).swapaxes(1, 2).flatten(2)
+        for values in (filtered, scaled)
+    ]
+    sums = [block.sum(-1, keepdim=True) for block in blocks]
+    kept = sums[1][..., 0] > 0
+    assert kept.any()
+    torch.testing.assert_close((blocks[1] / sums[1])[kept], (blocks[0] / sums[0])[kept], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["guided-conserving", "pycnophylactic"])
+def test_conserving_peers_share_both_signs_apart(name):
+    one = subject()
+    cells = one.coarse("gradcam").values
+    assert (cells < 0).any()
+    assert (cells > 0).any()
+    blocks = PEERS[name].draw(one, "gradcam").values
+    for sign in (1, -1):  # a cell's own sign is all that is left of it after smoothing by signs and cells
+        inside = grid(tuple(cells.shape), one.size).spread((sign * cells > 0).double()) > 0
+        assert (sign * blocks[inside] >= 0).all()
 
 
 @pytest.mark.parametrize("name", ["constant", "rise", "shap-partition"])

@@ -38,6 +38,7 @@ SURROGATE_SEGMENTS = 64
 LIBRARIES: Mapping[str, str] = MappingProxyType(
     {
         "guided": "kornia.filters",
+        "guided-conserving": "kornia.filters",
         "occlusion": "captum.attr",
         "occlusion-10x": "captum.attr",
         "shap-partition": "shap",
@@ -69,9 +70,13 @@ def interpolation(subject: Subject, source: str, mode: str) -> Tensor:
 
 def guided_filter(subject: Subject, source: str) -> Tensor:
     """Return the bilinear map, filtered with the picture as the guide (He et al., 2010)."""
-    pixels = interpolation(subject, source, "bilinear")
+    return guided_by(subject.picture, interpolation(subject, source, "bilinear"))
+
+
+def guided_by(picture: Tensor, pixels: Tensor) -> Tensor:
+    """Return a map (H, W), filtered with the picture (3, H, W) as the guide."""
     filtered: Tensor = library("kornia.filters").guided_blur(
-        subject.picture[None], pixels[None, None], 2 * GUIDED_RADIUS + 1, GUIDED_EPS
+        picture[None].to(pixels), pixels[None, None], 2 * GUIDED_RADIUS + 1, GUIDED_EPS
     )
     return filtered[0, 0]
 

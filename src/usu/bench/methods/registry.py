@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import usu
-from usu.bench.methods import peers
+from usu.bench.methods import conserving, peers
 from usu.bench.methods.image import Cost, Subject
 from usu.explanation import Explanation
 from usu.operators.coarse import Coarse
@@ -192,6 +192,14 @@ PEERS: Mapping[str, Contestant] = MappingProxyType(
         "guided": Contestant(
             peers.guided_filter,
             settings={"radius": peers.GUIDED_RADIUS, "eps": peers.GUIDED_EPS},
+        ),
+        "guided-conserving": Contestant(
+            conserving.conserving_guided_filter,
+            settings={"radius": peers.GUIDED_RADIUS, "eps": peers.GUIDED_EPS},
+        ),
+        "pycnophylactic": Contestant(
+            conserving.pycnophylactic,
+            settings={"kept": conserving.KEPT, "close": conserving.CLOSE},
         ),
         "rise": Contestant(_at_our_price(1, peers.rise), ()),
         "rise-10x": Contestant(_at_our_price(10, peers.rise), ()),

@@ -66,6 +66,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "Peers": {
         "guided": "Guided filter",
+        "guided-conserving": "Guided filter, cells scaled to their mass",
+        "pycnophylactic": "Pycnophylactic interpolation",
         "rise": "RISE",
         "rise-10x": "RISE, 10 × the passes",
         "occlusion": "Occlusion",
