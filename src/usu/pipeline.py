@@ -238,7 +238,7 @@ def _run(
         if mode == "complete":  # Owen values are the cells; the source's value at a pixel is its score
             score_map, shared = _pixel_scores(shared, score_map), _owen(own, perturbed)
             record["unit"] = unit_of_answer(perturbed.targets[image], settings.output)
-        score_map = _smoothed(score_map, views.pictures[image], settings.score_smoothing)
+        score_map = smoothed(score_map, views.pictures[image], settings.score_smoothing)
         upsampler = "usu" if mode == "complete" else mode
         explanations.append(
             Explanation(
@@ -308,7 +308,7 @@ def _mean_score_map(refinements: Sequence[Refinement], settings: Settings) -> Ar
     return mean.clip(0, 1)  # type: ignore[no-any-return]
 
 
-def _smoothed(score_map: Array, picture: Tensor, part: float | None) -> Any:
+def smoothed(score_map: Array, picture: Tensor, part: float | None) -> Any:
     """Return the score map, filtered by the picture in windows whose radius is a part of its shorter side."""
     if part is None:
         return score_map

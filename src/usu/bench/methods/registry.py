@@ -18,7 +18,7 @@ from usu.bench.methods import conserving, peers
 from usu.bench.methods.image import Cost, Subject
 from usu.explanation import Explanation
 from usu.operators.coarse import Coarse
-from usu.pipeline import settings_of
+from usu.pipeline import settings_of, smoothed
 from usu.scoring.controls import blurred, scattered_segments, shuffled
 from usu.segmentation.hierarchy import Hierarchy
 from usu.settings import Settings
@@ -123,8 +123,22 @@ def _scores_of_random_segments(subject: Subject) -> Tensor:
     return torch.as_tensor(subject.scored(segmentation=hierarchies).score_map)
 
 
+def _smoothed_scores(subject: Subject) -> Tensor:
+    """Return the model's scores, smoothed along the picture's edges as by default in `usu.explain`."""
+    part = settings_of("total-conserving", {}).score_smoothing
+    return torch.as_tensor(smoothed(_model_scores(subject), subject.picture, part))
+
+
+def _smoothed_scores(subject: Subject) -> Tensor:
+    """Return the model's scores, smoothed along the picture's edges as by default in `usu.explain`."""
+    part = settings_of("total-conserving", {}).score_smoothing
+    return torch.as_tensor(smoothed(_model_scores(subject), subject.picture, part))
+
+
 _SCORES: Mapping[str, Callable[[Subject], Tensor]] = {
     "model": _model_scores,
+    "smoothed": _smoothed_scores,
+    "smoothed": _smoothed_scores,
     "shuffled": _shuffled_scores,
     "random segments": _scores_of_random_segments,
 }
@@ -167,9 +181,12 @@ UPSAMPLERS: Mapping[str, Contestant] = MappingProxyType(
         "bilinear": _interpolated("bilinear"),
         "bicubic": _interpolated("bicubic"),
         "lanczos": _interpolated("lanczos"),
+        "conserving": _interpolated("conserving"),
         "usu": _ours("usu"),
+        "usu-continuous": _ours("usu-continuous", "smoothed"),
         "iwmr": _ours("iwmr"),
         "hybrid": _ours("hybrid"),
+        "total-conserving": _ours("total-conserving", "smoothed"),
         "complete": Contestant(_complete, (), settings_of("complete", {}).plain()),
     }
 )
