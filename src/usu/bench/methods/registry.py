@@ -129,15 +129,8 @@ def _smoothed_scores(subject: Subject) -> Tensor:
     return torch.as_tensor(smoothed(_model_scores(subject), subject.picture, part))
 
 
-def _smoothed_scores(subject: Subject) -> Tensor:
-    """Return the model's scores, smoothed along the picture's edges as by default in `usu.explain`."""
-    part = settings_of("total-conserving", {}).score_smoothing
-    return torch.as_tensor(smoothed(_model_scores(subject), subject.picture, part))
-
-
 _SCORES: Mapping[str, Callable[[Subject], Tensor]] = {
     "model": _model_scores,
-    "smoothed": _smoothed_scores,
     "smoothed": _smoothed_scores,
     "shuffled": _shuffled_scores,
     "random segments": _scores_of_random_segments,

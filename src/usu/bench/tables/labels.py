@@ -51,9 +51,12 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "bilinear": "Bilinear",
         "bicubic": "Bicubic",
         "lanczos": "Lanczos-3",
+        "conserving": "Conserving, no scores",
         "usu": "USU",
+        "usu-continuous": "USU, continuous",
         "iwmr": "Soft IWMR",
         "hybrid": "USU-Hybrid",
+        "total-conserving": "USU-Total",
         "complete": "USU-Complete",
     },
     "Controls": {
