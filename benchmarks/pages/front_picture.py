@@ -1,6 +1,6 @@
 """The picture of README.md and of the documentation's first page: docs/images/front.png.
 
-    python -m benchmarks.pages.front_picture [--upsampler hybrid]
+    python -m benchmarks.pages.front_picture
 
 The network is EfficientNet-Lite0 with its published weights. The photograph is scikit-image's `coffee`: of
 those that it ships, the one whose class the network is surest of.
@@ -20,36 +20,34 @@ import usu
 from usu import plot
 from usu.arrays.convert import Array
 from usu.models.loading import load_classifier
-from usu.operators.upsamplers import UPSAMPLERS
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "front.png"
+MAPS = {
+    "bilinear": "interpolated",
+    "usu-continuous": "usu, each cell kept",
+    "total-conserving": "usu, the default",
+}
 _SMALL, _LARGE = 15, 17  # points: a page shows the picture at about 60 pixels an inch
 
 
-def draw(explanation: usu.Explanation, category: str, upsampler: str) -> Figure:
-    """Return one row: photograph, cells, bilinear interpolation and ours, all on one colour scale."""
+def draw(explanation: usu.Explanation, category: str) -> Figure:
+    """Return one row: photograph, cells, and three maps over the photograph, each on a scale of its own."""
     rows, columns = explanation.coarse.shape
-    maps = {"bilinear": explanation.upsampled_by("bilinear"), upsampler: explanation.upsampled_by(upsampler)}
-    norm = plot.colour_limits(maps.values())
     figure = Figure(figsize=(15, 3.9), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.04, h_pad=0.03, wspace=0, hspace=0)
-    picture, cells, bilinear, ours, over = figure.subplots(1, 5)
+    picture, cells, *others = figure.subplots(1, 2 + len(MAPS))
     plot.photograph(explanation, picture)
-    plot.coarse_cells(explanation, cells, norm=norm)
-    for axis, values in zip((bilinear, ours), maps.values(), strict=True):
-        plot.heat(values, axis, norm=norm)
-        axis.set_xlabel(
-            f"{100 * _moved(explanation, values):.1f} % of the mass\nleft its cell", fontsize=_SMALL
-        )
-    plot.overlay(explanation, over, maps[upsampler], norm=norm)
+    picture.set_title("photograph", fontsize=_LARGE)
     picture.set_xlabel(f"“{category}”,\n{100 * explanation.probability:.0f} % sure", fontsize=_SMALL)
+    plot.coarse_cells(explanation, cells)
+    cells.set_title(f"Grad-CAM, {rows} × {columns}", fontsize=_LARGE)
     cells.set_xlabel(f"one number for\neach of {rows * columns} cells", fontsize=_SMALL)
-    over.set_xlabel("opaque where there\nis much mass", fontsize=_SMALL)
-    titles = ["photograph", f"Grad-CAM, {rows} × {columns}", "interpolated", "redistributed by usu"]
-    for axis, title in zip(
-        (picture, cells, bilinear, ours, over), [*titles, "over the photograph"], strict=True
-    ):
+    for axis, (name, title) in zip(others, MAPS.items(), strict=True):
+        values = explanation.upsampled_by(name)
+        plot.overlay(explanation, axis, values, norm=plot.colour_limits([values]))
         axis.set_title(title, fontsize=_LARGE)
+        moved = f"{100 * _moved(explanation, values):.1f} % of the mass\n"
+        axis.set_xlabel(f"{moved}{'moved' if name == 'total-conserving' else 'left its cell'}", fontsize=_SMALL)
     return figure
 
 
@@ -64,7 +62,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--upsampler", default="usu", choices=tuple(UPSAMPLERS), help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=PICTURE)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -72,7 +69,9 @@ def main() -> None:
     inputs, picture = classifier.prepare(Image.fromarray(skimage.data.coffee()))
     explanation = usu.explain(classifier.model, inputs, images=picture)
     category = (classifier.class_names or {})[explanation.target]
-    plot.save_figure(draw(explanation, category, options.upsampler), options.out, dpi=100)
+    plot.save_figure(draw(explanation, category), options.out, dpi=100)
+    for name, title in MAPS.items():
+        print(f"{title}: {100 * _moved(explanation, explanation.upsampled_by(name)):.1f} % in other cells")
     print(
         f"{category}, {explanation.probability:.3f}: {options.out}, {options.out.stat().st_size / 1e3:.0f} kB"
     )

@@ -1,7 +1,7 @@
 """Make a page that shows explanations, as usu demo and usu explain write them, in any browser.
 
 It has each map over its photograph, beside any other way of upsampling; sliders for the temperatures, which
-recompute the map in the page; for every pixel its cell, its segments and its share; and which of D1 to D4
+recompute the map in the page; for every pixel its cell, its segments and its share; and which of D1 to D5
 hold. The page is one file, which holds all it needs and asks the network for nothing. Several explanations
 make a gallery.
 """

@@ -1,1 +1,1 @@
-"""The guarantees D1 to D4 and their relatives, measured on any upsampler."""
+"""The guarantees D1 to D5 and their relatives, measured on any upsampler."""
