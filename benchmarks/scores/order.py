@@ -7,7 +7,7 @@ The photographs and their halves are those of `python -m benchmarks.scores`. One
 is added to `--out` as it is measured, and what is there already is not measured again; `--images 0` only
 prints the tables. Scores by order fill with the blurred image: the mean colour, IROF and ROAD were not
 fitted to. A gradient counts three passes. Maps whose names begin with "choice" are variants among which was
-chosen; "mask+order A" shares a budget of 156 passes, of which A are masks.
+chosen, at 156 passes: "three" are fits on three partitions, "one" on one, "48 masks and three" share them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,12 @@ class Asked(Subject):
         photograph: with its target.
         model: in evaluation mode.
         quick: the same function, faster, without gradients.
+
+    Attributes:
+        order_partitions: what `benchmarks.scores.stability` fits on; None is the default.
     """
+
+    order_partitions: Any = None
 
     def __init__(self, photograph: Photograph, model: torch.nn.Module, quick: torch.nn.Module) -> None:
         super().__init__(model, photograph.inputs, photograph.picture, photograph.target, quick=quick)
@@ -101,71 +106,74 @@ class Asked(Subject):
 
 MASK = ("mask", None)
 BOTH_TEMPERATURE = 0.12 / 0.7  # of (0.3 m + 0.4 o) / 0.7: the exponents of m at 0.4 and of o at 0.3 add up
+THREE = {"slic": (64, 256), "watershed": (64,)}
 # Partitions that are masked once each, beside a fit on the rest of the passes, by their number of segments.
 MASKED = {
     144: None,
     96: {"watershed": (16, 32), "slic": (16, 32)},
     64: {"slic": (64,)},
     48: {"watershed": (16,), "slic": (32,)},
-    32: {"slic": (32,)},
 }
-
-
-def together(asked: Asked, masks: int, passes: int, filtered: bool) -> Tensor:
-    """Return scores by masking and by order as one map, of the masks named and a fit at `passes`."""
-    masked = asked.scores("mask", MASKED[masks], filtered)
-    return (0.3 * masked + 0.4 * asked.scores(usu.Order(passes=passes), None, filtered)) / 0.7
 
 
 def by_order(asked: Asked, way: str, filtered: bool = False, segmentation: Any = None, **own: Any) -> Tensor:
     """Return a map by scores by order alone at ε = 0.2."""
-    scores = asked.scores(usu.Order(**own), segmentation, filtered)
+    return redistributed(asked, way, asked.scores(usu.Order(**own), segmentation, filtered), 0.2)
+
+
+def by_both(asked: Asked, way: str) -> Tensor:
+    """Return a map by the library's masking and order together, filtered by the picture."""
+    scores = asked.scores(usu.MaskOrder(), filtered=True)
+    return redistributed(asked, way, scores, BOTH_TEMPERATURE)
+
+
+def shared(asked: Asked, way: str, masks: int, passes: int) -> Tensor:
+    """Return a map by masking of some partitions and by order on three, at a number of passes of the fit."""
+    masked = asked.scores("mask", MASKED[masks], filtered=True)
+    order = asked.scores(usu.Order(passes=passes), THREE, filtered=True)
+    return redistributed(asked, way, (0.3 * masked + 0.4 * order) / 0.7, BOTH_TEMPERATURE)
+
+
+def redistributed(asked: Asked, way: str, scores: Tensor, temperature: float) -> Tensor:
+    """Return the map that a way of redistribution makes of scores; "scores" returns these."""
     if way == "scores":
         return scores
     if way == "total":
-        return asked.total(scores, 0.2)
-    return asked.usu(scores, 0.2, continuous=way == "continuous")
+        return asked.total(scores, temperature)
+    return asked.usu(scores, temperature, continuous=way == "continuous")
 
 
-def by_both(asked: Asked, way: str, masks: int, passes: int) -> Tensor:
-    """Return a map by masking and order together, both filtered by the picture."""
-    scores = together(asked, masks, passes, filtered=True)
-    if way == "total":
-        return asked.total(scores, BOTH_TEMPERATURE)
-    return asked.usu(scores, BOTH_TEMPERATURE, continuous=way == "continuous")
-
-
-WAYS = ("strict", "continuous", "total")
-# What is left of 156 passes for the fit, besides the masks.
-SHARED = {masks: 156 - masks for masks in (48, 64, 96)}
+WAYS = ("strict", "continuous", "total", "scores")
 MAPS: dict[str, Callable[[Asked], Any]] = {
     "bilinear": partial(peers.interpolation, source="gradcam", mode="bilinear"),
     "guided filter": partial(peers.guided_filter, source="gradcam"),
     "SHAP partition 160": partial(peers.shap_partition, passes=160),
     "strict, mask (default)": lambda asked: asked.usu(asked.scores(*MASK), 0.2),
-    "continuous, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2, continuous=True),
-    "total, mask filtered": lambda asked: asked.total(asked.scores(*MASK, filtered=True), 0.2),
-    **{f"{way}, order": partial(by_order, way=way) for way in (*WAYS, "scores")},
+    **{f"{way}, order": partial(by_order, way=way) for way in WAYS},
     "total, order filtered": partial(by_order, way="total", filtered=True),
-    **{
-        f"{way}, mask+order {masks}": partial(by_both, way=way, masks=masks, passes=passes)
-        for masks, passes in SHARED.items()
-        for way in WAYS
-    },
-    "choice total, mask 144 + order 156": partial(by_both, way="total", masks=144, passes=156),
+    "total, mask+order": partial(by_both, way="total"),
+    "continuous, mask+order": partial(by_both, way="continuous"),
+    "choice continuous, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2, continuous=True),
+    "choice total, mask filtered": lambda asked: asked.total(asked.scores(*MASK, filtered=True), 0.2),
+    "choice continuous, three": partial(by_order, way="continuous", segmentation=THREE),
+    "choice total, three filtered": partial(by_order, way="total", segmentation=THREE, filtered=True),
+    "choice total, mask 144 + order 156": partial(shared, way="total", masks=144, passes=156),
 }
+for _masks in (48, 64, 96):
+    for _way in ("continuous", "total"):
+        MAPS[f"choice {_way}, {_masks} masks and three"] = partial(
+            shared, way=_way, masks=_masks, passes=156 - _masks
+        )
 for _name, _own in {
-    "ridge 0.1": {"ridge": 0.1},
-    "ridge 1": {"ridge": 1.0},
-    "ridge 0": {"ridge": 0.0},
-    "40 passes": {"passes": 40},
-    "80 passes": {"passes": 80},
-    "slic 64": {"segmentation": {"slic": (64,)}},
-    "slic 256": {"segmentation": {"slic": (256,)}},
-    "six": {"segmentation": {"slic": (64, 256), "watershed": (64, 256), "quadtree": (64, 256)}},
+    "three": {},
+    "three, ridge 0.1": {"ridge": 0.1},
+    "three, ridge 1": {"ridge": 1.0},
+    "three, 80 passes": {"passes": 80},
+    "one": {"segmentation": {"slic": (256,)}},
 }.items():
     for _way in ("strict", "total"):
-        MAPS[f"choice {_way}, {_name}"] = partial(by_order, way=_way, **_own)
+        _settings: dict[str, Any] = {"segmentation": THREE, **_own}
+        MAPS[f"choice {_way}, {_name}"] = partial(by_order, way=_way, **_settings)
 
 
 def measure(
