@@ -17,7 +17,7 @@ from torch import Tensor
 from usu import pipeline
 from usu.arrays.convert import Array, as_floats, as_labels, check_finite
 from usu.models.forward import ForwardFunc, check_inputs
-from usu.models.layers import grid_of, is_no_grid
+from usu.models.grids import grid_of, is_no_grid
 from usu.models.targets import Targets
 from usu.operators.lattice import Mass
 

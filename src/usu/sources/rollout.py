@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from usu.models.contexts import differentiable
-from usu.models.layers import token_grid
+from usu.models.grids import token_grid
 from usu.models.targets import Target, answers
 from usu.sources._answer import checked_targets
 from usu.sources.coarse_map import CoarseMap
