@@ -43,6 +43,24 @@ class Noticed(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
         return func(*args, **(kwargs or {}))
 
 
+class Results(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
+    """Calls `see` with the tokens (B, N, C) that each attention gives, if a function of PyTorch's computes it."""
+
+    def __init__(self, see: Callable[[Any], None]) -> None:
+        super().__init__()
+        self.see = see
+
+    def __torch_function__(
+        self, func: Any, types: Iterable[Any], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is F.scaled_dot_product_attention:
+            self.see(result.movedim(-2, 1).flatten(2))
+        elif func is F.multi_head_attention_forward:
+            self.see(result[0].transpose(0, 1))
+        return result
+
+
 class Apart(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
     """Lets each token attend to itself alone, so that a change of the input stays with its own tokens.
 

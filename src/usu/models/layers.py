@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from usu.models.contexts import differentiable
 from usu.models.grids import grid_of, layouts
 from usu.models.passes import Pass, watched
-from usu.models.probe import probed
+from usu.models.probe import Tap, outputs_of, probed
 from usu.models.tokens import Tokens
 
 _POOLING = (
@@ -84,6 +84,30 @@ class SpatialLayer:
             f"h, w, C) nor tokens (B, N, C) that follow the image of {seen.size[0]} × {seen.size[1]} pixels cell "
             "by cell; name another layer, or say where its cells are by tokens=usu.Tokens(...)"
         )
+
+
+# A module, which of its runs, and the shape of what it gave.
+Output: TypeAlias = "tuple[SpatialLayer, int, tuple[int, ...]]"
+
+
+@contextmanager
+def noted_outputs(model: nn.Module) -> Iterator[list[Output]]:
+    """Note the shape of each tensor that a module of the model gives, in the order of the pass."""
+    found: list[Output] = []
+    runs: dict[str, int] = {}
+
+    def remember(name: str) -> Any:
+        def hook(module: nn.Module, _: Any, output: Any) -> None:
+            runs[name] = runs.get(name, -1) + 1
+            if isinstance(output, Tensor):
+                found.append((SpatialLayer(name, module), runs[name], tuple(output.shape)))
+
+        return hook
+
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            hooks.enter_context(module.register_forward_hook(remember(name)))
+        yield found
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +236,41 @@ def placed(
             break
         if not several and _is_known(model, layer.name, likely, shape, seen):
             return likely, passes
-        found, spent = probed(model, image, layer.module, run, likely, seen)
+        found, spent = probed(model, image, outputs_of(layer.module), run, likely, seen)
+        passes += spent
+        if found is not None:
+            return found, passes
+    return None, passes
+
+
+def place_of_tokens(
+    model: nn.Module, image: Tensor, count: int, seen: Pass, outputs: Sequence[Output], tap: Tap, several: bool
+) -> tuple[Tokens | None, int]:
+    """Return where the cells lie among `count` tokens of attention, and the forward passes spent.
+
+    Args:
+        model: in evaluation mode.
+        image: (1, C, H, W).
+        count: of tokens.
+        seen: the forward pass.
+        outputs: of its modules; the last ones with as many tokens, outside of attention, are tried.
+        tap: of the attention itself, for a model without such modules.
+        several: whether the model attends to several images or crops.
+    """
+    passes = 0
+    trials = 0
+    for layer, run, shape in reversed(outputs):
+        fitting = (one for one in layouts(shape, seen, layer.module) if len(one) == count)
+        if len(shape) != 3 or next(fitting, None) is None or _is_within(layer.name, seen.attending):
+            continue
+        found, spent = placed(model, image, layer, run, shape, seen, several)
+        passes, trials = passes + spent, trials + 1
+        if found is not None and len(found) == count:
+            return found, passes
+        if trials == 2:
+            return None, passes
+    for likely in layouts((seen.count, count, 2), seen):
+        found, spent = probed(model, image, tap, 0, likely, seen)
         passes += spent
         if found is not None:
             return found, passes

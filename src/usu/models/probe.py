@@ -8,10 +8,11 @@ attends to itself alone meanwhile; if a network shows nothing that way, it is tr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,21 +21,29 @@ from usu.models.attention import Apart
 from usu.models.passes import Pass
 from usu.models.tokens import Tokens
 
+# What calls a function with each output of a layer, for as long as it is entered.
+Tap: TypeAlias = "Callable[[Callable[[Any], None]], AbstractContextManager[Any]]"
+
 # Images per forward call, the unchanged one included.
 _BATCH = 16
 # Of the cells, how many must move their own token most where neighbours overlap.
 _ENOUGH = 0.8
 
 
+def outputs_of(module: nn.Module) -> Tap:
+    """Return what calls a function with each output of a module."""
+    return lambda see: module.register_forward_hook(lambda _, __, output: see(output))
+
+
 def probed(
-    model: nn.Module, image: Tensor, module: nn.Module, run: int, likely: Tokens, seen: Pass
+    model: nn.Module, image: Tensor, tap: Tap, run: int, likely: Tokens, seen: Pass
 ) -> tuple[Tokens | None, int]:
     """Return the layout of a layer's output with the grid and the axis of `likely`, and the passes spent.
 
     Args:
         model: in evaluation mode; left unchanged.
         image: (1, C, H, W).
-        module: the layer.
+        tap: of the layer.
         run: which of its runs in a forward pass, from 0.
         likely: what the layout is thought to be.
         seen: what a pass showed.
@@ -54,7 +63,7 @@ def probed(
     ]
     spent = 0
     for apart in (True, False) if seen.attends else (False,):
-        moved, passes = _moved(model, image, module, run, likely, boxes, apart)
+        moved, passes = _moved(model, image, partial(_distances, tap, run, likely), boxes, apart)
         spent += passes
         if moved is not None:
             found = _read(moved[: len(boxes) - len(edges)], likely)
@@ -85,9 +94,7 @@ def _edges(grid: tuple[int, int], seen: Pass) -> list[tuple[slice, slice]]:
 def _moved(
     model: nn.Module,
     image: Tensor,
-    module: nn.Module,
-    run: int,
-    likely: Tokens,
+    distances_among: Callable[[int], AbstractContextManager[list[Tensor]]],
     boxes: Sequence[tuple[slice, slice]],
     apart: bool,
 ) -> tuple[Tensor | None, int]:
@@ -102,9 +109,8 @@ def _moved(
         for own, (rows, columns) in zip(batch[1:], boxes[start:], strict=False):
             own[:, rows, columns] = changed[0, :, rows, columns]
         spent += len(batch)
-        with _distances(module, run, likely, len(batch)) as distances, torch.no_grad():
-            with Apart() if apart else nullcontext():
-                model(batch)
+        with torch.no_grad(), Apart() if apart else nullcontext(), distances_among(len(batch)) as distances:
+            model(batch)
         if not distances:
             return None, spent
         found += distances
@@ -112,11 +118,11 @@ def _moved(
 
 
 @contextmanager
-def _distances(module: nn.Module, run: int, likely: Tokens, count: int) -> Iterator[list[Tensor]]:
+def _distances(tap: Tap, run: int, likely: Tokens, count: int) -> Iterator[list[Tensor]]:
     """Note how far each image's tokens are from the first's, (count - 1, N), in one run of a layer."""
     runs, found = 0, []
 
-    def hook(_: nn.Module, __: Any, output: Any) -> None:
+    def see(output: Any) -> None:
         nonlocal runs
         runs += 1
         fits = isinstance(output, Tensor) and output.dim() in (3, 4) and output.is_floating_point()
@@ -128,8 +134,7 @@ def _distances(module: nn.Module, run: int, likely: Tokens, count: int) -> Itera
         if tokens.shape[1] == len(likely):
             found.append((tokens[1:] - tokens[:1]).norm(dim=2).cpu())
 
-    with ExitStack() as hooks:
-        hooks.enter_context(module.register_forward_hook(hook))
+    with tap(see):
         yield found
 
 
@@ -160,15 +165,17 @@ def _read(moved: Tensor, likely: Tokens) -> Tokens | None:
 def _nearly(row: Tensor, column: Tensor, strength: Tensor, likely: Tokens) -> Tokens | None:
     """Return the layout row by row if nearly all tokens fit it, and the others are off by a cell."""
     (rows, columns), cells = likely.grid, math.prod(likely.grid)
+    if min(rows, columns) < 3:  # where every cell is next to every other
+        return None
     own = torch.arange(cells)
     best: tuple[float, int] = (0.0, 0)
     for prefix in range(len(strength) - cells + 1):
         part = slice(prefix, prefix + cells)
         down, along = (row[part] - own // columns).abs(), (column[part] - own % columns).abs()
-        moved = strength[part] > 0
-        if bool(((down <= 1) & (along <= 1) & moved).all()):
+        rest = torch.cat([strength[:prefix], strength[prefix + cells :]])
+        still = float(rest.max()) < 0.5 * float(strength[part].median()) if len(rest) else True
+        if still and bool(((down <= 1) & (along <= 1) & (strength[part] > 0)).all()):
             best = max(best, (float(((down == 0) & (along == 0)).double().mean()), -prefix))
-    share, prefix = best[0], -best[1]
-    if share < _ENOUGH or min(rows, columns) < 2:
+    if best[0] < _ENOUGH:
         return None
-    return Tokens(likely.grid, prefix, len(strength) - cells - prefix, axis=likely.axis)
+    return Tokens(likely.grid, -best[1], len(strength) - cells + best[1], axis=likely.axis)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +17,43 @@ def recorded(module: nn.Module) -> Iterator[list[Any]]:
     outputs: list[Any] = []
     with module.register_forward_hook(lambda _, __, output: outputs.append(output)):
         yield outputs
+
+
+@dataclass(eq=False)
+class Runs:
+    """What a layer gave in each of its runs, and the gradients of a backward pass at these outputs.
+
+    Attributes:
+        outputs: of each run since the last `take`.
+        gradients: of each run; None until a backward pass reaches it.
+        listening: whether runs are noted.
+    """
+
+    outputs: list[Any] = field(default_factory=list)
+    gradients: list[Any] = field(default_factory=list)
+    listening: bool = True
+
+    def note(self, _: nn.Module, __: Any, output: Any) -> None:
+        """Note a run, as a forward hook."""
+        if not self.listening:
+            return
+        if isinstance(output, Tensor) and output.requires_grad:
+            output.register_hook(_put(self.gradients, len(self.outputs)))
+        self.outputs.append(output)
+        self.gradients.append(None)
+
+    def take(self) -> tuple[list[Any], list[Any]]:
+        """Return outputs and gradients, and forget them."""
+        taken = self.outputs, self.gradients
+        self.outputs, self.gradients = [], []
+        return taken
+
+
+def _put(gradients: list[Any], run: int) -> Callable[[Tensor], None]:
+    def put(gradient: Tensor) -> None:
+        gradients[run] = gradient
+
+    return put
 
 
 def checked_run(run: Any, count: int, name: str) -> int:

@@ -88,6 +88,10 @@ class Tokens:
         """The axis of the images."""
         return 1 if self.axis == 0 else 0
 
+    def is_plain(self, shape: Sequence[int]) -> bool:
+        """Return whether an output of this shape is (B, C, gh, gw) as it stands."""
+        return len(shape) == 4 and self.axis == 2 and self.order == "rows" and tuple(shape[2:]) == self.grid
+
     def fits(self, shape: Sequence[int], images: int) -> bool:
         """Return whether an output of this shape, for so many images, has these tokens."""
         if len(shape) == 4 and self.axis > 0:

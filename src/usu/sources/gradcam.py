@@ -96,7 +96,7 @@ class _Job:
         """Return an output, or its gradient, as (B, C, gh, gw)."""
         assert self.found.tokens is not None
         cells = self.found.tokens.cells(output)
-        if self.channels and (output.dim() != 4 or not torch.equal(cells, output)):
+        if self.channels and not self.found.tokens.is_plain(output.shape):
             raise ValueError(
                 f"ablationcam needs a layer of shape (B, C, h, w), {self.name!r} gives tokens of shape "
                 f"{tuple(output.shape)}: it replaces whole channels, on the axis after the batch's"
