@@ -74,7 +74,12 @@ def judged(model: nn.Module, inputs: Tensor, layer: Any, values: Tensor) -> Entr
     leaf = inputs.clone().requires_grad_()
     outputs: list[Tensor] = []
     module = model.get_submodule(layer)
-    with module.register_forward_hook(lambda _, __, output: outputs.append(output)), differentiable(model):
+
+    def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        outputs.append(output)
+        return output.clone()  # what follows may work in place
+
+    with module.register_forward_hook(keep), differentiable(model):
         answer = model(leaf.clone())[0, TARGET]
         output = outputs[-1]
         (gradient,) = torch.autograd.grad(answer, output, retain_graph=True)
@@ -82,10 +87,12 @@ def judged(model: nn.Module, inputs: Tensor, layer: Any, values: Tensor) -> Entr
         if places is None:
             return {"verdict": "WRONG", "words": "the values are not those of the layer's positions"}
         cells = random.Random(0).sample(range(values.numel()), min(CELLS, values.numel()))
-        offsets = [offset(leaf, at(output, *places[cell]), cell, values.shape) for cell in cells]
-    own = sum(1 for one in offsets if one == 0) / len(offsets)
-    near = max(offsets) <= 1
-    return {"verdict": "right" if own >= 0.6 and near else "WRONG", "own": own, "farthest": max(offsets)}
+        found = torch.stack([centre(leaf, at(output, *places[cell]), values.shape) for cell in cells])
+    true = torch.tensor([divmod(cell, values.shape[1]) for cell in cells], dtype=torch.float32)
+    own = float(((found[:, :2] - true).abs().amax(1) == 0).float().mean())
+    along = [likeness(found[:, 2 + axis], true[:, axis]) for axis in (0, 1)]
+    right = own >= 0.9 or min(along) >= 0.7
+    return {"verdict": "right" if right else "WRONG", "own": round(own, 2), "along": along}
 
 
 def matched(products: Tensor, values: Tensor) -> list[tuple[int, int]] | None:
@@ -107,17 +114,26 @@ def at(output: Tensor, axis: int, place: int) -> Tensor:
     return output.movedim(axis, -1).flatten(0, -2)[place]
 
 
-def offset(leaf: Tensor, channels: Tensor, cell: int, grid: torch.Size) -> int:
-    """Return how many cells lie between a cell and where its channels depend on the image most."""
-    generator = torch.Generator().manual_seed(cell)
+def centre(leaf: Tensor, channels: Tensor, grid: torch.Size) -> Tensor:
+    """Return the cell (row, column) on which channels depend most, and the mean (row, column) of all, (4,)."""
+    generator = torch.Generator().manual_seed(0)
     energy = torch.zeros(leaf.shape[-2:])
-    for _ in range(3):
+    for _ in range(4):
         weights = torch.randn(channels.shape, generator=generator)
         (slope,) = torch.autograd.grad((channels * weights).sum(), leaf, retain_graph=True)
         energy += slope[0].square().sum(0)
     pooled = nn.functional.adaptive_avg_pool2d(energy[None, None], tuple(grid))[0, 0]
+    shares = pooled / pooled.sum()
     row, column = divmod(int(pooled.argmax()), grid[1])
-    return max(abs(row - cell // grid[1]), abs(column - cell % grid[1]))
+    means = [(shares.sum(1 - axis) * torch.arange(grid[axis])).sum() for axis in (0, 1)]
+    return torch.tensor([row, column, *means])
+
+
+def likeness(found: Tensor, true: Tensor) -> float:
+    """Return the correlation of where channels depend on the image with where their cells are."""
+    if float(true.std()) == 0:
+        return 1.0
+    return round(float(torch.corrcoef(torch.stack([found, true]))[0, 1]), 2)
 
 
 def section(entries: dict[str, dict[str, Entry]]) -> str:

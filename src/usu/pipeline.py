@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from usu.arrays.checks import check_choice
 from usu.arrays.convert import Array, as_floats, as_labels, as_tensor, like
 from usu.explanation import Explanation
-from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs, run
+from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs
+from usu.models.forward import run as run_once
 from usu.models.placement import Placement
 from usu.models.targets import Targets, check_outputs, name_of, unit_of_answer
 from usu.models.tokens import Tokens
@@ -99,7 +100,7 @@ def explain(
     batch, batched = check_inputs(inputs)
     predicted = 0
     if target is None:
-        target = check_outputs(run(model, batch.clone()), len(batch)).argmax(1).tolist()
+        target = check_outputs(run_once(model, batch.clone()), len(batch)).argmax(1).tolist()
         target, predicted = (target if batched else target[0]), 1
     perturbed = Perturbation(
         model,

@@ -1,4 +1,4 @@
-"""Attention as a model runs it, by whatever function: noticed, or switched off."""
+"""Attention as a model runs it, by whatever function: noticed, or switched off, as convolutions can be."""
 
 from __future__ import annotations
 
@@ -62,9 +62,10 @@ class Results(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
 
 
 class Apart(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
-    """Lets each token attend to itself alone, so that a change of the input stays with its own tokens.
+    """Keeps each place of a network to itself, so that a change of the input stays with its own cells.
 
-    This holds for attention among as many queries as keys; other attention runs as it is.
+    A token attends to itself alone, where there are as many queries as keys; and of a convolution's kernel
+    there remains the part that lies over the output's own share of the input, the centre for a stride of 1.
     """
 
     def __torch_function__(
@@ -76,6 +77,8 @@ class Apart(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
             return func(*args, **options) if found is None else found
         if func is F.multi_head_attention_forward:
             options = _with_diagonal_mask(args, options)
+        if func is F.conv2d:
+            args, options = _with_own_share(args, options)
         result = func(*args, **options)
         if func in _SOFTMAX and _is_attention(func, args, options):
             return _own_weights(result)
@@ -103,3 +106,23 @@ def _own_weights(weights: Tensor) -> Tensor:
     if weights.shape[-1] != weights.shape[-2]:
         return weights
     return torch.eye(weights.shape[-1], dtype=weights.dtype, device=weights.device).expand_as(weights).clone()
+
+
+def _with_own_share(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a convolution with 0 in its kernel where it reaches beyond its own share."""
+    named = dict(zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), args, strict=False))
+    named.update(options)
+    weight, padding = named["weight"], named.get("padding", 0)
+    own = torch.zeros(weight.shape[-2:], dtype=weight.dtype, device=weight.device)
+    parts = []
+    for axis in (0, 1):
+        size, stride = weight.shape[2 + axis], _pair(named.get("stride", 1))[axis]
+        before = (size - 1) // 2 if isinstance(padding, str) else _pair(padding)[axis]
+        start = max(0, min(before // _pair(named.get("dilation", 1))[axis], size - stride))
+        parts.append(slice(start, start + stride))
+    own[parts[0], parts[1]] = (own.numel() / own[parts[0], parts[1]].numel()) ** 0.5  # as large an output
+    return (), {**named, "weight": weight * own}
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])

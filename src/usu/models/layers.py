@@ -24,11 +24,12 @@ _POOLING = (
     nn.FractionalMaxPool2d,
     nn.LPPool2d,
 )
-# Networks known to keep their patches row by row, and how many tokens come first.
-_ROW_BY_ROW: dict[str, Callable[[Any], int]] = {
-    "torchvision.models.vision_transformer.VisionTransformer": lambda model: 1,
-    "timm.models.vision_transformer.VisionTransformer": lambda model: model.num_prefix_tokens,
-    "timm.models.deit.VisionTransformerDistilled": lambda model: model.num_prefix_tokens,
+# Networks known to keep their patches row by row, and how many tokens may come first.
+_ROW_BY_ROW: dict[str, Callable[[Any], tuple[int, ...]]] = {
+    "torchvision.models.vision_transformer.VisionTransformer": lambda model: (1,),
+    "timm.models.vision_transformer.VisionTransformer": lambda model: (model.num_prefix_tokens,),
+    "timm.models.deit.VisionTransformerDistilled": lambda model: (model.num_prefix_tokens,),
+    "timm.models.xcit.Xcit": lambda model: (0, 1),  # the class token comes for the last blocks
 }
 # How many layouts are tried by changing the image before usu asks for help.
 _TRIALS = 4
@@ -199,6 +200,11 @@ def find_cells(
                 stacklevel=2,
             )
         return replace(found.layer, tokens=place), passes
+    if refused:
+        raise ValueError(
+            f"layer=None found no layer that follows the image cell by cell among outputs of {sorted(refused)}; "
+            "name a layer, and say where its cells are by tokens=usu.Tokens(...)"
+        )
     raise _no_layer(model)
 
 
@@ -286,7 +292,7 @@ def _is_known(model: nn.Module, name: str, likely: Tokens, shape: Sequence[int],
     for path, module in model.named_modules():
         prefix = _ROW_BY_ROW.get(f"{type(module).__module__}.{type(module).__qualname__}")
         if prefix is not None and (not path or name.startswith(f"{path}.")):
-            return prefix(module) == likely.prefix
+            return likely.prefix in prefix(module)
     return False
 
 
@@ -357,24 +363,14 @@ def _bears(one: _Candidate, answer: Tensor) -> bool:
 def _on_the_stream(found: list[_Candidate], seen: Pass) -> list[_Candidate]:
     """Drop intermediate results of attention, which do not describe the image's cells.
 
-    These are the outputs of modules within the one that attends; tokens of another width than the last ones,
-    such as queries, keys and values together; and, with an axis of heads, (1, heads, N, ...), queries, keys,
-    values or weights.
+    These are the outputs of modules within the one that attends, and what has an axis of heads, (1, heads, N,
+    ...): queries, keys, values or weights.
     """
     outside = [one for one in found if not _is_within(one.layer.name, seen.attending)]
     if "" in seen.attending:  # the model attends in its own forward: its linear layers may be queries
         outside = [one for one in outside if not isinstance(one.layer.module, nn.Linear)]
-    tokens = [one.output.shape for one in outside if one.output.dim() == 3]
-    counts = {shape[1] for shape in tokens}
-    return [
-        one
-        for one in outside
-        if (
-            one.output.shape[2] == tokens[-1][2]
-            if one.output.dim() == 3
-            else one.output.shape[2] not in counts
-        )
-    ]
+    counts = {one.output.shape[1] for one in outside if one.output.dim() == 3}
+    return [one for one in outside if one.output.dim() == 3 or one.output.shape[2] not in counts]
 
 
 def _some(modules: dict[str, nn.Module], most: int = 12) -> str:

@@ -1,8 +1,8 @@
 """Which part of a layer's output moves as one strip of the image is changed: its cells, found by trial.
 
 The image is changed in one strip at a time, each as high or as wide as a cell. The strips of rows and of
-columns that move a token most are its cell. Attention spreads every change over all tokens, so each token
-attends to itself alone meanwhile; if a network shows nothing that way, it is tried as it is.
+columns that move a token most are its cell. Attention and convolutions spread every change, so each place is
+kept to itself meanwhile; if a network shows nothing that way, it is tried as it is.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def probed(
         *edges,
     ]
     spent = 0
-    for apart in (True, False) if seen.attends else (False,):
+    for apart in (True, False):
         moved, passes = _moved(model, image, partial(_distances, tap, run, likely), boxes, apart)
         spent += passes
         if moved is not None:

@@ -44,7 +44,7 @@ class Runs:
 
     def take(self) -> tuple[list[Any], list[Any]]:
         """Return outputs and gradients, and forget them."""
-        taken = self.outputs, self.gradients
+        taken = self.outputs, list(self.gradients)  # a copy: hooks may be called again
         self.outputs, self.gradients = [], []
         return taken
 
@@ -87,7 +87,7 @@ def choose_run(outputs: Sequence[Any], bearing: Sequence[int], run: int | None, 
     if not bearing:
         raise ValueError(f"the answer does not depend on layer {name!r}; name an earlier one")
     last = bearing[-1]
-    if len(bearing) > 1 and not _follows(outputs[last], [outputs[one] for one in bearing[:-1]]):
+    if len(bearing) > 1 and not follows(outputs[last], [outputs[one] for one in bearing[:-1]]):
         raise ValueError(
             f"layer {name!r} runs {len(outputs)} times in a forward pass, as for several images or crops, and "
             f"the answer depends on runs {list(bearing)}: say which by run={bearing[0]} or another of them"
@@ -95,7 +95,7 @@ def choose_run(outputs: Sequence[Any], bearing: Sequence[int], run: int | None, 
     return last
 
 
-def _follows(output: Tensor, earlier: Sequence[Tensor]) -> bool:
+def follows(output: Tensor, earlier: Sequence[Tensor]) -> bool:
     """Return whether an output is made of all the earlier ones, as of a shared activation."""
     gradients = torch.autograd.grad(output.sum(), earlier, retain_graph=True, allow_unused=True)
     return all(gradient is not None for gradient in gradients)
