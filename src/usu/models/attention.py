@@ -117,7 +117,8 @@ def _with_own_share(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tup
     parts = []
     for axis in (0, 1):
         size, stride = weight.shape[2 + axis], _pair(named.get("stride", 1))[axis]
-        before = (size - 1) // 2 if isinstance(padding, str) else _pair(padding)[axis]
+        before = 0 if isinstance(padding, str) else _pair(padding)[axis]
+        before = before or (size - stride) // 2  # without padding the centre is its own
         start = max(0, min(before // _pair(named.get("dilation", 1))[axis], size - stride))
         parts.append(slice(start, start + stride))
     own[parts[0], parts[1]] = (own.numel() / own[parts[0], parts[1]].numel()) ** 0.5  # as large an output

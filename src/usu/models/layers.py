@@ -175,7 +175,7 @@ def find_cells(
     whose output they fit.
 
     Returns:
-        The layer with its `tokens`, and the number of forward passes.
+        The layer, with its `tokens` unless it runs several times, and the number of forward passes.
 
     Raises:
         ValueError: no such layer.
@@ -183,6 +183,8 @@ def find_cells(
     candidates, seen = _candidates(model, image, score, tokens)
     passes, refused = 1, set[tuple[int, ...]]()
     for found in candidates:
+        if found.run > 0 and tokens is None:  # which run counts is seen as it runs on all images
+            return found.layer, passes
         shape = tuple(found.output.shape)
         if shape in refused or len(refused) == _TRIALS:
             continue

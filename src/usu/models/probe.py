@@ -80,13 +80,16 @@ def _strips(count: int, length: int, stride: int) -> list[tuple[int, int]]:
 
 
 def _edges(grid: tuple[int, int], seen: Pass) -> list[tuple[slice, slice]]:
-    """Return strips along the four borders, a quarter of a cell wide: a network that crops ignores them."""
+    """Return strips along the four borders, which a network that crops ignores.
+
+    They are a quarter of a cell wide, or a cell at the ends, where strides may leave out a rest.
+    """
     whole = slice(None)
-    high, wide = (max(1, side // (4 * cells)) for side, cells in zip(seen.size, grid, strict=True))
+    high, wide = (-(-side // cells) for side, cells in zip(seen.size, grid, strict=True))
     return [
-        (slice(0, high), whole),
+        (slice(0, -(-high // 4)), whole),
         (slice(-high, None), whole),
-        (whole, slice(0, wide)),
+        (whole, slice(0, -(-wide // 4))),
         (whole, slice(-wide, None)),
     ]
 
