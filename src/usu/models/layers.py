@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from usu.models.contexts import differentiable
+from usu.models.diagnosis import why_no_gradient
 from usu.models.grids import grid_of, layouts
 from usu.models.passes import Pass, watched
 from usu.models.probe import Tap, outputs_of, probed
@@ -107,7 +108,8 @@ def noted_outputs(model: nn.Module) -> Iterator[list[Output]]:
 
     with ExitStack() as hooks:
         for name, module in model.named_modules():
-            hooks.enter_context(module.register_forward_hook(remember(name)))
+            if not isinstance(module, torch.jit.ScriptModule):  # takes no hooks
+                hooks.enter_context(module.register_forward_hook(remember(name)))
         yield found
 
 
@@ -338,10 +340,15 @@ def _candidates(
     with ExitStack() as hooks, differentiable(model):
         seen = hooks.enter_context(watched(model, inputs))
         for name, module in model.named_modules():
-            hooks.enter_context(module.register_forward_hook(remember(name)))
+            if not isinstance(module, torch.jit.ScriptModule):  # takes no hooks
+                hooks.enter_context(module.register_forward_hook(remember(name)))
         answer = score(model(inputs.detach().requires_grad_().clone())).sum()
+    if not answer.requires_grad:
+        raise ValueError(
+            f"layer=None found no layer: the answer has no gradient by the inputs; {why_no_gradient(model)}"
+        )
     likely = (replace(one, likely=_likely(one, seen, tokens)) for one in found)
-    spatial = [one for one in likely if one.likely] if answer.requires_grad else []
+    spatial = [one for one in likely if one.likely]
     return (one for one in reversed(_on_the_stream(spatial, seen)) if _bears(one, answer)), seen
 
 

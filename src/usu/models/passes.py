@@ -84,6 +84,8 @@ def watched(model: nn.Module, inputs: Tensor) -> Iterator[Pass]:
 
     with ExitStack() as undo:
         for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks
+                continue
             for handle in _kept_account(name, module, seen.running):
                 undo.enter_context(handle)
             if isinstance(module, nn.Conv2d):

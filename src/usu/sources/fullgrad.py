@@ -20,6 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from usu.models.contexts import differentiable
+from usu.models.diagnosis import (
+    as_written,
+    check_differentiable,
+    check_watchable,
+    uncompiled,
+    why_no_gradient,
+)
 from usu.models.runs import follows
 from usu.models.targets import Target, answers
 from usu.sources._answer import checked_targets
@@ -64,7 +71,10 @@ def terms(model: nn.Module, inputs: Tensor, score: Score) -> list[Term]:
             torch.autograd.grad(scores.sum(), leaf, allow_unused=True) if scores.requires_grad else [None]
         )
     if slope is None:
-        raise ValueError("fullgrad needs a model whose answer can be differentiated by its inputs")
+        raise ValueError(
+            "fullgrad needs a model whose answer can be differentiated by its inputs; "
+            f"{why_no_gradient(model)}"
+        )
     found = [
         Term(name, _wide(_bias(name, layer)[:, None, None]) * _wide(gradients[0]))
         for name, layer, gradients in ran
@@ -89,7 +99,11 @@ def fullgrad(
         ValueError: a layer; as `terms`; a layer with more cells than the inputs have pixels.
     """
     chosen = checked_targets("fullgrad", model, inputs, targets, layer)
-    main, *further = grids(model, inputs, lambda outputs: answers(outputs, chosen))
+    model = uncompiled(model)
+    check_watchable(model, "fullgrad")
+    check_differentiable(model, "fullgrad")
+    with as_written(model):
+        main, *further = grids(model, inputs, lambda outputs: answers(outputs, chosen))
     return CoarseMap(
         values=main.to(inputs.dtype),
         mass="total",

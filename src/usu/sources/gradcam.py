@@ -19,6 +19,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from usu.models.contexts import counted, differentiable, kept_apart
+from usu.models.diagnosis import (
+    as_written,
+    check_differentiable,
+    check_watchable,
+    uncompiled,
+    why_no_gradient,
+)
 from usu.models.forward import check_evaluation_mode
 from usu.models.layers import SpatialLayer, find_cells, find_layer, placed
 from usu.models.passes import Pass, watched
@@ -164,7 +171,13 @@ def _pair(job: _Job, create_graph: bool = False) -> tuple[Tensor, Tensor]:
     """Return what the layer gave in the run that counts, and the gradient of the scores at that output."""
     job.inputs.requires_grad_()
     runs, outputs, seen = job.forward()
-    gradients = _gradients(job.score(outputs, job.targets).sum(), runs, create_graph)
+    total = job.score(outputs, job.targets).sum()
+    gradients = _gradients(total, runs, create_graph)
+    if not total.requires_grad:
+        raise ValueError(
+            f"layer {job.name!r} has no gradient, as the answer has none by the inputs; "
+            f"{why_no_gradient(job.cam.model)}"
+        )
     bearing = [run for run, gradient in enumerate(gradients) if gradient is not None]
     run = choose_run(runs, bearing, job.run, job.name)
     job.place(runs, run, seen, chain=job.run is None and len(bearing) > 1)
@@ -282,12 +295,28 @@ class CamSource:
                 compares classes; a layer that runs on several images, without `run`.
         """
         check_evaluation_mode(model, "model")
+        model = uncompiled(model)
+        check_watchable(model, self.name)
+        if layer is None or self.strategy is not _by_activations:
+            check_differentiable(model, self.name)
         if next(model.parameters(), None) is None:
             raise ValueError(
                 f"{self.name} needs a model with parameters, from which pytorch-grad-cam takes the device; "
                 "name another source, such as 'occlusion'"
             )
         chosen = check_targets(targets, len(inputs), batched=True)
+        with as_written(model):
+            return self._map(model, inputs, chosen, layer, tokens, run)
+
+    def _map(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        chosen: list[Target],
+        layer: str | nn.Module | None,
+        tokens: Tokens | None,
+        run: int | None,
+    ) -> CoarseMap:
         found, search = self._layer(model, inputs[:1], chosen[:1], layer, tokens)
         with ExitStack() as undo:
             seen = undo.enter_context(counted(model, inputs.dtype))

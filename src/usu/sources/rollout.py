@@ -18,6 +18,13 @@ from torch.overrides import TorchFunctionMode
 
 from usu.models.attention import Results
 from usu.models.contexts import differentiable
+from usu.models.diagnosis import (
+    as_written,
+    check_differentiable,
+    check_watchable,
+    uncompiled,
+    why_no_gradient,
+)
 from usu.models.layers import noted_outputs, place_of_tokens
 from usu.models.passes import watched
 from usu.models.runs import checked_run
@@ -185,10 +192,22 @@ def rollout(
             attends to several images, without `run`.
     """
     wanted = checked_targets("rollout", model, inputs, targets, layer)
+    model = uncompiled(model)
+    check_watchable(model, "rollout")
+    check_differentiable(model, "rollout")
+    with as_written(model):
+        return _rolled_out(model, inputs, wanted, tokens, run)
+
+
+def _rolled_out(
+    model: nn.Module, inputs: Tensor, wanted: list[Target], tokens: Tokens | None, run: int | None
+) -> CoarseMap:
     with differentiable(model):
         with watched(model, inputs) as seen, noted_outputs(model) as noted, _Rollout(len(inputs)) as followed:
             outputs = model(inputs.detach().requires_grad_().clone())
         total = answers(outputs, wanted).sum()
+        if not total.requires_grad:
+            raise ValueError(f"{_UNDEFINED}its answer has no gradient; {why_no_gradient(model)}")
         if not followed.chains:
             raise ValueError(f"{_UNDEFINED}it runs no attention; use a CAM source, such as source='gradcam'")
         chain = _chosen(followed.chains, total, run)
