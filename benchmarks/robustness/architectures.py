@@ -1,4 +1,4 @@
-"""Random small architectures: usu's coarse map against a Grad-CAM by hand, or an error that says what to pass.
+"""Random small architectures: usu's coarse map against Grad-CAM by hand, or an error that says what to pass.
 
     python -m benchmarks.robustness.architectures [--models 300] [--seed 0]
 
@@ -56,7 +56,9 @@ class Convolutional(nn.Module):
         width = 3
         for _ in range(draw.randint(2, 3)):
             wide, kernel = draw.choice((5, 8, 12)), draw.choice((1, 3, 5))
-            layers.append(nn.Conv2d(width, wide, kernel, draw.choice((1, 2, 2)), draw.choice((0, kernel // 2))))
+            layers.append(
+                nn.Conv2d(width, wide, kernel, draw.choice((1, 2, 2)), draw.choice((0, kernel // 2)))
+            )
             layers += [nn.BatchNorm2d(wide)] if draw.random() < 0.5 else []
             layers.append(draw.choice((nn.ReLU(), nn.GELU(), nn.ReLU(inplace=True))))
             width = wide
@@ -216,8 +218,10 @@ def outcome(case: Case) -> str:
             found = find_source("gradcam")(case.model, case.inputs, [TARGET] * len(case.inputs), None)
         except ValueError as problem:
             text = str(problem)
-            says = case.words in text if case.words else any(
-                word in text for word in ("tokens=", "run=", "name ", "layer")
+            says = (
+                case.words in text
+                if case.words
+                else any(word in text for word in ("tokens=", "run=", "name ", "layer"))
             )
             return f"refused: {text}" if says else f"WRONG: {text}"
     if case.run is None:
@@ -227,7 +231,11 @@ def outcome(case: Case) -> str:
         return f"WRONG: {tuple(found.values.shape)} for {tuple(expected.shape)}"
     gap = float((found.values - expected).abs().max())
     scale = float(expected.abs().max())
-    return "right" if gap <= 1e-4 * scale + 1e-9 else f"WRONG: off by {gap / max(scale, 1e-30):.2g} of the largest"
+    return (
+        "right"
+        if gap <= 1e-4 * scale + 1e-9
+        else f"WRONG: off by {gap / max(scale, 1e-30):.2g} of the largest"
+    )
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import re
 import warnings
@@ -80,13 +79,16 @@ def judged(model: nn.Module, inputs: Tensor, layer: Any, values: Tensor) -> Entr
     module = model.get_submodule(layer)
     with differentiable(model):
         outputs, answer = ran(model, inputs.clone().requires_grad_(), module)
-        for run, output in enumerate(outputs):
-            slope = torch.autograd.grad(answer[0, TARGET], output, retain_graph=True, allow_unused=True)[0]
-            places = None if slope is None else matched((output * slope).detach(), values)
-            if places is not None:
-                break
-        else:
-            return {"verdict": "WRONG", "words": "the values are not those of the layer's positions"}
+        slopes = torch.autograd.grad(answer[0, TARGET], outputs, allow_unused=True)
+    products = [
+        (run, (output * slope).detach())
+        for run, (output, slope) in enumerate(zip(outputs, slopes, strict=True))
+        if slope is not None
+    ]
+    fitting = [(run, places) for run, product in products if (places := matched(product, values))]
+    if not fitting:
+        return {"verdict": "WRONG", "words": "the values are not those of the layer's positions"}
+    run, places = fitting[-1]
     found = located(model, inputs, module, run, places, values.shape)
     if not found["right"]:
         with silenced(model):
@@ -110,7 +112,7 @@ def ran(model: nn.Module, batch: Tensor, module: nn.Module) -> tuple[list[Tensor
 
 @contextmanager
 def silenced(model: nn.Module) -> Iterator[None]:
-    """Let the modules that mix tokens, by their names, give 0, so that cells see by the residual paths alone."""
+    """Let the modules that mix tokens, by their names, give 0: cells see by the residual paths alone."""
 
     def silence(_: nn.Module, __: Any, output: Any) -> Any:
         if isinstance(output, Tensor):
@@ -131,9 +133,10 @@ def located(
     cells = random.Random(0).sample(range(len(places)), min(CELLS, len(places)))
     batch = inputs.repeat(1 + len(cells), 1, 1, 1)
     noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(2))[0]
-    sides = [[number * side // count for number in range(count + 1)] for count, side in zip(
-        grid, inputs.shape[-2:], strict=True
-    )]
+    sides = [
+        [number * side // count for number in range(count + 1)]
+        for count, side in zip(grid, inputs.shape[-2:], strict=True)
+    ]
     for own, cell in zip(batch[1:], cells, strict=True):
         row, column = divmod(cell, grid[1])
         box = (slice(None), slice(*sides[0][row : row + 2]), slice(*sides[1][column : column + 2]))
@@ -197,12 +200,12 @@ def section(entries: dict[str, dict[str, Entry]]) -> str:
         [
             HEADING,
             "",
-            f"The layer that usu takes by default in {len(rows)} networks of timm and Hugging Face (`hf:`), on a "
-            "square picture",
-            "and on one that is not, and whether its cells are right: HiResCAM's values are those of the layer's "
-            "own",
-            "positions, read by hand, and as one cell of the picture is changed, its own position moves most. "
-            "Weights are",
+            f"The layer that usu takes by default in {len(rows)} networks of timm and Hugging Face "
+            "(`hf:`), on a square picture",
+            "and on one that is not, and whether its cells are right: HiResCAM's values are those of the "
+            "layer's own",
+            "positions, read by hand, and as one cell of the picture is changed, its own position moves "
+            "most. Weights are",
             f"random, of seed 0. Of {len(counts)}: {tally}. Made by `OMP_NUM_THREADS=1 python -m "
             "benchmarks.studies.architectures`.",
             "",

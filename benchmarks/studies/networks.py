@@ -1,4 +1,4 @@
-"""The networks of `benchmarks.studies.architectures`: small ones of timm and Hugging Face, without weights."""
+"""The networks of `benchmarks.studies.architectures`, of timm and Hugging Face, without weights."""
 
 from __future__ import annotations
 
@@ -26,18 +26,53 @@ TIMM = (
     *("vit_relpos_small_patch16_224", "vit_tiny_r_s16_p8_224", "vit_base_mci_224", "beit_base_patch16_224"),
     *("beitv2_base_patch16_224", "eva02_tiny_patch14_224", "vit_small_patch16_dinov3", "cait_xxs24_224"),
     *("xcit_nano_12_p16_224", "convit_tiny", "crossvit_9_240", "coat_tiny", "coat_lite_tiny", "levit_128s"),
-    *("pit_ti_224", "tnt_s_patch16_224", "twins_pcpvt_small", "twins_svt_small", "pvt_v2_b0", "visformer_tiny"),
+    *(
+        "pit_ti_224",
+        "tnt_s_patch16_224",
+        "twins_pcpvt_small",
+        "twins_svt_small",
+        "pvt_v2_b0",
+        "visformer_tiny",
+    ),
     *("volo_d1_224", "mvitv2_tiny", "hiera_tiny_224", "nest_tiny", "swin_tiny_patch4_window7_224"),
     *("swinv2_cr_tiny_ns_224", "swinv2_tiny_window8_256", "maxvit_rmlp_nano_rw_256", "coatnet_nano_rw_224"),
     *("gcvit_xxtiny", "davit_tiny", "edgenext_xx_small", "efficientformer_l1", "efficientformerv2_s0"),
-    *("efficientvit_b0", "efficientvit_m0", "fastvit_t8", "mobilevit_xxs", "mobilevitv2_050", "tiny_vit_5m_224"),
+    *(
+        "efficientvit_b0",
+        "efficientvit_m0",
+        "fastvit_t8",
+        "mobilevit_xxs",
+        "mobilevitv2_050",
+        "tiny_vit_5m_224",
+    ),
     *("repvit_m0_9", "swiftformer_xs", "shvit_s1", "nextvit_small", "poolformer_s12", "caformer_s18"),
     *("naflexvit_base_patch16_gap", "mixer_s32_224", "resmlp_12_224", "gmlp_s16_224", "sequencer2d_s"),
-    *("convmixer_768_32", "mambaout_femto", "vitamin_small_224", "samvit_base_patch16_224", "focalnet_tiny_srf"),
-    *("botnet26t_256", "halonet26t", "lambda_resnet26t", "convnext_atto", "convnextv2_atto", "inception_next_atto"),
+    *(
+        "convmixer_768_32",
+        "mambaout_femto",
+        "vitamin_small_224",
+        "samvit_base_patch16_224",
+        "focalnet_tiny_srf",
+    ),
+    *(
+        "botnet26t_256",
+        "halonet26t",
+        "lambda_resnet26t",
+        "convnext_atto",
+        "convnextv2_atto",
+        "inception_next_atto",
+    ),
     *("resnet18", "resnetv2_50", "resnest14d", "seresnext26d_32x4d", "regnety_002", "efficientnet_b0"),
     *("mobilenetv3_small_050", "mobilenetv4_conv_small_035", "densenet121", "vgg11_bn", "ghostnet_050"),
-    *("hrnet_w18_small", "dla46_c", "inception_v3", "res2net50_14w_8s", "tresnet_m", "nfnet_l0", "cspresnet50"),
+    *(
+        "hrnet_w18_small",
+        "dla46_c",
+        "inception_v3",
+        "res2net50_14w_8s",
+        "tresnet_m",
+        "nfnet_l0",
+        "cspresnet50",
+    ),
 )
 
 
@@ -80,61 +115,152 @@ class Answering(nn.Module):
             return outputs.logits
         pooled = outputs.get("pooler_output")
         hidden = outputs.last_hidden_state
-        return self.head(pooled if pooled is not None else hidden.flatten(2).mean(2) if hidden.dim() == 4 else (
-            hidden[:, 0]
-        ))
+        return self.head(
+            pooled
+            if pooled is not None
+            else hidden.flatten(2).mean(2)
+            if hidden.dim() == 4
+            else (hidden[:, 0])
+        )
 
 
 _TINY = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
 _SQUARE = {"image_size": 64}
 # Of each network the model's class, its configuration's fields, and what it is called with.
 _HF: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
-    "ViT": ("ViTForImageClassification", "ViTConfig", {**_TINY, **_SQUARE, "patch_size": 8}, {
-        "interpolate_pos_encoding": True}),
-    "DeiT": ("DeiTForImageClassification", "DeiTConfig", {**_TINY, **_SQUARE, "patch_size": 8}, {
-        "interpolate_pos_encoding": True}),
+    "ViT": (
+        "ViTForImageClassification",
+        "ViTConfig",
+        {**_TINY, **_SQUARE, "patch_size": 8},
+        {"interpolate_pos_encoding": True},
+    ),
+    "DeiT": (
+        "DeiTForImageClassification",
+        "DeiTConfig",
+        {**_TINY, **_SQUARE, "patch_size": 8},
+        {"interpolate_pos_encoding": True},
+    ),
     "BEiT": ("BeitForImageClassification", "BeitConfig", {**_TINY, **_SQUARE, "patch_size": 8}, {}),
-    "ViT-MSN": ("ViTMSNForImageClassification", "ViTMSNConfig", {**_TINY, **_SQUARE, "patch_size": 8}, {
-        "interpolate_pos_encoding": True}),
+    "ViT-MSN": (
+        "ViTMSNForImageClassification",
+        "ViTMSNConfig",
+        {**_TINY, **_SQUARE, "patch_size": 8},
+        {"interpolate_pos_encoding": True},
+    ),
     "DINOv2": ("Dinov2ForImageClassification", "Dinov2Config", {**_TINY, **_SQUARE, "patch_size": 14}, {}),
-    "DINOv2 with registers": ("Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersConfig", {
-        **_TINY, **_SQUARE, "patch_size": 14}, {}),
+    "DINOv2 with registers": (
+        "Dinov2WithRegistersForImageClassification",
+        "Dinov2WithRegistersConfig",
+        {**_TINY, **_SQUARE, "patch_size": 14},
+        {},
+    ),
     "DINOv3": ("DINOv3ViTModel", "DINOv3ViTConfig", {**_TINY, **_SQUARE, "patch_size": 8}, {}),
-    "I-JEPA": ("IJepaForImageClassification", "IJepaConfig", {**_TINY, **_SQUARE, "patch_size": 8}, {
-        "interpolate_pos_encoding": True}),
-    "CLIP": ("CLIPVisionModel", "CLIPVisionConfig", {**_TINY, **_SQUARE, "patch_size": 8}, {
-        "interpolate_pos_encoding": True}),
-    "SigLIP": ("SiglipVisionModel", "SiglipVisionConfig", {**_TINY, **_SQUARE, "patch_size": 8}, {
-        "interpolate_pos_encoding": True}),
+    "I-JEPA": (
+        "IJepaForImageClassification",
+        "IJepaConfig",
+        {**_TINY, **_SQUARE, "patch_size": 8},
+        {"interpolate_pos_encoding": True},
+    ),
+    "CLIP": (
+        "CLIPVisionModel",
+        "CLIPVisionConfig",
+        {**_TINY, **_SQUARE, "patch_size": 8},
+        {"interpolate_pos_encoding": True},
+    ),
+    "SigLIP": (
+        "SiglipVisionModel",
+        "SiglipVisionConfig",
+        {**_TINY, **_SQUARE, "patch_size": 8},
+        {"interpolate_pos_encoding": True},
+    ),
     "YOLOS": ("YolosModel", "YolosConfig", {**_TINY, "patch_size": 8, "num_detection_tokens": 20}, {}),
-    "ViT-MAE": ("ViTMAEModel", "ViTMAEConfig", {**_TINY, **_SQUARE, "patch_size": 8, "mask_ratio": 0.0}, {
-        "interpolate_pos_encoding": True}),
-    "Swin": ("SwinForImageClassification", "SwinConfig", {
-        **_SQUARE, "embed_dim": 16, "depths": [1, 2], "num_heads": [2, 2], "window_size": 4}, {}),
-    "Swin v2": ("Swinv2ForImageClassification", "Swinv2Config", {
-        **_SQUARE, "embed_dim": 16, "depths": [1, 2], "num_heads": [2, 2], "window_size": 4}, {}),
-    "Hiera": ("HieraForImageClassification", "HieraConfig", {
-        "embed_dim": 16, "image_size": [64, 64], "depths": [1, 1, 2], "num_heads": [1, 2, 2],
-        "num_query_pool": 2, "masked_unit_size": [4, 4], "masked_unit_attention": [True, True, False]}, {}),
-    "SegFormer": ("SegformerForImageClassification", "SegformerConfig", {
-        "depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 32, 32], "decoder_hidden_size": 16}, {}),
-    "PVT": ("PvtForImageClassification", "PvtConfig", {
-        **_SQUARE, "depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 40, 64]}, {}),
-    "PVT v2": ("PvtV2ForImageClassification", "PvtV2Config", {
-        **_SQUARE, "depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 40, 64]}, {}),
-    "CvT": ("CvtForImageClassification", "CvtConfig", {
-        "embed_dim": [16, 16, 32], "num_heads": [1, 1, 2], "depth": [1, 1, 2]}, {}),
+    "ViT-MAE": (
+        "ViTMAEModel",
+        "ViTMAEConfig",
+        {**_TINY, **_SQUARE, "patch_size": 8, "mask_ratio": 0.0},
+        {"interpolate_pos_encoding": True},
+    ),
+    "Swin": (
+        "SwinForImageClassification",
+        "SwinConfig",
+        {**_SQUARE, "embed_dim": 16, "depths": [1, 2], "num_heads": [2, 2], "window_size": 4},
+        {},
+    ),
+    "Swin v2": (
+        "Swinv2ForImageClassification",
+        "Swinv2Config",
+        {**_SQUARE, "embed_dim": 16, "depths": [1, 2], "num_heads": [2, 2], "window_size": 4},
+        {},
+    ),
+    "Hiera": (
+        "HieraForImageClassification",
+        "HieraConfig",
+        {
+            "embed_dim": 16,
+            "image_size": [64, 64],
+            "depths": [1, 1, 2],
+            "num_heads": [1, 2, 2],
+            "num_query_pool": 2,
+            "masked_unit_size": [4, 4],
+            "masked_unit_attention": [True, True, False],
+        },
+        {},
+    ),
+    "SegFormer": (
+        "SegformerForImageClassification",
+        "SegformerConfig",
+        {"depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 32, 32], "decoder_hidden_size": 16},
+        {},
+    ),
+    "PVT": (
+        "PvtForImageClassification",
+        "PvtConfig",
+        {**_SQUARE, "depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 40, 64]},
+        {},
+    ),
+    "PVT v2": (
+        "PvtV2ForImageClassification",
+        "PvtV2Config",
+        {**_SQUARE, "depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 40, 64]},
+        {},
+    ),
+    "CvT": (
+        "CvtForImageClassification",
+        "CvtConfig",
+        {"embed_dim": [16, 16, 32], "num_heads": [1, 1, 2], "depth": [1, 1, 2]},
+        {},
+    ),
     "LeViT": ("LevitForImageClassification", "LevitConfig", {"image_size": 128}, {}),
-    "MobileViT": ("MobileViTForImageClassification", "MobileViTConfig", {
-        "hidden_sizes": [24, 24, 32], "neck_hidden_sizes": [16, 16, 24, 24, 24, 24, 32]}, {}),
-    "FocalNet": ("FocalNetForImageClassification", "FocalNetConfig", {
-        **_SQUARE, "embed_dim": 16, "depths": [1, 1, 1, 1]}, {}),
-    "PoolFormer": ("PoolFormerForImageClassification", "PoolFormerConfig", {
-        "depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 32, 32]}, {}),
-    "ConvNeXt": ("ConvNextForImageClassification", "ConvNextConfig", {
-        "depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 32, 32]}, {}),
-    "ResNet": ("ResNetForImageClassification", "ResNetConfig", {
-        "depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 32, 32], "embedding_size": 16}, {}),
+    "MobileViT": (
+        "MobileViTForImageClassification",
+        "MobileViTConfig",
+        {"hidden_sizes": [24, 24, 32], "neck_hidden_sizes": [16, 16, 24, 24, 24, 24, 32]},
+        {},
+    ),
+    "FocalNet": (
+        "FocalNetForImageClassification",
+        "FocalNetConfig",
+        {**_SQUARE, "embed_dim": 16, "depths": [1, 1, 1, 1]},
+        {},
+    ),
+    "PoolFormer": (
+        "PoolFormerForImageClassification",
+        "PoolFormerConfig",
+        {"depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 32, 32]},
+        {},
+    ),
+    "ConvNeXt": (
+        "ConvNextForImageClassification",
+        "ConvNextConfig",
+        {"depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 32, 32]},
+        {},
+    ),
+    "ResNet": (
+        "ResNetForImageClassification",
+        "ResNetConfig",
+        {"depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 32, 32], "embedding_size": 16},
+        {},
+    ),
 }
 _PER_SIZE = ("YOLOS", "CLIP", "LeViT", "Hiera", "ViT-MAE")
 

@@ -8,7 +8,6 @@ network that ends in global average pooling and one linear layer, its cells sum 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,8 +52,8 @@ def upsample(
             pixel belong to several features, each feature's value is first shared evenly among its elements.
         mass: "total", unless the method's values are densities.
         tokens: where the cells lie in the attributions of a layer. Without it they are looked for in the
-            layers of `forward_func` that give outputs of the attributions' shape, if it is a module; tokens of
-            other callables are refused.
+            layers of `forward_func` that give outputs of the attributions' shape, if it is a module; tokens
+            of other callables are refused.
         **settings: what `usu.upsample` takes, such as images, mode and temperature.
 
     Returns:
@@ -118,7 +117,8 @@ def _cells(attributions: Tensor, batch: Tensor, forward_func: ForwardFunc, token
             return found.cells(attributions).sum(1)
     if len(shape) == 3:
         raise ValueError(
-            f"attributions are of shape {shape}, which is neither (B, C, h, w) nor that of a layer of forward_func "
+            f"attributions are of shape {shape}, which is neither (B, C, h, w) nor that of a layer of "
+            "forward_func "
             "whose tokens follow the inputs cell by cell: say where the cells are by tokens=usu.Tokens(...)"
         )
     return grid_of(attributions, size, "attributions are").sum(1)

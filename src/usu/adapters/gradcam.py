@@ -207,8 +207,8 @@ class UpsampledCam:
             bearing = list(range(len(outputs)))
             if len(outputs) > 1 and self.run is None:
                 raise ValueError(
-                    f"layer {name!r} runs {len(outputs)} times, and cam takes no gradients by which to tell on "
-                    "which run the answer depends: say which by run="
+                    f"layer {name!r} runs {len(outputs)} times, and cam takes no gradients by which to "
+                    "tell on which run the answer depends: say which by run="
                 )
         run = choose_run(outputs, bearing, self.run, name)
         if self.tokens is not None:
@@ -227,7 +227,9 @@ class UpsampledCam:
 def _check_hooks(base: Any) -> None:
     """Raise ValueError unless the library's own hooks saw each target layer; forget what they saw."""
     recorded, layers = base.activations_and_grads, base.target_layers
-    for found in (recorded.activations, recorded.gradients) if base.uses_gradients else (recorded.activations,):
+    for found in (
+        (recorded.activations, recorded.gradients) if base.uses_gradients else (recorded.activations,)
+    ):
         if len(found) < len(layers):
             raise ValueError(
                 f"the hooks of cam saw {len(found)} of its {len(layers)} target layers: name layers that the "

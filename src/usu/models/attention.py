@@ -44,7 +44,7 @@ class Noticed(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
 
 
 class Results(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
-    """Calls `see` with the tokens (B, N, C) that each attention gives, if a function of PyTorch's computes it."""
+    """Calls `see` with the tokens (B, N, C) that each attention of PyTorch's functions gives."""
 
     def __init__(self, see: Callable[[Any], None]) -> None:
         super().__init__()
@@ -110,7 +110,9 @@ def _own_weights(weights: Tensor) -> Tensor:
 
 def _with_own_share(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments of a convolution with 0 in its kernel where it reaches beyond its own share."""
-    named = dict(zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), args, strict=False))
+    named = dict(
+        zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), args, strict=False)
+    )
     named.update(options)
     weight, padding = named["weight"], named.get("padding", 0)
     own = torch.zeros(weight.shape[-2:], dtype=weight.dtype, device=weight.device)

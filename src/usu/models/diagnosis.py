@@ -20,8 +20,8 @@ def check_watchable(model: nn.Module, source: str) -> None:
     else:
         return
     raise ValueError(
-        f"source {source!r} watches the layers of a model as it runs, and this one is {kind}, which runs none: give "
-        f"the nn.Module that it was made of, or {ELSEWHERE}"
+        f"source {source!r} watches the layers of a model as it runs, and this one is {kind}, which runs "
+        f"none: give the nn.Module that it was made of, or {ELSEWHERE}"
     )
 
 
@@ -41,7 +41,7 @@ def is_exported(model: nn.Module) -> bool:
 
 
 def why_no_gradient(model: nn.Module) -> str:
-    """Return the likely reason why a model's answer has no gradient by its inputs, and what to do, as a clause."""
+    """Return the likely reason why an answer has no gradient by the inputs, and what to do, as a clause."""
     if _is_quantised(model):
         reason = "its quantised layers have none: give the model before quantisation"
     elif any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):

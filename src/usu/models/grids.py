@@ -17,24 +17,6 @@ _MOST_EXTRA = 128
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def grid_of(self, output: Tensor, size: Sequence[int]) -> Tensor:
-        """Return the output as (B, C, h, w), prefix tokens dropped, for inputs of `size` pixels.
-
-        Of four axes, the cells are those in the inputs' proportions. If both orders fit, as for (B, 7, 7, 7),
-        channels come last if the module is made of linear layers over them.
-
-        Raises:
-            ValueError: the output is neither spatial nor a grid of tokens.
-        """
-        if not isinstance(output, Tensor):
-            raise ValueError(
-                f"layer {self.name!r} gives a {type(output).__name__}; name one that gives a tensor"
-            )
-        if self.tokens is not None:
-            return self.tokens.cells(output)
-        return grid_of(output, size, f"layer {self.name!r} gives an output", self.module)
-
-
 def grid_of(values: Tensor, size: Sequence[int], name: str, module: nn.Module | None = None) -> Tensor:
     """Return a layer's output, or shares of its values, as (B, C, h, w), as `SpatialLayer.grid_of` does."""
     shape = tuple(values.shape)

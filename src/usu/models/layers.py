@@ -73,18 +73,22 @@ class SpatialLayer:
                 f"layer {self.name!r} gives a {type(output).__name__}; name one that gives a tensor"
             )
 
-
     def without_cells(self, shape: Sequence[int], seen: Pass) -> ValueError:
         """Return the error that says that an output of this shape does not follow the image cell by cell."""
-        if len(shape) > 2 and shape[0] != seen.count and shape[0] % seen.count == 0 and shape[1] != seen.count:
+        if (
+            len(shape) > 2
+            and shape[0] != seen.count
+            and shape[0] % seen.count == 0
+            and shape[1] != seen.count
+        ):
             return ValueError(
                 f"layer {self.name!r} gives {shape[0]} items for {seen.count} images, as of several crops or "
                 "windows at once, whose places in the image are not known; name another layer"
             )
         return ValueError(
-            f"layer {self.name!r} gives an output of shape {tuple(shape)}, which is neither (B, C, h, w) nor (B, "
-            f"h, w, C) nor tokens (B, N, C) that follow the image of {seen.size[0]} × {seen.size[1]} pixels cell "
-            "by cell; name another layer, or say where its cells are by tokens=usu.Tokens(...)"
+            f"layer {self.name!r} gives an output of shape {tuple(shape)}, which is neither (B, C, h, w) "
+            f"nor (B, h, w, C) nor tokens (B, N, C) that follow the image of {seen.size[0]} × {seen.size[1]} "
+            "pixels cell by cell; name another layer, or say where its cells are by tokens=usu.Tokens(...)"
         )
 
 
@@ -190,24 +194,22 @@ def find_cells(
         shape = tuple(found.output.shape)
         if shape in refused or len(refused) == _TRIALS:
             continue
-        place, spent = (
-            (tokens, 0) if tokens else placed(model, image, found.layer, found.run, shape, seen)
-        )
+        place, spent = (tokens, 0) if tokens else placed(model, image, found.layer, found.run, shape, seen)
         passes += spent
         if place is None:
             refused.add(shape)
             continue
         if found.early and seen.attends:
             warnings.warn(
-                f"layer=None found cells in the patch embedding {found.layer.name!r} alone, where no token has "
-                "seen another yet: name a later layer, with tokens=usu.Tokens(...) if it needs them",
+                f"layer=None found cells in the patch embedding {found.layer.name!r} alone, where no token "
+                "has seen another yet: name a later layer, with tokens=usu.Tokens(...) if it needs them",
                 stacklevel=2,
             )
         return replace(found.layer, tokens=place), passes
     if refused:
         raise ValueError(
-            f"layer=None found no layer that follows the image cell by cell among outputs of {sorted(refused)}; "
-            "name a layer, and say where its cells are by tokens=usu.Tokens(...)"
+            "layer=None found no layer that follows the image cell by cell among outputs of "
+            f"{sorted(refused)}; name a layer, and say where its cells are by tokens=usu.Tokens(...)"
         )
     raise _no_layer(model)
 
@@ -254,7 +256,13 @@ def placed(
 
 
 def place_of_tokens(
-    model: nn.Module, image: Tensor, count: int, seen: Pass, outputs: Sequence[Output], tap: Tap, several: bool
+    model: nn.Module,
+    image: Tensor,
+    count: int,
+    seen: Pass,
+    outputs: Sequence[Output],
+    tap: Tap,
+    several: bool,
 ) -> tuple[Tokens | None, int]:
     """Return where the cells lie among `count` tokens of attention, and the forward passes spent.
 

@@ -68,7 +68,7 @@ def watched(model: nn.Module, inputs: Tensor) -> Iterator[Pass]:
     seen = Pass((height, width), len(inputs))
     first: list[bool] = []
 
-    def note(layer: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+    def note(layer: Any, arguments: tuple[Any, ...], output: Any) -> None:
         before = arguments[0] if arguments else None
         if not isinstance(before, Tensor) or before.dim() != 4 or output.dim() != 4:
             return
@@ -76,11 +76,12 @@ def watched(model: nn.Module, inputs: Tensor) -> Iterator[Pass]:
             first.append(True)
             seen.in_place = _lies_as(before.detach()[:1], inputs.detach()[:1])
         if len(output) == len(inputs):
-            whole, steps = (height, width), layer.stride
-            stride = [max(1, round(whole[axis] / before.shape[2 + axis])) * steps[axis] for axis in (0, 1)]
-            grid = tuple(output.shape[-2:])
+            scale = [
+                max(1, round(whole / own)) for whole, own in zip(seen.size, before.shape[2:], strict=True)
+            ]
+            grid = (output.shape[2], output.shape[3])
             seen.strides.pop(grid, None)  # the last one counts, and comes last
-            seen.strides[grid] = (stride[0], stride[1])
+            seen.strides[grid] = (scale[0] * layer.stride[0], scale[1] * layer.stride[1])
 
     with ExitStack() as undo:
         for name, module in model.named_modules():

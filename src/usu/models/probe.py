@@ -144,9 +144,9 @@ def _distances(tap: Tap, run: int, likely: Tokens, count: int) -> Iterator[list[
 def _read(moved: Tensor, likely: Tokens) -> Tokens | None:
     """Return the layout that movements (gh + gw, N) show, if each cell has a token of its own."""
     (rows, columns), cells = likely.grid, math.prod(likely.grid)
-    down, along = (part.square() / part.square().sum(0).clamp(min=1e-30) for part in moved.split(
-        [rows, columns]
-    ))
+    down, along = (
+        part.square() / part.square().sum(0).clamp(min=1e-30) for part in moved.split([rows, columns])
+    )
     (high, row), (wide, column) = down.max(0), along.max(0)
     strength, cell = high * wide, row * columns + column
     if rows > 1 and columns > 1 and float(strength.max()) == 0:
@@ -160,7 +160,8 @@ def _read(moved: Tensor, likely: Tokens) -> Tokens | None:
     rest[chosen] = False
     weakest = float(strength[chosen].min())
     if len(chosen) == cells and weakest > 0:
-        if not rest.any() or float(strength[rest].max()) < 0.5 * weakest:
+        alone = not rest.any() or float(strength[rest].max()) < 0.5 * weakest
+        if alone:
             return Tokens.at(places, len(strength), likely.grid, likely.axis)
     return _nearly(row, column, strength, likely)
 

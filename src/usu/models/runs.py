@@ -61,7 +61,9 @@ def checked_run(run: Any, count: int, name: str) -> int:
     if isinstance(run, bool) or not isinstance(run, int):
         raise TypeError(f"run must be the number of a run of layer {name!r}, from 0, got {run!r}")
     if not 0 <= run < count:
-        raise ValueError(f"run must be from 0 to {count - 1}, as layer {name!r} runs {count} times, got {run}")
+        raise ValueError(
+            f"run must be from 0 to {count - 1}, as layer {name!r} runs {count} times, got {run}"
+        )
     return run
 
 
@@ -89,7 +91,8 @@ def choose_run(outputs: Sequence[Any], bearing: Sequence[int], run: int | None, 
     last = bearing[-1]
     if len(bearing) > 1 and not follows(outputs[last], [outputs[one] for one in bearing[:-1]]):
         raise ValueError(
-            f"layer {name!r} runs {len(outputs)} times in a forward pass, as for several images or crops, and "
+            f"layer {name!r} runs {len(outputs)} times in a forward pass, as for several images or crops, "
+            "and "
             f"the answer depends on runs {list(bearing)}: say which by run={bearing[0]} or another of them"
         )
     return last

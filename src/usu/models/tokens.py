@@ -125,7 +125,7 @@ class Tokens:
                 f"{self.grid[0]} × {self.grid[1]} + suffix {self.suffix} = {len(self)}"
             )
         chosen = rows[:, self.places.to(rows.device)]
-        return chosen.movedim(1, 2).unflatten(2, self.grid)
+        return chosen.movedim(1, 2).reshape(len(chosen), -1, *self.grid)
 
     @classmethod
     def at(cls, places: Tensor, count: int, grid: tuple[int, int], axis: int) -> Tokens:

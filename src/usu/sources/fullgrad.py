@@ -163,8 +163,8 @@ def _check_one_after_the_other(gave: dict[str, list[Tensor]]) -> None:
     for name, outputs in gave.items():
         if len(outputs) > 1 and not follows(outputs[-1], outputs[:-1]):
             raise ValueError(
-                f"fullgrad adds up the {len(outputs)} runs of layer {name!r}, which look at several images or crops, "
-                "so that their cells lie in different places: take source='gradcam' with run="
+                f"fullgrad adds up the {len(outputs)} runs of layer {name!r}, which look at several images "
+                "or crops, so that their cells lie in different places: take source='gradcam' with run="
             )
     gave.clear()
 

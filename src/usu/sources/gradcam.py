@@ -29,7 +29,7 @@ from usu.models.diagnosis import (
 from usu.models.forward import check_evaluation_mode
 from usu.models.layers import SpatialLayer, find_cells, find_layer, placed
 from usu.models.passes import Pass, watched
-from usu.models.runs import choose_run, checked_run, recorded
+from usu.models.runs import checked_run, choose_run, recorded
 from usu.models.targets import Output, Target, answers, check_outputs, check_targets
 from usu.models.tokens import Tokens
 from usu.sources.coarse_map import CoarseMap
@@ -75,7 +75,7 @@ class _Job:
         return self.found.name
 
     def forward(self) -> tuple[list[Any], Any, Pass]:
-        """Run the model on the inputs; return what the layer gave in each run, the model's output, and more."""
+        """Run the model; return what the layer gave in each run, the model's output, and what it showed."""
         with watched(self.cam.model, self.inputs) as seen, recorded(self.found.module) as runs:
             outputs = self.cam.model(self.inputs)
         if not runs:
@@ -220,8 +220,8 @@ def _run_of_activations(job: _Job, runs: Sequence[Tensor]) -> tuple[int, bool]:
         return checked_run(job.run or 0, len(runs), job.name), False
     if job.channels:
         raise ValueError(
-            f"ablationcam replaces layer {job.name!r} in all of its {len(runs)} runs at once: name a layer that "
-            "runs once"
+            f"ablationcam replaces layer {job.name!r} in all of its {len(runs)} runs at once: name a layer "
+            "that runs once"
         )
     with differentiable(job.cam.model):
         job.inputs.requires_grad_()
@@ -231,8 +231,8 @@ def _run_of_activations(job: _Job, runs: Sequence[Tensor]) -> tuple[int, bool]:
         bearing = [run for run, gradient in enumerate(gradients) if gradient is not None]
         if not bearing:
             raise ValueError(
-                f"layer {job.name!r} runs {len(runs)} times, and without gradients nothing tells on which run "
-                "the answer depends: say which by run="
+                f"layer {job.name!r} runs {len(runs)} times, and without gradients nothing tells on which "
+                "run the answer depends: say which by run="
             )
         return choose_run(again, bearing, None, job.name), len(bearing) > 1
 

@@ -139,8 +139,8 @@ class _Rollout(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
         found = [chain for chain, slope in zip(self.chains, gradients, strict=True) if slope is not None]
         if len(found) > 1:
             raise ValueError(
-                f"{_UNDEFINED}attention follows from {len(found)} others that run side by side, and rollout needs "
-                "one after the other; use a CAM source, such as source='gradcam'"
+                f"{_UNDEFINED}attention follows from {len(found)} others that run side by side, and "
+                "rollout needs one after the other; use a CAM source, such as source='gradcam'"
             )
         return found[0] if found else None
 
@@ -219,8 +219,8 @@ def _rolled_out(
         tokens, spent = place_of_tokens(model, inputs[:1].detach(), count, seen, noted, Results, several)
     if tokens is None:
         raise ValueError(
-            f"{_UNDEFINED}its {count} tokens do not follow the image of {seen.size[0]} × {seen.size[1]} pixels "
-            "cell by cell; if you know where they lie, say it by tokens=usu.Tokens(...)"
+            f"{_UNDEFINED}its {count} tokens do not follow the image of {seen.size[0]} × {seen.size[1]} "
+            "pixels cell by cell; if you know where they lie, say it by tokens=usu.Tokens(...)"
         )
     patches = replace(tokens, axis=1).cells(rows[:, :, None])[:, 0]
     return CoarseMap(
@@ -234,7 +234,7 @@ def _rolled_out(
 def _chosen(chains: Sequence[_Chain], total: Tensor, run: int | None) -> _Chain:
     """Return the chain that the answer depends on, or the one of several that the caller asks for."""
     results = [chain.last.result for chain in chains]
-    gradients = [None] * len(results)
+    gradients: Sequence[Tensor | None] = [None] * len(results)
     if total.requires_grad:
         gradients = torch.autograd.grad(total, results, retain_graph=True, allow_unused=True)
     bearing = [number for number, gradient in enumerate(gradients) if gradient is not None]
@@ -242,8 +242,8 @@ def _chosen(chains: Sequence[_Chain], total: Tensor, run: int | None) -> _Chain:
         return chains[checked_run(run, len(chains), "of attention")]
     if len(bearing) > 1:
         raise ValueError(
-            f"the model attends to {len(bearing)} images or crops side by side, and the answer depends on runs "
-            f"{bearing}: say which by run={bearing[0]} or another of them"
+            f"the model attends to {len(bearing)} images or crops side by side, and the answer depends on "
+            f"runs {bearing}: say which by run={bearing[0]} or another of them"
         )
     return chains[bearing[0] if bearing else -1]
 
