@@ -174,12 +174,6 @@ _HF: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         {"interpolate_pos_encoding": True},
     ),
     "YOLOS": ("YolosModel", "YolosConfig", {**_TINY, "patch_size": 8, "num_detection_tokens": 20}, {}),
-    "ViT-MAE": (
-        "ViTMAEModel",
-        "ViTMAEConfig",
-        {**_TINY, **_SQUARE, "patch_size": 8, "mask_ratio": 0.0},
-        {"interpolate_pos_encoding": True},
-    ),
     "Swin": (
         "SwinForImageClassification",
         "SwinConfig",
@@ -262,7 +256,6 @@ _HF: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         {},
     ),
 }
-_PER_SIZE = ("YOLOS", "CLIP", "LeViT", "Hiera", "ViT-MAE")
 
 
 def of_hugging_face(name: str, kind: str) -> tuple[nn.Module, Size]:

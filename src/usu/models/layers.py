@@ -98,14 +98,17 @@ Output: TypeAlias = "tuple[SpatialLayer, int, tuple[int, ...]]"
 
 @contextmanager
 def noted_outputs(model: nn.Module) -> Iterator[list[Output]]:
-    """Note the shape of each tensor that a module of the model gives, in the order of the pass."""
+    """Note the shape of each tensor that a module of the model gives, in the order of the pass.
+
+    Where gradients are recorded, these are the tensors that depend on the inputs.
+    """
     found: list[Output] = []
     runs: dict[str, int] = {}
 
     def remember(name: str) -> Any:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
             runs[name] = runs.get(name, -1) + 1
-            if isinstance(output, Tensor):
+            if isinstance(output, Tensor) and (output.requires_grad or not torch.is_grad_enabled()):
                 found.append((SpatialLayer(name, module), runs[name], tuple(output.shape)))
 
         return hook
@@ -242,7 +245,7 @@ def placed(
     """
     passes = 0
     for trial, likely in enumerate(layouts(shape, seen, layer.module)):
-        if len(shape) == 4 and seen.in_place and not seen.attends and not several:
+        if len(shape) == 4 and seen.in_place and not several and _is_map(layer.name, likely, seen):
             return likely, passes
         if trial == _TRIALS:
             break
@@ -287,7 +290,7 @@ def place_of_tokens(
             return found, passes
         if trials == 2:
             return None, passes
-    for likely in layouts((seen.count, count, 2), seen):
+    for likely in () if several else layouts((seen.count, count, 2), seen):
         found, spent = probed(model, image, tap, 0, likely, seen)
         passes += spent
         if found is not None:
@@ -306,6 +309,12 @@ def _is_known(model: nn.Module, name: str, likely: Tokens, shape: Sequence[int],
         if prefix is not None and (not path or name.startswith(f"{path}.")):
             return likely.prefix in prefix(module)
     return False
+
+
+def _is_map(name: str, likely: Tokens, seen: Pass) -> bool:
+    """Return whether an output of four axes is a map for certain, not heads or weights of attention."""
+    outside = likely.axis == 2 and likely.grid in seen.strides and not _is_within(name, seen.attending)
+    return not seen.attends or outside
 
 
 def _is_within(name: str, modules: set[str]) -> bool:

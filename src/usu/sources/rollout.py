@@ -25,7 +25,7 @@ from usu.models.diagnosis import (
     uncompiled,
     why_no_gradient,
 )
-from usu.models.layers import noted_outputs, place_of_tokens
+from usu.models.layers import Output, noted_outputs, place_of_tokens
 from usu.models.passes import watched
 from usu.models.runs import checked_run
 from usu.models.targets import Target, answers
@@ -216,6 +216,8 @@ def _rolled_out(
     count, spent = rows.shape[1], 0
     if tokens is None:
         several = len(followed.chains) > 1
+        if several:
+            noted = _of_chain(noted, followed.chains.index(chain))
         tokens, spent = place_of_tokens(model, inputs[:1].detach(), count, seen, noted, Results, several)
     if tokens is None:
         raise ValueError(
@@ -229,6 +231,14 @@ def _rolled_out(
         source="rollout",
         forward_passes=(1 + spent, *[1] * (len(inputs) - 1)),
     )
+
+
+def _of_chain(noted: Sequence[Output], number: int) -> list[Output]:
+    """Return what each module gave in the run that belongs to a chain."""
+    runs: dict[str, list[Output]] = {}
+    for one in noted:
+        runs.setdefault(one[0].name, []).append(one)
+    return [one for one in noted if runs[one[0].name].index(one) == number]
 
 
 def _chosen(chains: Sequence[_Chain], total: Tensor, run: int | None) -> _Chain:
