@@ -28,14 +28,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from benchmarks.performance.sources import RESULTS, TABLE
+from benchmarks.performance.sources import ARCHITECTURES, RESULTS, TABLE
 from benchmarks.studies.networks import BUILDERS
 from usu.models.contexts import differentiable
 from usu.runtime.files import written_whole
 from usu.sources.registry import find_source
 
 FOUND = RESULTS.with_name("architectures.json")
-HEADING = "## Architectures"
 KINDS = ("square", "not square")
 TARGET = 1
 CELLS = 12  # tested on each picture
@@ -202,7 +201,7 @@ def section(entries: dict[str, dict[str, Entry]]) -> str:
     tally = ", ".join(f"{counts.count(verdict)} {verdict}" for verdict in dict.fromkeys(sorted(counts)))
     return "\n".join(
         [
-            HEADING,
+            ARCHITECTURES,
             "",
             f"The layer that usu takes by default in {len(rows)} networks of timm and Hugging Face "
             "(`hf:`), on a square picture",
@@ -244,7 +243,7 @@ def save(entries: dict[str, dict[str, Entry]]) -> None:
     """Write the results, and the section at the end of the page."""
     with written_whole(FOUND) as file:
         file.write((json.dumps(entries, indent=1) + "\n").encode())
-    page = TABLE.read_text().split(HEADING)[0].rstrip()
+    page = TABLE.read_text().split(ARCHITECTURES)[0].rstrip()
     with written_whole(TABLE) as file:
         file.write(f"{page}\n\n{section(entries)}".encode())
 
