@@ -47,7 +47,9 @@ def draw(explanation: usu.Explanation, category: str) -> Figure:
         plot.overlay(explanation, axis, values, norm=plot.colour_limits([values]))
         axis.set_title(title, fontsize=_LARGE)
         moved = f"{100 * _moved(explanation, values):.1f} % of the mass\n"
-        axis.set_xlabel(f"{moved}{'moved' if name == 'total-conserving' else 'left its cell'}", fontsize=_SMALL)
+        axis.set_xlabel(
+            f"{moved}{'moved' if name == 'total-conserving' else 'left its cell'}", fontsize=_SMALL
+        )
     return figure
 
 

@@ -37,6 +37,8 @@ TABLE = ROOT / "docs" / "sources-table.md"
 # At 224 × 224 the sources that take a thousand passes or more would take an hour.
 SIZE = 96
 PREPARE = Preparation(110, (SIZE, SIZE), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# The heading of what `benchmarks.studies.architectures` writes below the table.
+ARCHITECTURES = "## Architectures"
 NOT_MEASURED = "not measured"
 UNMEASURED = f"{NOT_MEASURED.capitalize()}: the script was ended before it came to this pair."
 
@@ -130,7 +132,9 @@ def table(entries: Entries) -> str:
 
 def save(entries: Entries) -> None:
     """Write the results and the table drawn from them."""
-    for path, text in ((RESULTS, json.dumps(entries, indent=1) + "\n"), (TABLE, table(entries))):
+    after = TABLE.read_text().partition(ARCHITECTURES)[1:] if TABLE.exists() else ()
+    page = "\n".join([table(entries), "".join(after)]) if any(after) else table(entries)
+    for path, text in ((RESULTS, json.dumps(entries, indent=1) + "\n"), (TABLE, page)):
         with written_whole(path) as file:
             file.write(text.encode())
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from usu.arrays.checks import check_choice
 from usu.arrays.convert import Array, as_floats, as_labels, as_tensor, like
 from usu.explanation import Explanation
-from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs, run
+from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs
+from usu.models.forward import run as run_once
 from usu.models.placement import Placement
 from usu.models.targets import Targets, check_outputs, name_of, unit_of_answer
+from usu.models.tokens import Tokens
 from usu.operators.coarse import Coarse
 from usu.operators.lattice import Mass
 from usu.operators.registry import MODES as MODES
@@ -28,7 +30,7 @@ from usu.scoring.refinement import Refinement
 from usu.segmentation.guided import guided_filter
 from usu.settings import Settings, as_plain
 from usu.sources.coarse_map import CoarseMap, Source, check_cells, check_coarse_map
-from usu.sources.registry import find_source
+from usu.sources.registry import find_source, told
 from usu.views import Views, views_of
 
 # Where a mode's defaults differ from those of `usu.Settings`; docs/scores.md has the reasons.
@@ -50,6 +52,8 @@ def explain(
     images: Array | None = None,
     class_names: Sequence[str] | None = None,
     placement: Placement | Sequence[Placement] | None = None,
+    tokens: Tokens | None = None,
+    run: int | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
     **settings: Any,
@@ -75,6 +79,9 @@ def explain(
         class_names: names in the order of the outputs, for targets given by name.
         placement: where the inputs lie in the photograph, for `Explanation.to_original_size`; for a batch,
             one per image.
+        tokens: where the cells lie in the layer's output, or among the tokens of attention, for models whose
+            layout is not found; see `usu.Tokens`.
+        run: which run of the layer is described, from 0, if the model runs it on several images or crops.
         perturbations_per_eval: masked images per forward call.
         show_progress: show a bar on standard error.
         **settings: the fields of `usu.Settings`, such as temperature=0.1.
@@ -88,7 +95,7 @@ def explain(
         ImportError: the library behind the source is missing.
     """
     options = settings_of(mode_of(mode, settings), settings)
-    find = _find(source, layer, mode)
+    find = _find(source, layer, mode, tokens=tokens, run=run)
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model must be a torch.nn.Module, got {type(model).__name__}; for others, usu.upsample"
@@ -97,7 +104,7 @@ def explain(
     batch, batched = check_inputs(inputs)
     predicted = 0
     if target is None:
-        target = check_outputs(run(model, batch.clone()), len(batch)).argmax(1).tolist()
+        target = check_outputs(run_once(model, batch.clone()), len(batch)).argmax(1).tolist()
         target, predicted = (target if batched else target[0]), 1
     perturbed = Perturbation(
         model,
@@ -180,12 +187,15 @@ def upsample(
     return _run(given, perturbed, views_of(perturbed, images, placement, options), mode, options)
 
 
-def _find(source: str | Source | None, layer: str | nn.Module | None, mode: str | None) -> Source | None:
+def _find(
+    source: str | Source | None, layer: str | nn.Module | None, mode: str | None, **place: Any
+) -> Source | None:
     """Return the source; None for the gradient at each pixel, the default of mode "complete"."""
     if source is not None or mode != "complete":
-        return find_source("gradcam" if source is None else source)
-    if layer is not None:
-        raise ValueError(f"layer={layer!r} needs a source that describes a layer, such as 'gradcam'")
+        return told(find_source("gradcam" if source is None else source), **place)
+    for name, given in {"layer": layer, **place}.items():
+        if given is not None:
+            raise ValueError(f"{name}={given!r} needs a source that describes a layer, such as 'gradcam'")
     return None
 
 

@@ -14,7 +14,8 @@ from torchvision.models.convnext import CNBlock
 from torchvision.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 
 from tests.helpers.networks import SmallViT, fingerprint, small_cnn
-from usu.models.layers import SpatialLayer, find_layer, token_grid
+from usu.models.grids import token_grid
+from usu.models.layers import SpatialLayer, find_layer
 from usu.sources.registry import find_source
 
 SQUARE = (224, 224)

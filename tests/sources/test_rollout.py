@@ -136,6 +136,7 @@ def test_timm(fused, size):
         ({"class_token": False, "global_pool": "avg", "reg_tokens": 4}, 4, slice(4, None)),
         ({"class_token": True, "global_pool": "avg"}, 1, slice(1, None)),
         ({"class_token": True, "reg_tokens": 4}, 5, slice(0, 1)),
+        ({"class_token": True, "reg_tokens": 2}, 3, slice(0, 1)),
     ],
 )
 def test_the_rows_are_those_that_the_answer_reads(fused, options, prefix, read):
@@ -187,13 +188,13 @@ class AsksForWeights(nn.Module):
     def __init__(self, average):
         super().__init__()
         torch.manual_seed(0)
-        self.patches, self.average = nn.Conv2d(3, 16, 4, stride=4), average
+        self.patches, self.average, self.shapes = nn.Conv2d(3, 16, 4, stride=4), average, []
         self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
 
     def forward(self, batch):
         tokens = self.patches(batch).flatten(2).transpose(1, 2)
         tokens, weights = self.attention(tokens, tokens, tokens, average_attn_weights=self.average)
-        self.shape = weights.shape
+        self.shapes.append(weights.shape)
         return tokens.mean(1)
 
 
@@ -202,7 +203,8 @@ def test_the_model_gets_the_weights_that_it_asked_for(average, shape):
     model, batch = AsksForWeights(average).eval(), images(size=(16, 16))
     expected = of_multihead(model, batch).mean(1).reshape(2, 4, 4)
     np.testing.assert_allclose(rollout(model, batch, [0, 1], None).values, expected, rtol=1e-5)
-    assert model.shape == shape
+    assert model.shapes[0] == shape
+    assert {one[1:] for one in model.shapes} == {shape[1:]}  # and as its cells are sought
 
 
 class Fused(nn.Module):
@@ -310,6 +312,18 @@ class Pyramid(SmallViT):
             block.register_forward_hook(lambda _, __, output: output[:, ::2])
 
 
+class Shuffling(SmallViT):
+    """Its patches are mixed with each other before it attends, so that no token has a place."""
+
+    def forward(self, batch):
+        spread = self.patches(batch).flatten(2).transpose(1, 2)
+        mixed = torch.randn(16, 16, generator=torch.Generator().manual_seed(3)) @ spread
+        tokens = torch.cat([self.token.expand(len(batch), -1, -1), mixed], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(self.norm(tokens)[:, 0])
+
+
 @pytest.mark.parametrize(
     ("model", "size", "message"),
     [
@@ -320,7 +334,7 @@ class Pyramid(SmallViT):
             "attends within windows",
         ),
         (lambda: Pyramid().eval(), (16, 16), "goes from 17 tokens to 9"),
-        (lambda: timm_vit(img_size=(32, 32), reg_tokens=2), (32, 32), "19 tokens do not form a grid"),
+        (lambda: Shuffling().eval(), (16, 16), "its 17 tokens do not follow the image of 16 × 16 pixels"),
     ],
 )
 def test_models_without_a_rollout(model, size, message):

@@ -8,17 +8,19 @@ network that ends in global average pooling and one linear layer, its cells sum 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from usu import pipeline
 from usu.arrays.convert import Array, as_floats, as_labels, check_finite
 from usu.models.forward import ForwardFunc, check_inputs
-from usu.models.layers import grid_of, is_no_grid
+from usu.models.grids import grid_of, is_no_grid
+from usu.models.layers import noted_outputs, placed
+from usu.models.passes import watched
 from usu.models.targets import Targets
+from usu.models.tokens import Tokens
 from usu.operators.lattice import Mass
 
 
@@ -30,6 +32,7 @@ def upsample(
     *,
     feature_mask: Array | None = None,
     mass: Mass = "total",
+    tokens: Tokens | None = None,
     **settings: Any,
 ) -> Any:
     """Bring the attributions of a Captum method to pixels.
@@ -48,6 +51,9 @@ def upsample(
         feature_mask: as it was given to Captum: integers that broadcast to the inputs. If the channels of a
             pixel belong to several features, each feature's value is first shared evenly among its elements.
         mass: "total", unless the method's values are densities.
+        tokens: where the cells lie in the attributions of a layer. Without it they are looked for in the
+            layers of `forward_func` that give outputs of the attributions' shape, if it is a module; tokens
+            of other callables are refused.
         **settings: what `usu.upsample` takes, such as images, mode and temperature.
 
     Returns:
@@ -59,10 +65,11 @@ def upsample(
         TypeError: attributions that are not one tensor.
     """
     batch, batched = check_inputs(inputs)
-    given = _checked(attributions, len(batch)).to(batch.device)
+    images = 1 if tokens is not None and tokens.axis == 0 and feature_mask is None else 0
+    given = _checked(attributions, len(batch), images).to(batch.device)
     labels: Any = None
     if feature_mask is None:
-        values: Any = _cells(given, batch.shape[-2:])
+        values: Any = _cells(given, batch, forward_func, tokens)
     else:
         values, labels = _features(given, as_labels(feature_mask, "feature_mask").to(given.device), batch)
     if not batched:  # one image, given without a batch axis, is explained without one
@@ -72,14 +79,14 @@ def upsample(
     )
 
 
-def _checked(attributions: Any, count: int) -> Tensor:
+def _checked(attributions: Any, count: int, images: int = 0) -> Tensor:
     if not isinstance(attributions, Tensor):
         raise TypeError(
             f"attributions must be one tensor, got {type(attributions).__name__}; of a tuple, pass the entry "
             "that belongs to the image or to the layer's output"
         )
     given = check_finite(as_floats(attributions.detach(), "attributions"), "attributions")
-    if len(given) != count:
+    if given.dim() <= images or given.shape[images] != count:
         raise ValueError(
             f"attributions must be of each of {count} images, got shape {tuple(given.shape)}; a forward "
             "function that returns one score for a whole batch cannot be explained image by image"
@@ -87,9 +94,11 @@ def _checked(attributions: Any, count: int) -> Tensor:
     return given.to(torch.promote_types(given.dtype, torch.float32))
 
 
-def _cells(attributions: Tensor, size: Sequence[int]) -> Tensor:
+def _cells(attributions: Tensor, batch: Tensor, forward_func: ForwardFunc, tokens: Tokens | None) -> Tensor:
     """Return a layer's attributions (B, h, w), summed over channels."""
-    shape = tuple(attributions.shape)
+    shape, size = tuple(attributions.shape), batch.shape[-2:]
+    if tokens is not None:
+        return tokens.cells(attributions).sum(1)
     if len(shape) == 4 and shape[-2:] == tuple(size):
         raise ValueError(
             f"attributions of shape {shape} have the inputs' own size: they are pixel maps already; if they "
@@ -102,7 +111,31 @@ def _cells(attributions: Tensor, size: Sequence[int]) -> Tensor:
             "usu.explain(source='gradcam') or another layer. If they are cells after all, pass "
             "attributions[:, 0] to usu.upsample with mass='total'"
         )
+    if isinstance(forward_func, nn.Module) and len(shape) in (3, 4):
+        found = _tokens_of(forward_func, batch[:1], shape)
+        if found is not None:
+            return found.cells(attributions).sum(1)
+    if len(shape) == 3:
+        raise ValueError(
+            f"attributions are of shape {shape}, which is neither (B, C, h, w) nor that of a layer of "
+            "forward_func "
+            "whose tokens follow the inputs cell by cell: say where the cells are by tokens=usu.Tokens(...)"
+        )
     return grid_of(attributions, size, "attributions are").sum(1)
+
+
+def _tokens_of(model: nn.Module, image: Tensor, shape: tuple[int, ...]) -> Tokens | None:
+    """Return where the cells lie in the outputs of a model's layers of this shape, but for the batch."""
+    with torch.no_grad(), watched(model, image) as seen, noted_outputs(model) as noted:
+        model(image.clone())
+    alike = [one for one in noted if one[2][1:] == shape[1:] and one[2][0] == 1]
+    for layer, run, own in reversed(alike[-2:]):
+        found, _ = placed(model, image, layer, run, own, seen)
+        if found is not None:
+            return found
+    if alike and len(shape) == 4 and seen.attends:
+        raise alike[-1][0].without_cells(shape, seen)
+    return None
 
 
 def _features(attributions: Tensor, feature_mask: Tensor, inputs: Tensor) -> Any:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -17,7 +18,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from usu.arrays.checks import check_choice
 from usu.models.contexts import differentiable, frozen, kept_apart
 from usu.models.forward import check_evaluation_mode, check_inputs
+from usu.models.layers import SpatialLayer, placed
+from usu.models.passes import Pass, watched
+from usu.models.runs import Runs, choose_run
 from usu.models.targets import Target
+from usu.models.tokens import Tokens
 from usu.operators.registry import MODES as ALL_MODES
 from usu.operators.upsamplers import find_upsampler
 from usu.pipeline import mode_of, settings_of, upsample
@@ -43,6 +48,8 @@ def upsampled(
     cam: Any,
     *,
     mode: str | None = None,
+    tokens: Tokens | None = None,
+    run: int | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
     **settings: Any,
@@ -54,6 +61,9 @@ def upsampled(
     Args:
         cam: of pytorch-grad-cam: a `BaseCAM` such as `GradCAM` or `FullGrad`, or a `FinerCAM`.
         mode: "total-conserving", "usu", "iwmr" or "hybrid"; the default is that of `usu.explain`.
+        tokens: where the cells lie in the outputs of its target layers, in place of a `reshape_transform`; if
+            there is neither, they are found as in `usu.explain`.
+        run: which run of a target layer is described, from 0, if the model runs it on several images.
         perturbations_per_eval: masked images per forward call.
         show_progress: show a bar on standard error.
         **settings: the fields of `usu.Settings`, such as temperature=0.1.
@@ -71,7 +81,7 @@ def upsampled(
     mode = mode_of(mode, settings)
     check_choice(mode, MODES, "mode")
     asking = {"perturbations_per_eval": perturbations_per_eval, "show_progress": show_progress}
-    return UpsampledCam(cam, base, mode, settings_of(mode, settings), asking)
+    return UpsampledCam(cam, base, mode, settings_of(mode, settings), asking, tokens, run)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +94,8 @@ class UpsampledCam:
         mode: one of `MODES`.
         settings: of the scores and the redistribution.
         asking: `perturbations_per_eval` and `show_progress` of `upsampled`.
+        tokens: of `upsampled`.
+        run: of `upsampled`.
     """
 
     cam: Any
@@ -91,6 +103,8 @@ class UpsampledCam:
     mode: str
     settings: Settings
     asking: dict[str, Any]
+    tokens: Tokens | None = None
+    run: int | None = None
 
     def __enter__(self) -> UpsampledCam:
         self.cam.__enter__()
@@ -129,19 +143,44 @@ class UpsampledCam:
         inputs.requires_grad_(self.base.uses_gradients)
         with ExitStack() as undo:
             undo.enter_context(_untouched(model))
+            runs = [Runs() for _ in self.base.target_layers]
+            for layer, own in zip(self.base.target_layers, runs, strict=True):
+                undo.enter_context(layer.register_forward_hook(own.note))
+            seen = undo.enter_context(watched(model, inputs))
             undo.enter_context(kept_apart(self.base.target_layers))
             by_gradients = self.base.uses_gradients
             undo.enter_context(differentiable(model) if by_gradients else torch.enable_grad())
             if not self.base.detach:
                 undo.enter_context(sdpa_kernel(SDPBackend.MATH))  # fused attention has no second derivatives
-            undo.enter_context(_instead_of_its_maps(self.base, self._maps))
+            undo.enter_context(_instead_of_its_maps(self.base, partial(self._maps, runs, seen)))
             found: np.ndarray[Any, np.dtype[np.float32]] = self.cam(inputs, targets, *args, **options)
         return found
 
-    def _maps(self, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> Any:
+    def _maps(
+        self, runs: list[Runs], seen: Pass, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool
+    ) -> Any:
         """Replace the library's `compute_cam_per_layer`, which scales, resizes and scales again."""
+        for own in runs:  # the model will run on masked images
+            own.listening = False
+        try:
+            return self._made(runs, seen, input_tensor, targets, eigen_smooth)
+        finally:
+            for own in runs:
+                own.listening = True
+
+    def _made(
+        self, runs: list[Runs], seen: Pass, input_tensor: Tensor, targets: Sequence[Any], eigen_smooth: bool
+    ) -> Any:
         whole = isinstance(self.base, FullGrad)
-        coarse = (_raw_terms if whole else _raw_maps)(self.base, input_tensor, targets, eigen_smooth)
+        if whole:
+            coarse = _raw_terms(self.base, input_tensor, targets, eigen_smooth)
+        else:
+            _check_hooks(self.base)
+            pairs = [
+                self._pair(layer, own, seen, input_tensor)
+                for layer, own in zip(self.base.target_layers, runs, strict=True)
+            ]
+            coarse = _raw_maps(self.base, input_tensor, targets, eigen_smooth, pairs)
         # A segment's score is the same for every layer: computed once, for the first, and used for all.
         explanations = upsample(
             coarse[0],
@@ -159,30 +198,79 @@ class UpsampledCam:
         maps = [redistribute(grid, scores).cpu().numpy() for grid in coarse]
         return (_magnitudes if whole else _scaled)(maps, pixels_per_cell)
 
+    def _pair(self, module: nn.Module, own: Runs, seen: Pass, inputs: Tensor) -> _Pair:
+        """Return what a target layer gave in the run that counts, the gradient there, and its cells."""
+        name = next((name for name, one in self.base.model.named_modules() if one is module), "")
+        layer, (outputs, gradients) = SpatialLayer(name, module), own.take()
+        bearing = [run for run, gradient in enumerate(gradients) if gradient is not None]
+        if not self.base.uses_gradients:
+            bearing = list(range(len(outputs)))
+            if len(outputs) > 1 and self.run is None:
+                raise ValueError(
+                    f"layer {name!r} runs {len(outputs)} times, and cam takes no gradients by which to "
+                    "tell on which run the answer depends: say which by run="
+                )
+        run = choose_run(outputs, bearing, self.run, name)
+        if self.tokens is not None:
+            return outputs[run], gradients[run], self.tokens.cells
+        if self.base.reshape_transform is not None:
+            return outputs[run], gradients[run], self.base.reshape_transform
+        layer.check(outputs[run])
+        shape = tuple(outputs[run].shape)
+        crops = len(outputs) > 1 and (self.run is not None or len(bearing) == 1)
+        tokens, _ = placed(self.base.model, inputs[:1].detach(), layer, run, shape, seen, crops)
+        if tokens is None:
+            raise layer.without_cells(shape, seen)
+        return outputs[run], gradients[run], None if tokens.is_plain(shape) else tokens.cells
 
-def _raw_maps(base: Any, inputs: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> list[Tensor]:
-    """Return each target layer's map as the library computes it, before ReLU, (B, gh, gw)."""
-    recorded = base.activations_and_grads
-    activations, gradients = list(recorded.activations), list(recorded.gradients)
-    layers = base.target_layers
-    for found in (activations, gradients) if base.uses_gradients else (activations,):
+
+def _check_hooks(base: Any) -> None:
+    """Raise ValueError unless the library's own hooks saw each target layer; forget what they saw."""
+    recorded, layers = base.activations_and_grads, base.target_layers
+    for found in (
+        (recorded.activations, recorded.gradients) if base.uses_gradients else (recorded.activations,)
+    ):
         if len(found) < len(layers):
             raise ValueError(
                 f"the hooks of cam saw {len(found)} of its {len(layers)} target layers: name layers that the "
                 "score depends on, and call it inside its `with` block"
             )
     _forget(base)
-    gradients += [None] * (len(layers) - len(gradients))
+
+
+# What a layer gave in one run, the gradient there, and how the library is to take cells from both.
+_Pair: TypeAlias = "tuple[Tensor, Any, Callable[[Tensor], Tensor] | None]"
+
+
+def _raw_maps(
+    base: Any, inputs: Tensor, targets: Sequence[Any], eigen_smooth: bool, pairs: Sequence[_Pair]
+) -> list[Tensor]:
+    """Return each target layer's map as the library computes it, before ReLU, (B, gh, gw)."""
     maps = []
-    for layer, cells, slope in zip(layers, activations[: len(layers)], gradients[: len(layers)], strict=True):
-        with put_back(base.model, layer):
+    for layer, (cells, slope, reshape) in zip(base.target_layers, pairs, strict=True):
+        with put_back(base.model, layer), _reshaping(base, reshape):
             if not base.detach and slope is not None:
                 found = curved_map(base, inputs, layer, targets, cells, slope, eigen_smooth)
             else:
-                arrays = [None if tensor is None else tensor.numpy() for tensor in (cells, slope)]
+                arrays = [None if one is None else _array(one, reshape) for one in (cells, slope)]
                 found = base.get_cam_image(inputs, layer, targets, *arrays, eigen_smooth)
         maps.append(torch.from_numpy(np.ascontiguousarray(found)).to(inputs))
     return maps
+
+
+def _array(output: Tensor, reshape: Callable[[Tensor], Tensor] | None) -> Any:
+    return (output if reshape is None else reshape(output)).detach().cpu().numpy()
+
+
+@contextmanager
+def _reshaping(base: Any, reshape: Callable[[Tensor], Tensor] | None) -> Iterator[None]:
+    """Let the library take cells from a layer's output by `reshape`."""
+    kept = base.reshape_transform
+    base.reshape_transform = base.activations_and_grads.reshape_transform = reshape
+    try:
+        yield
+    finally:
+        base.reshape_transform = base.activations_and_grads.reshape_transform = kept
 
 
 def _raw_terms(base: Any, inputs: Tensor, targets: Sequence[Any], eigen_smooth: bool) -> list[Tensor]:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from usu.arrays.convert import Array
 from usu.models.contexts import counted, differentiable, kept_apart
+from usu.models.layers import SpatialLayer, placed
+from usu.models.passes import Pass, watched
+from usu.models.runs import choose_run, recorded
 from usu.models.targets import Target, Targets, answers
+from usu.models.tokens import Tokens
 from usu.pipeline import explain
 from usu.runtime.lazy import needed
 from usu.sources.coarse_map import CoarseMap
 
 with needed("torch-cam's extractors need torchcam", "torchcam"):
-    from torchcam.methods import LeGrad, RefineCAM
+    from torchcam.methods import LeGrad, RefineCAM, SmoothGradCAMpp
     from torchcam.methods.core import _CAM
     from torchcam.methods.gradient import _CAMWrapper
 
@@ -27,6 +32,8 @@ def upsample(
     class_idx: Targets | None = None,
     *,
     layer: str | None = None,
+    tokens: Tokens | None = None,
+    run: int | None = None,
     **settings: Any,
 ) -> Any:
     """Redistribute the map of a torch-cam extractor, over its own model and layer.
@@ -39,6 +46,9 @@ def upsample(
         class_idx: class index, or one per image; the predicted class if None. For methods that accept any
             score, also a callable from the model's output to one score per image (B,).
         layer: one of its target layers; not needed if it has one map, as LeGrad has for all of them.
+        tokens: where the cells lie in the outputs of its target layers, in place of a `reshape_transform`; if
+            there is neither, they are found as in `usu.explain`.
+        run: which run of a target layer is described, from 0, if the model runs it on several images.
         **settings: what `usu.explain` takes besides model, source and layer, such as mode="hybrid".
 
     Returns:
@@ -64,7 +74,7 @@ def upsample(
     def source(
         model: nn.Module, batch: Tensor, targets: Sequence[Target], _: str | nn.Module | None
     ) -> CoarseMap:
-        values, passes = _raw_maps(extractor, base, batch, targets)
+        values, passes = _raw_maps(extractor, base, batch, targets, tokens, run)
         return CoarseMap(
             values=values[place].to(batch.dtype),
             mass="total",
@@ -95,17 +105,80 @@ def _place_of(base: Any, layer: str | None) -> int:
 
 
 def _raw_maps(
-    extractor: Any, base: Any, batch: Tensor, targets: Sequence[Target]
+    extractor: Any,
+    base: Any,
+    batch: Tensor,
+    targets: Sequence[Target],
+    tokens: Tokens | None,
+    run: int | None,
 ) -> tuple[list[Tensor], tuple[int, ...]]:
     """Return the extractor's signed maps (B, gh, gw) of each layer, and the passes spent on each image."""
     base._relu = False
     base.enable_hooks()
-    layers = kept_apart(map(base.model.get_submodule, base.target_names))
-    with counted(base.model, batch.dtype) as seen, layers, differentiable(base.model):
-        outputs = base.model(batch.detach().requires_grad_().clone())
+    model, layers = base.model, [base.model.get_submodule(name) for name in base.target_names]
+    with ExitStack() as undo:
+        passes = undo.enter_context(counted(model, batch.dtype))
+        undo.enter_context(kept_apart(layers))
+        undo.enter_context(differentiable(model))
+        with watched(model, batch) as seen, ExitStack() as hooks:
+            ran = [hooks.enter_context(recorded(layer)) for layer in layers]
+            outputs = model(batch.detach().requires_grad_().clone())
+        base.disable_hooks()
+        probes = 0
+        if not isinstance(base, LeGrad):
+            total = answers(outputs, targets).sum()
+            for place, runs in enumerate(ran):
+                probes += _paired(base, place, runs, total, batch, seen, tokens, run)
+        ran.clear()
+        base.enable_hooks()
         maps = extractor(scores=outputs, normalized=False, **_wanted(targets))
     base.disable_hooks()
-    return [one.detach() for one in maps], (sum(seen) // len(batch),) * len(batch)
+    each = (sum(passes) - probes) // len(batch)
+    return [one.detach() for one in maps], (each + probes, *[each] * (len(batch) - 1))
+
+
+def _paired(
+    base: Any,
+    place: int,
+    runs: Sequence[Any],
+    total: Tensor,
+    batch: Tensor,
+    seen: Pass,
+    tokens: Tokens | None,
+    run: int | None,
+) -> int:
+    """Let an extractor hold what a layer gave in the run that counts, as cells; return the passes spent."""
+    name = base.target_names[place]
+    layer = SpatialLayer(name, base.model.get_submodule(name))
+    bearing = _bearing(runs, total) if len(runs) > 1 or run is not None else range(len(runs))
+    chosen = choose_run(runs, bearing, run, name)
+    layer.check(runs[chosen])
+    spent = 0
+    if base._reshape_transform is None:
+        shape, crops = tuple(runs[chosen].shape), len(runs) > 1 and (run is not None or len(bearing) == 1)
+        if tokens is None:
+            image = batch[:1].detach()
+            tokens, spent = placed(base.model, image, layer, chosen, shape, seen, crops)
+        if tokens is None:
+            raise layer.without_cells(shape, seen)
+        if not tokens.is_plain(shape):
+            base._reshape_transform = tokens.cells
+    if chosen < len(runs) - 1 and isinstance(base, SmoothGradCAMpp):
+        raise ValueError(f"SmoothGradCAMpp describes the last run of layer {name!r} only, not run {chosen}")
+    reshape = base._reshape_transform or (lambda output: output)
+    base.hook_a[place] = reshape(runs[chosen]).detach()
+    if hasattr(base, "_hook_outputs"):
+        base._hook_outputs[place] = runs[chosen]
+    return spent
+
+
+def _bearing(runs: Sequence[Tensor], total: Tensor) -> list[int]:
+    """Return the runs on which the answers depend."""
+    able = [run for run, output in enumerate(runs) if output.requires_grad]
+    if not able or not total.requires_grad:
+        return []
+    slopes = torch.autograd.grad(total, [runs[run] for run in able], retain_graph=True, allow_unused=True)
+    return [run for run, slope in zip(able, slopes, strict=True) if slope is not None]
 
 
 def _wanted(targets: Sequence[Target]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from usu.arrays.convert import Array, as_floats, check_finite
+from usu.models.diagnosis import is_exported
 
 ForwardFunc: TypeAlias = Callable[[Any], Any]
 
@@ -36,8 +37,12 @@ def check_evaluation_mode(forward_func: Any, name: str = "forward_func") -> None
     if not callable(forward_func):
         raise TypeError(f"{name} must be callable, got {type(forward_func).__name__}")
     if isinstance(forward_func, nn.Module):
+        if is_exported(forward_func):  # its mode is that of the model that was exported
+            return
         training = [
-            path or "the model itself" for path, part in forward_func.named_modules() if part.training
+            path or "the model itself"
+            for path, part in forward_func.named_modules()
+            if getattr(part, "training", False)  # frozen TorchScript has none
         ]
         if training:
             raise ValueError(

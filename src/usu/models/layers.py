@@ -1,17 +1,22 @@
-"""Finding the layer whose activations a coarse map describes, and the grid that its tokens form."""
+"""Finding the layer whose activations a coarse map describes, and where the cells lie in its output."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from usu.models.contexts import differentiable
+from usu.models.diagnosis import why_no_gradient
+from usu.models.grids import grid_of, layouts
+from usu.models.passes import Pass, watched
+from usu.models.probe import Tap, outputs_of, probed
+from usu.models.tokens import Tokens
 
 _POOLING = (
     nn.AdaptiveAvgPool2d,
@@ -20,9 +25,15 @@ _POOLING = (
     nn.FractionalMaxPool2d,
     nn.LPPool2d,
 )
-# Before the patches come none, a class token, perhaps a distillation token or registers (4, 7, 8 or 9).
-_PREFIX_TOKENS = (0, 1, 2, 4, 5, 8, 9, 10)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# Networks known to keep their patches row by row, and how many tokens may come first.
+_ROW_BY_ROW: dict[str, Callable[[Any], tuple[int, ...]]] = {
+    "torchvision.models.vision_transformer.VisionTransformer": lambda model: (1,),
+    "timm.models.vision_transformer.VisionTransformer": lambda model: (model.num_prefix_tokens,),
+    "timm.models.deit.VisionTransformerDistilled": lambda model: (model.num_prefix_tokens,),
+    "timm.models.xcit.Xcit": lambda model: (0, 1),  # the class token comes for the last blocks
+}
+# How many layouts are tried by changing the image before usu asks for help.
+_TRIALS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,106 +41,94 @@ class SpatialLayer:
     """A module of the model whose output is spatial.
 
     That is (B, C, h, w), or (B, h, w, C) as in a Swin transformer, or tokens (B, N, C) that form a grid.
+
+    Attributes:
+        name: dotted, within the model.
+        module: itself.
+        tokens: where the cells lie in its output, if that is known.
     """
 
     name: str
     module: nn.Module
+    tokens: Tokens | None = None
 
     def grid_of(self, output: Tensor, size: Sequence[int]) -> Tensor:
         """Return the output as (B, C, h, w), prefix tokens dropped, for inputs of `size` pixels.
 
-        Of four axes, the cells are those in the inputs' proportions. If both orders fit, as for (B, 7, 7, 7),
-        channels come last if the module is made of linear layers over them.
+        Without `tokens`, the cells of four axes are those in the inputs' proportions. If both orders fit, as
+        for (B, 7, 7, 7), channels come last if the module is made of linear layers over them.
 
         Raises:
             ValueError: the output is neither spatial nor a grid of tokens.
         """
+        self.check(output)
+        if self.tokens is not None:
+            return self.tokens.cells(output)
+        return grid_of(output, size, f"layer {self.name!r} gives an output", self.module)
+
+    def check(self, output: Any) -> None:
+        """Raise ValueError unless the output is a tensor."""
         if not isinstance(output, Tensor):
             raise ValueError(
                 f"layer {self.name!r} gives a {type(output).__name__}; name one that gives a tensor"
             )
-        return grid_of(output, size, f"layer {self.name!r} gives an output", self.module)
 
-
-def grid_of(values: Tensor, size: Sequence[int], name: str, module: nn.Module | None = None) -> Tensor:
-    """Return a layer's output, or shares of its values, as (B, C, h, w), as `SpatialLayer.grid_of` does."""
-    shape = tuple(values.shape)
-    if len(shape) == 4 and not _are_heads(shape, size, module):
-        first, last = _stretch(shape[2:], size), _stretch(shape[1:3], size)
-        channels_last = last < first
-        if first == last and module is not None:
-            channels_last = _is_linear_over(module, shape[3])
-        return values.permute(0, 3, 1, 2) if channels_last else values
-    found = token_grid(shape[1], size) if len(shape) == 3 else None
-    if found is None:
-        raise ValueError(
-            f"{name} of shape {shape}, which is neither (B, C, h, w) nor (B, h, w, C) nor tokens (B, N, C) "
-            f"on a grid of the inputs' proportions {tuple(size)}; name another layer"
+    def without_cells(self, shape: Sequence[int], seen: Pass) -> ValueError:
+        """Return the error that says that an output of this shape does not follow the image cell by cell."""
+        if (
+            len(shape) > 2
+            and shape[0] != seen.count
+            and shape[0] % seen.count == 0
+            and shape[1] != seen.count
+        ):
+            return ValueError(
+                f"layer {self.name!r} gives {shape[0]} items for {seen.count} images, as of several crops or "
+                "windows at once, whose places in the image are not known; name another layer"
+            )
+        return ValueError(
+            f"layer {self.name!r} gives an output of shape {tuple(shape)}, which is neither (B, C, h, w) "
+            f"nor (B, h, w, C) nor tokens (B, N, C) that follow the image of {seen.size[0]} × {seen.size[1]} "
+            "pixels cell by cell; name another layer, or say where its cells are by tokens=usu.Tokens(...)"
         )
-    patches = values[:, shape[1] - math.prod(found) :]
-    return patches.transpose(1, 2).reshape(len(patches), -1, *found)
 
 
-def _stretch(cells: Sequence[int], size: Sequence[int]) -> float:
-    """Return how far a grid's proportions are from the inputs', as a logarithm of at least 0."""
-    return abs(math.log(cells[0] * size[1] / (cells[1] * size[0])))
+# A module, which of its runs, and the shape of what it gave.
+Output: TypeAlias = "tuple[SpatialLayer, int, tuple[int, ...]]"
 
 
-def is_no_grid(cells: Sequence[int], size: Sequence[int]) -> bool:
-    """Return whether two axes are too far from the inputs' proportions to be cells of one stride.
+@contextmanager
+def noted_outputs(model: nn.Module) -> Iterator[list[Output]]:
+    """Note the shape of each tensor that a module of the model gives, in the order of the pass.
 
-    That is by more than a half, after allowing one cell on either axis for borders and rounding.
-
-    >>> is_no_grid((7, 7), (224, 224)), is_no_grid((1, 7), (8, 200)), is_no_grid((7, 768), (224, 224))
-    (False, False, True)
+    Where gradients are recorded, these are the tensors that depend on the inputs.
     """
-    (rows, columns), (height, width) = cells, size
-    tall = (rows - 1) * width > 1.5 * (columns + 1) * height
-    wide = (columns - 1) * height > 1.5 * (rows + 1) * width
-    return tall or wide
+    found: list[Output] = []
+    runs: dict[str, int] = {}
+
+    def remember(name: str) -> Any:
+        def hook(module: nn.Module, _: Any, output: Any) -> None:
+            runs[name] = runs.get(name, -1) + 1
+            if isinstance(output, Tensor) and (output.requires_grad or not torch.is_grad_enabled()):
+                found.append((SpatialLayer(name, module), runs[name], tuple(output.shape)))
+
+        return hook
+
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if not isinstance(module, torch.jit.ScriptModule):  # takes no hooks
+                hooks.enter_context(module.register_forward_hook(remember(name)))
+        yield found
 
 
-def _are_heads(shape: Sequence[int], size: Sequence[int], module: nn.Module | None) -> bool:
-    """Return whether an output is (B, heads, N, channels), as inside attention: N tokens rather than cells.
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """One run of a module whose output may hold cells; `early` if no more than a patch embedding ran."""
 
-    If N and the channels could also be rows and columns, the module must consist of linear layers over them.
-    """
-    _, heads, tokens, channels = shape
-    last_are_channels = is_no_grid((tokens, channels), size) or (
-        module is not None and _is_linear_over(module, channels)
-    )
-    are_tokens = heads < channels and token_grid(tokens, size) is not None
-    return are_tokens and last_are_channels and is_no_grid((heads, tokens), size)
-
-
-def _is_linear_over(module: nn.Module, channels: int) -> bool:
-    """Return whether a module's last step, judged by its parts, works on a last axis of `channels`."""
-    while isinstance(module, nn.Sequential) and len(module):
-        module = module[-1]
-    parts = list(module.modules())
-    if any(isinstance(part, _CONVOLUTIONS) for part in parts):
-        return False
-    return any(
-        (isinstance(part, nn.Linear) and part.out_features == channels)
-        or (isinstance(part, nn.LayerNorm) and tuple(part.normalized_shape) == (channels,))
-        for part in parts
-    )
-
-
-def token_grid(tokens: int, size: Sequence[int]) -> tuple[int, int] | None:
-    """Return the (rows, columns) that the last of `tokens` tokens form over an image of `size` pixels.
-
-    >>> token_grid(197, (224, 224)), token_grid(1 + 7 * 14, (112, 224)), token_grid(23, (224, 224))
-    ((14, 14), (7, 14), None)
-    """
-    height, width = size
-    # Fewer patches than tokens before them would be a coincidence.
-    for patches in (tokens - prefix for prefix in _PREFIX_TOKENS if tokens - prefix > max(prefix, 1)):
-        rows = round((patches * height / width) ** 0.5)
-        columns = round(patches / rows) if rows else 0
-        if rows * columns == patches and rows * width == columns * height:
-            return rows, columns
-    return None
+    layer: SpatialLayer
+    run: int
+    output: Tensor
+    early: bool
+    likely: Tokens | None = None
 
 
 def find_layer(
@@ -141,7 +140,8 @@ def find_layer(
     """Find a layer by name, by identity, or as the last one that still has cells.
 
     That is the last module before pooling with a spatial or token output whose cells all affect the answer;
-    in a vision transformer, the patch tokens after the last attention do not.
+    in a vision transformer, the patch tokens after the last attention do not. Nothing inside attention is
+    taken. Where the cells lie is only presumed here: see `find_cells`.
 
     Args:
         model: in evaluation mode.
@@ -169,7 +169,164 @@ def find_layer(
         return SpatialLayer(name, layer), 0
     if layer is not None:
         raise TypeError(f"layer must be a module's name, a module or None, got {type(layer).__name__}")
-    return _last_with_cells(model, inputs, score or _largest), 1
+    found, _ = _candidates(model, inputs, score or _largest)
+    for one in found:
+        return replace(one.layer, tokens=one.likely), 1
+    raise _no_layer(model)
+
+
+def find_cells(
+    model: nn.Module, image: Tensor, score: Callable[[Any], Tensor], tokens: Tokens | None = None
+) -> tuple[SpatialLayer, int]:
+    """Find the last layer with cells, as `find_layer` does, and make sure where its cells lie.
+
+    Warns if that is no more than the patch embedding of a transformer. With `tokens`, it is the last layer
+    whose output they fit.
+
+    Returns:
+        The layer, with its `tokens` unless it runs several times, and the number of forward passes.
+
+    Raises:
+        ValueError: no such layer.
+    """
+    candidates, seen = _candidates(model, image, score, tokens)
+    passes, refused = 1, set[tuple[int, ...]]()
+    for found in candidates:
+        if found.run > 0 and tokens is None:  # which run counts is seen as it runs on all images
+            return found.layer, passes
+        shape = tuple(found.output.shape)
+        if shape in refused or len(refused) == _TRIALS:
+            continue
+        place, spent = (tokens, 0) if tokens else placed(model, image, found.layer, found.run, shape, seen)
+        passes += spent
+        if place is None:
+            refused.add(shape)
+            continue
+        if found.early and seen.attends:
+            warnings.warn(
+                f"layer=None found cells in the patch embedding {found.layer.name!r} alone, where no token "
+                "has seen another yet: name a later layer, with tokens=usu.Tokens(...) if it needs them",
+                stacklevel=2,
+            )
+        return replace(found.layer, tokens=place), passes
+    if refused:
+        raise ValueError(
+            "layer=None found no layer that follows the image cell by cell among outputs of "
+            f"{sorted(refused)}; name a layer, and say where its cells are by tokens=usu.Tokens(...)"
+        )
+    raise _no_layer(model)
+
+
+def placed(
+    model: nn.Module,
+    image: Tensor,
+    layer: SpatialLayer,
+    run: int,
+    shape: Sequence[int],
+    seen: Pass,
+    several: bool = False,
+) -> tuple[Tokens | None, int]:
+    """Return where the cells lie in a layer's output, and the forward passes spent to make sure of it.
+
+    In a convolutional network that looks at the image as it lies, the shape says it. Elsewhere the image is
+    changed strip by strip to see which cell moves, unless the network is one of those that are known.
+
+    Args:
+        model: in evaluation mode.
+        image: (1, C, H, W).
+        layer: the layer.
+        run: which of its runs in a forward pass.
+        shape: of its output.
+        seen: the forward pass that gave it.
+        several: whether it runs on several images or crops.
+
+    Returns:
+        None in place of the layout if there is none that the layer's output bears out.
+    """
+    passes = 0
+    for trial, likely in enumerate(layouts(shape, seen, layer.module)):
+        if len(shape) == 4 and seen.in_place and not several and _is_map(layer.name, likely, seen):
+            return likely, passes
+        if trial == _TRIALS:
+            break
+        if not several and _is_known(model, layer.name, likely, shape, seen):
+            return likely, passes
+        found, spent = probed(model, image, outputs_of(layer.module), run, likely, seen)
+        passes += spent
+        if found is not None:
+            return found, passes
+    return None, passes
+
+
+def place_of_tokens(
+    model: nn.Module,
+    image: Tensor,
+    count: int,
+    seen: Pass,
+    outputs: Sequence[Output],
+    tap: Tap,
+    several: bool,
+) -> tuple[Tokens | None, int]:
+    """Return where the cells lie among `count` tokens of attention, and the forward passes spent.
+
+    Args:
+        model: in evaluation mode.
+        image: (1, C, H, W).
+        count: of tokens.
+        seen: the forward pass.
+        outputs: of its modules; the last ones with as many tokens, outside of attention, are tried.
+        tap: of the attention itself, for a model without such modules.
+        several: whether the model attends to several images or crops.
+    """
+    passes = 0
+    trials = 0
+    for layer, run, shape in reversed(outputs):
+        fitting = (one for one in layouts(shape, seen, layer.module) if len(one) == count)
+        if len(shape) != 3 or next(fitting, None) is None or _is_within(layer.name, seen.attending):
+            continue
+        found, spent = placed(model, image, layer, run, shape, seen, several)
+        passes, trials = passes + spent, trials + 1
+        if found is not None and len(found) == count:
+            return found, passes
+        if trials == 2:
+            return None, passes
+    for likely in () if several else layouts((seen.count, count, 2), seen):
+        found, spent = probed(model, image, tap, 0, likely, seen)
+        passes += spent
+        if found is not None:
+            return found, passes
+    return None, passes
+
+
+def _is_known(model: nn.Module, name: str, likely: Tokens, shape: Sequence[int], seen: Pass) -> bool:
+    """Return whether a layout is that of a network whose tokens lie row by row after its prefix."""
+    if len(shape) != 3 or likely.axis != 1 or likely.grid != next(iter(seen.grids()), None):
+        return False
+    if _is_within(name, seen.attending) or not seen.in_place:
+        return False
+    for path, module in model.named_modules():
+        prefix = _ROW_BY_ROW.get(f"{type(module).__module__}.{type(module).__qualname__}")
+        if prefix is not None and (not path or name.startswith(f"{path}.")):
+            return likely.prefix in prefix(module)
+    return False
+
+
+def _is_map(name: str, likely: Tokens, seen: Pass) -> bool:
+    """Return whether an output of four axes is a map for certain, not heads or weights of attention."""
+    outside = likely.axis == 2 and likely.grid in seen.strides and not _is_within(name, seen.attending)
+    return not seen.attends or outside
+
+
+def _is_within(name: str, modules: set[str]) -> bool:
+    """Return whether a module lies inside one of `modules`, the model itself not counted."""
+    return any(outer and name.startswith(f"{outer}.") for outer in modules)
+
+
+def _no_layer(model: nn.Module) -> ValueError:
+    return ValueError(
+        "layer=None found no layer with a spatial or token output that the answer depends on; name one of "
+        f"the model's modules: {_some(dict(model.named_modules()))}"
+    )
 
 
 def _largest(outputs: Any) -> Tensor:
@@ -181,56 +338,65 @@ def _largest(outputs: Any) -> Tensor:
     return outputs.max()
 
 
-def _last_with_cells(model: nn.Module, inputs: Tensor, score: Callable[[Any], Tensor]) -> SpatialLayer:
-    size = inputs.shape[-2:]
-    seen: list[tuple[SpatialLayer, Tensor]] = []
+def _candidates(
+    model: nn.Module, inputs: Tensor, score: Callable[[Any], Tensor], tokens: Tokens | None = None
+) -> tuple[Iterator[_Candidate], Pass]:
+    """Return the layers whose output may hold cells that all bear on the answer, the last to run first."""
+    found: list[_Candidate] = []
+    runs: dict[str, int] = {}
 
     def remember(name: str) -> Any:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
+            runs[name] = runs.get(name, -1) + 1
             if isinstance(output, Tensor) and output.requires_grad and not isinstance(module, _POOLING):
-                layer = SpatialLayer(name, module)
-                if _looks_spatial(layer, output, size):
-                    seen.append((layer, output))
+                early = output.dim() == 4 and not seen.attends and len(seen.strides) < 2
+                found.append(_Candidate(SpatialLayer(name, module), runs[name], output, early))
 
         return hook
 
     with ExitStack() as hooks, differentiable(model):
+        seen = hooks.enter_context(watched(model, inputs))
         for name, module in model.named_modules():
-            hooks.enter_context(module.register_forward_hook(remember(name)))
+            if not isinstance(module, torch.jit.ScriptModule):  # takes no hooks
+                hooks.enter_context(module.register_forward_hook(remember(name)))
         answer = score(model(inputs.detach().requires_grad_().clone())).sum()
-        for layer, output in reversed(_on_the_stream(seen) if answer.requires_grad else []):
-            (gradient,) = torch.autograd.grad(answer, output, retain_graph=True, allow_unused=True)
-            if gradient is not None and layer.grid_of(gradient, size).abs().sum((0, 1)).count_nonzero() > 1:
-                return layer
-    raise ValueError(
-        "layer=None found no layer with a spatial or token output that the answer depends on; name one of "
-        f"the model's modules: {_some(dict(model.named_modules()))}"
-    )
+    if not answer.requires_grad:
+        raise ValueError(
+            f"layer=None found no layer: the answer has no gradient by the inputs; {why_no_gradient(model)}"
+        )
+    likely = (replace(one, likely=_likely(one, seen, tokens)) for one in found)
+    spatial = [one for one in likely if one.likely]
+    return (one for one in reversed(_on_the_stream(spatial, seen)) if _bears(one, answer)), seen
 
 
-def _looks_spatial(layer: SpatialLayer, output: Tensor, size: Sequence[int]) -> bool:
-    if output.dim() not in (3, 4) or len(output) != 1:  # of one image, several items are windows
+def _likely(one: _Candidate, seen: Pass, tokens: Tokens | None) -> Tokens | None:
+    """Return where the cells lie presumably: where the caller says, if that fits, or else by the shape."""
+    shape = tuple(one.output.shape)
+    if tokens is None:
+        return next(layouts(shape, seen, one.layer.module), None)
+    return tokens if tokens.fits(shape, seen.count) else None
+
+
+def _bears(one: _Candidate, answer: Tensor) -> bool:
+    """Return whether the answer depends on several cells of an output, whichever tokens they are."""
+    (gradient,) = torch.autograd.grad(answer, one.output, retain_graph=True, allow_unused=True)
+    if gradient is None or one.likely is None:
         return False
-    try:
-        rows, columns = layer.grid_of(output, size).shape[-2:]
-    except ValueError:  # neither cells nor tokens on a grid
-        return False
-    return rows * columns > 1
+    read = one.likely.in_rows(gradient).abs().sum((0, 2)).count_nonzero()
+    return bool(read > one.likely.prefix + one.likely.suffix + 1)
 
 
-def _on_the_stream(seen: list[tuple[SpatialLayer, Tensor]]) -> list[tuple[SpatialLayer, Tensor]]:
+def _on_the_stream(found: list[_Candidate], seen: Pass) -> list[_Candidate]:
     """Drop intermediate results of attention, which do not describe the image's cells.
 
-    These are tokens of another width than the last ones, such as queries, keys and values together; and with
-    an axis of heads, (1, heads, N, ...), queries, keys, values or weights.
+    These are the outputs of modules within the one that attends, and what has an axis of heads, (1, heads, N,
+    ...): queries, keys, values or weights.
     """
-    tokens = [output.shape for _, output in seen if output.dim() == 3]
-    counts = {shape[1] for shape in tokens}
-    return [
-        (layer, output)
-        for layer, output in seen
-        if (output.shape[2] == tokens[-1][2] if output.dim() == 3 else output.shape[2] not in counts)
-    ]
+    outside = [one for one in found if not _is_within(one.layer.name, seen.attending)]
+    if "" in seen.attending:  # the model attends in its own forward: its linear layers may be queries
+        outside = [one for one in outside if not isinstance(one.layer.module, nn.Linear)]
+    counts = {one.output.shape[1] for one in outside if one.output.dim() == 3}
+    return [one for one in outside if one.output.dim() == 3 or one.output.shape[2] not in counts]
 
 
 def _some(modules: dict[str, nn.Module], most: int = 12) -> str:

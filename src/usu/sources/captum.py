@@ -14,6 +14,7 @@ from torch import Tensor
 from usu.arrays.checks import check_number
 from usu.models.baselines import Baselines
 from usu.models.contexts import differentiable
+from usu.models.diagnosis import check_differentiable, why_no_gradient
 from usu.operators.lattice import Grid, grid
 from usu.runtime.lazy import needed
 from usu.segmentation.methods import segment
@@ -61,10 +62,11 @@ class IntegratedGradientsSource(ImageSource):
             if not scores.requires_grad:
                 raise ValueError(
                     "source 'integrated-gradients' needs gradients, and the model's outputs have none with "
-                    "respect to its inputs; take 'occlusion' or 'shap'"
+                    f"respect to its inputs; {why_no_gradient(answer.model)}"
                 )
             return scores
 
+        check_differentiable(answer.model, self.name)
         with differentiable(answer.model):
             attributions = IntegratedGradients(forward_func).attribute(
                 image, fill, n_steps=self.n_steps, internal_batch_size=BATCH

@@ -20,6 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from usu.models.contexts import differentiable
+from usu.models.diagnosis import (
+    as_written,
+    check_differentiable,
+    check_watchable,
+    uncompiled,
+    why_no_gradient,
+)
+from usu.models.runs import follows
 from usu.models.targets import Target, answers
 from usu.sources._answer import checked_targets
 from usu.sources.coarse_map import CoarseMap
@@ -52,14 +60,21 @@ def terms(model: nn.Module, inputs: Tensor, score: Score) -> list[Term]:
         ValueError: the scores do not depend on the inputs; a batch norm without running statistics.
     """
     ran: list[tuple[str, nn.Module, list[Tensor]]] = []
-    with _recorded(model, ran), differentiable(model):
+    gave: dict[str, list[Tensor]] = {}
+    with _recorded(model, ran, gave), differentiable(model):
         leaf = inputs.detach().requires_grad_()
         scores = score(model(leaf.clone()))
+        _check_one_after_the_other(gave)
+        for _, _, gradients in ran:
+            gradients.clear()  # of that check
         (slope,) = (
             torch.autograd.grad(scores.sum(), leaf, allow_unused=True) if scores.requires_grad else [None]
         )
     if slope is None:
-        raise ValueError("fullgrad needs a model whose answer can be differentiated by its inputs")
+        raise ValueError(
+            "fullgrad needs a model whose answer can be differentiated by its inputs; "
+            f"{why_no_gradient(model)}"
+        )
     found = [
         Term(name, _wide(_bias(name, layer)[:, None, None]) * _wide(gradients[0]))
         for name, layer, gradients in ran
@@ -84,7 +99,11 @@ def fullgrad(
         ValueError: a layer; as `terms`; a layer with more cells than the inputs have pixels.
     """
     chosen = checked_targets("fullgrad", model, inputs, targets, layer)
-    main, *further = grids(model, inputs, lambda outputs: answers(outputs, chosen))
+    model = uncompiled(model)
+    check_watchable(model, "fullgrad")
+    check_differentiable(model, "fullgrad")
+    with as_written(model):
+        main, *further = grids(model, inputs, lambda outputs: answers(outputs, chosen))
     return CoarseMap(
         values=main.to(inputs.dtype),
         mass="total",
@@ -139,15 +158,29 @@ def _has_bias(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.bias is not None
 
 
+def _check_one_after_the_other(gave: dict[str, list[Tensor]]) -> None:
+    """Raise ValueError if a layer runs on several images or crops: their cells lie in different places."""
+    for name, outputs in gave.items():
+        if len(outputs) > 1 and not follows(outputs[-1], outputs[:-1]):
+            raise ValueError(
+                f"fullgrad adds up the {len(outputs)} runs of layer {name!r}, which look at several images "
+                "or crops, so that their cells lie in different places: take source='gradcam' with run="
+            )
+    gave.clear()
+
+
 @contextmanager
-def _recorded(model: nn.Module, ran: list[tuple[str, nn.Module, list[Tensor]]]) -> Iterator[None]:
-    """Note each run of a layer with a bias, and the gradient of its output once that is known."""
+def _recorded(
+    model: nn.Module, ran: list[tuple[str, nn.Module, list[Tensor]]], gave: dict[str, list[Tensor]]
+) -> Iterator[None]:
+    """Note each run of a layer with a bias, what it gave, and the gradient there once that is known."""
 
     def note(name: str) -> Callable[..., None]:
         def hook(layer: nn.Module, _: Any, output: Tensor) -> None:
             if output.requires_grad:
                 gradients: list[Tensor] = []
                 ran.append((name, layer, gradients))
+                gave.setdefault(name, []).append(output)
                 # A tensor's hook sees the layer's own output, even if an in-place ReLU follows.
                 output.register_hook(gradients.append)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from usu.sources.coarse_map import Source
@@ -57,4 +59,22 @@ def find_source(source: str | Source) -> Source:
         raise ValueError(f"source must be one of {SOURCES} or a callable, got {source!r}")
     module, name = place.split(":")
     found: Source = getattr(import_module(f"usu.sources.{module}"), name)
+    return found
+
+
+def told(source: Source, **place: Any) -> Source:
+    """Return a source that gets these keyword arguments, such as `tokens` and `run`, unless they are None.
+
+    Raises:
+        TypeError: a source that does not take them.
+    """
+    given = {name: value for name, value in place.items() if value is not None}
+    if not given:
+        return source
+    for name in given.keys() - signature(source).parameters.keys():
+        raise TypeError(
+            f"{name}= is for sources that describe a layer or tokens, such as 'gradcam' and 'rollout', got "
+            f"{given[name]!r}"
+        )
+    found: Source = partial(source, **given)
     return found

@@ -8,7 +8,7 @@ fused attention, its own softmax), and neither its modules nor its settings are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -16,9 +16,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from usu.models.attention import Results
 from usu.models.contexts import differentiable
-from usu.models.layers import token_grid
+from usu.models.diagnosis import (
+    as_written,
+    check_differentiable,
+    check_watchable,
+    uncompiled,
+    why_no_gradient,
+)
+from usu.models.layers import Output, noted_outputs, place_of_tokens
+from usu.models.passes import watched
+from usu.models.runs import checked_run
 from usu.models.targets import Target, answers
+from usu.models.tokens import Tokens
 from usu.sources._answer import checked_targets
 from usu.sources.coarse_map import CoarseMap
 
@@ -76,17 +87,26 @@ _RECORDERS: dict[Any, Callable[..., _Call]] = {
 }
 
 
-class _Rollout(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
-    """Multiplies the attention of each layer into `rows` (B, N, N) while a model runs.
+@dataclass(eq=False)
+class _Chain:
+    """Attention of which each run follows from the one before: their product (B, N, N), and the last."""
 
-    In such a mode PyTorch skips the fast path of its encoder layers, which hides the attention.
+    rows: Tensor
+    last: _Attention
+
+
+class _Rollout(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
+    """Multiplies the attention of each layer into the rows of its chain while a model runs.
+
+    There is one chain, unless the model attends to several images or crops. Attention that does not depend on
+    the inputs, as of a second image that is fixed, is left out. In such a mode PyTorch skips the fast path of
+    its encoder layers, which hides the attention.
     """
 
     def __init__(self, count: int) -> None:
         super().__init__()
         self.count = count
-        self.rows: Tensor | None = None
-        self.last: _Attention | None = None
+        self.chains: list[_Chain] = []
 
     def __torch_function__(
         self, func: Any, types: Iterable[Any], args: tuple[Any, ...] = (), kwargs: Any = None
@@ -94,20 +114,37 @@ class _Rollout(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
         if func not in _RECORDERS:
             return func(*args, **(kwargs or {}))
         result, found = _RECORDERS[func](func, *args, **(kwargs or {}))
-        if found is not None:
+        if found is not None and found.result.requires_grad:
             self._follow(found)
         return result
 
     def _follow(self, found: _Attention) -> None:
-        weights = self._checked(found.weights)
+        chain = self._chain_of(found.result)
+        weights = self._checked(found.weights, chain)
         weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
         mean = weights.mean(1) if weights.dim() == 4 else weights
         through = 0.5 * mean + 0.5 * torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
         through = through / through.sum(-1, keepdim=True)
-        self.rows = through if self.rows is None else through @ self.rows
-        self.last = found
+        if chain is None:
+            self.chains.append(_Chain(through, found))
+        else:
+            chain.rows, chain.last = through @ chain.rows, found
 
-    def _checked(self, weights: Tensor) -> Tensor:
+    def _chain_of(self, result: Tensor) -> _Chain | None:
+        """Return the chain that a result of attention follows from; None if it starts one."""
+        if not self.chains:
+            return None
+        before = [chain.last.result for chain in self.chains]
+        gradients = torch.autograd.grad(result.sum(), before, retain_graph=True, allow_unused=True)
+        found = [chain for chain, slope in zip(self.chains, gradients, strict=True) if slope is not None]
+        if len(found) > 1:
+            raise ValueError(
+                f"{_UNDEFINED}attention follows from {len(found)} others that run side by side, and "
+                "rollout needs one after the other; use a CAM source, such as source='gradcam'"
+            )
+        return found[0] if found else None
+
+    def _checked(self, weights: Tensor, chain: _Chain | None) -> Tensor:
         shape = tuple(weights.shape)
         queries, keys = shape[-2:]
         if weights.dim() > 4 or shape[0] != self.count:
@@ -115,8 +152,8 @@ class _Rollout(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
                 f"{_UNDEFINED}it attends within windows (weights {shape} for {self.count} images), so no "
                 "layer relates all tokens; use a CAM source, such as source='gradcam'"
             )
-        if queries != keys or (self.rows is not None and keys != self.rows.shape[-1]):
-            before = keys if self.rows is None else self.rows.shape[-1]
+        before = keys if chain is None else chain.rows.shape[-1]
+        if queries != keys or keys != before:
             raise ValueError(
                 f"{_UNDEFINED}attention goes from {before} tokens to {queries} with weights {shape}, and "
                 "rollout needs the same tokens in all layers; use a CAM source, such as source='gradcam'"
@@ -125,7 +162,13 @@ class _Rollout(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
 
 
 def rollout(
-    model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Sequence[Target],
+    layer: str | nn.Module | None,
+    *,
+    tokens: Tokens | None = None,
+    run: int | None = None,
 ) -> CoarseMap:
     """Return the attention rollout of each image.
 
@@ -133,40 +176,86 @@ def rollout(
     is the product of all layers' A. The map is the row of the token that the answer is read from, usually the
     class token, or the mean of several rows, such as those of all patches if the network pools them. The
     answer's gradient after the last attention shows which they are; otherwise the map does not depend on the
-    target. A row sums to 1, and the map to 1 less the share of the class token and other prefix tokens.
+    target. A row sums to 1, and the map to 1 less the share of the class token and of other tokens that are
+    not patches.
 
     The model must be a vision transformer whose layers attend among all tokens. For the arguments see
-    `usu.sources.find_source`.
+    `usu.sources.find_source`, and for `tokens` and `run` `usu.explain`.
 
     Returns:
-        The maps (B, gh, gw), each value at least 0, with `mass="total"`; one forward pass per image.
+        The maps (B, gh, gw), each value at least 0, with `mass="total"`; one forward pass per image, and for
+        the first those by which its cells are found, unless the network is known.
 
     Raises:
         ValueError: a model without attention, with windows (Swin) or a changing number of tokens; tokens
-            that do not form a grid; a layer; a target out of range; a model in training mode.
+            that do not form a grid; a layer; a target out of range; a model in training mode; a model that
+            attends to several images, without `run`.
     """
     wanted = checked_targets("rollout", model, inputs, targets, layer)
+    model = uncompiled(model)
+    check_watchable(model, "rollout")
+    check_differentiable(model, "rollout")
+    with as_written(model):
+        return _rolled_out(model, inputs, wanted, tokens, run)
+
+
+def _rolled_out(
+    model: nn.Module, inputs: Tensor, wanted: list[Target], tokens: Tokens | None, run: int | None
+) -> CoarseMap:
     with differentiable(model):
-        with _Rollout(len(inputs)) as followed:
+        with watched(model, inputs) as seen, noted_outputs(model) as noted, _Rollout(len(inputs)) as followed:
             outputs = model(inputs.detach().requires_grad_().clone())
         total = answers(outputs, wanted).sum()
-        if followed.rows is None or followed.last is None:
+        if not total.requires_grad:
+            raise ValueError(f"{_UNDEFINED}its answer has no gradient; {why_no_gradient(model)}")
+        if not followed.chains:
             raise ValueError(f"{_UNDEFINED}it runs no attention; use a CAM source, such as source='gradcam'")
-        read = _read_tokens(total, followed.last)
-    rows = torch.einsum("bn,bnm->bm", read.to(followed.rows) / read.sum(1, keepdim=True), followed.rows)
-    grid = token_grid(rows.shape[1], inputs.shape[-2:])
-    if grid is None:
+        chain = _chosen(followed.chains, total, run)
+        read = _read_tokens(total, chain.last)
+    rows = torch.einsum("bn,bnm->bm", read.to(chain.rows) / read.sum(1, keepdim=True), chain.rows).detach()
+    count, spent = rows.shape[1], 0
+    if tokens is None:
+        several = len(followed.chains) > 1
+        if several:
+            noted = _of_chain(noted, followed.chains.index(chain))
+        tokens, spent = place_of_tokens(model, inputs[:1].detach(), count, seen, noted, Results, several)
+    if tokens is None:
         raise ValueError(
-            f"{_UNDEFINED}its {rows.shape[1]} tokens do not form a grid of the inputs' proportions "
-            f"{tuple(inputs.shape[-2:])}"
+            f"{_UNDEFINED}its {count} tokens do not follow the image of {seen.size[0]} × {seen.size[1]} "
+            "pixels cell by cell; if you know where they lie, say it by tokens=usu.Tokens(...)"
         )
-    patches = rows[:, rows.shape[1] - grid[0] * grid[1] :]
+    patches = replace(tokens, axis=1).cells(rows[:, :, None])[:, 0]
     return CoarseMap(
-        values=patches.reshape(len(inputs), *grid).to(inputs.dtype),
+        values=patches.to(inputs.dtype),
         mass="total",
         source="rollout",
-        forward_passes=(1,) * len(inputs),
+        forward_passes=(1 + spent, *[1] * (len(inputs) - 1)),
     )
+
+
+def _of_chain(noted: Sequence[Output], number: int) -> list[Output]:
+    """Return what each module gave in the run that belongs to a chain."""
+    runs: dict[str, list[Output]] = {}
+    for one in noted:
+        runs.setdefault(one[0].name, []).append(one)
+    return [one for one in noted if runs[one[0].name].index(one) == number]
+
+
+def _chosen(chains: Sequence[_Chain], total: Tensor, run: int | None) -> _Chain:
+    """Return the chain that the answer depends on, or the one of several that the caller asks for."""
+    results = [chain.last.result for chain in chains]
+    gradients: Sequence[Tensor | None] = [None] * len(results)
+    if total.requires_grad:
+        gradients = torch.autograd.grad(total, results, retain_graph=True, allow_unused=True)
+    bearing = [number for number, gradient in enumerate(gradients) if gradient is not None]
+    if run is not None:
+        return chains[checked_run(run, len(chains), "of attention")]
+    if len(bearing) > 1:
+        raise ValueError(
+            f"the model attends to {len(bearing)} images or crops side by side, and the answer depends on "
+            f"runs {bearing}: say which by run={bearing[0]} or another of them"
+        )
+    return chains[bearing[0] if bearing else -1]
 
 
 def _read_tokens(total: Tensor, last: _Attention) -> Tensor:

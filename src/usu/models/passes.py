@@ -1,0 +1,117 @@
+"""What one forward pass shows of where things lie: the grids of its convolutions, and whether it attends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from usu.models.attention import Noticed
+
+Grid = tuple[int, int]
+
+
+@dataclass(eq=False)
+class Pass:
+    """What a forward pass gave.
+
+    Attributes:
+        size: (H, W) of the images.
+        count: of the images.
+        strides: of each grid that a convolution gave, in pixels of the image, in the order of the pass.
+        attends: whether activations were multiplied with each other, so that their axes may be tokens.
+        in_place: whether the first convolution gets the images as they lie, normalised at most.
+        running: names of the modules that run, outermost first.
+        attending: names of the modules that attend.
+    """
+
+    size: Grid
+    count: int
+    strides: dict[Grid, Grid] = field(default_factory=dict)
+    attends: bool = False
+    in_place: bool = False
+    running: list[str] = field(default_factory=list)
+    attending: set[str] = field(default_factory=set)
+
+    def grids(self) -> dict[Grid, Grid]:
+        """Return each grid and its stride: the last convolution's first, then what halving makes of them."""
+        found = dict(reversed(self.strides.items()))
+        for (rows, columns), stride in list(found.items()):
+            for power in range(1, 5):
+                wide = (stride[0] << power, stride[1] << power)
+                for up in (True, False):  # whether a last odd cell is padded or left out
+                    sides = [_halved(side, power, up) for side in (rows, columns)]
+                    if min(sides) > 0:
+                        found.setdefault((sides[0], sides[1]), wide)
+        return found
+
+    def notice(self) -> None:
+        """Note that the module that runs attends."""
+        self.attends = True
+        if self.running:
+            self.attending.add(self.running[-1])
+
+
+def _halved(side: int, times: int, up: bool) -> int:
+    return -(-side >> times) if up else side >> times
+
+
+@contextmanager
+def watched(model: nn.Module, inputs: Tensor) -> Iterator[Pass]:
+    """Note what the forward passes inside show, for `inputs` (B, C, H, W)."""
+    height, width = inputs.shape[-2:]
+    seen = Pass((height, width), len(inputs))
+    first: list[bool] = []
+
+    def note(layer: Any, arguments: tuple[Any, ...], output: Any) -> None:
+        before = arguments[0] if arguments else None
+        if not isinstance(before, Tensor) or before.dim() != 4 or output.dim() != 4:
+            return
+        if not first:
+            first.append(True)
+            seen.in_place = _lies_as(before.detach()[:1], inputs.detach()[:1])
+        if len(output) == len(inputs):
+            scale = [
+                max(1, round(whole / own)) for whole, own in zip(seen.size, before.shape[2:], strict=True)
+            ]
+            grid = (output.shape[2], output.shape[3])
+            seen.strides.pop(grid, None)  # the last one counts, and comes last
+            seen.strides[grid] = (scale[0] * layer.stride[0], scale[1] * layer.stride[1])
+
+    with ExitStack() as undo:
+        for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks
+                continue
+            for handle in _kept_account(name, module, seen.running):
+                undo.enter_context(handle)
+            if isinstance(module, nn.Conv2d):
+                undo.enter_context(module.register_forward_hook(note))
+        undo.enter_context(Noticed(seen.notice))
+        yield seen
+
+
+def _kept_account(name: str, module: nn.Module, running: list[str]) -> tuple[RemovableHandle, ...]:
+    def start(*_: Any) -> None:
+        running.append(name)
+
+    def end(*_: Any) -> None:
+        running.pop()
+
+    return module.register_forward_pre_hook(start), module.register_forward_hook(end)
+
+
+def _lies_as(before: Tensor, image: Tensor) -> bool:
+    """Return whether the first channel (1, C, h, w) is one of the image's, or their mean, scaled."""
+    if before.shape[-2:] != image.shape[-2:]:
+        return False
+    wide = torch.promote_types(image.dtype, torch.float32)
+    own = before[0, 0].to(wide).flatten()
+    channels = torch.cat([image[0], image[0].mean(0, keepdim=True)]).to(wide).flatten(1)
+    own, channels = own - own.mean(), channels - channels.mean(1, keepdim=True)
+    likeness = (channels @ own).abs() / (channels.norm(dim=1) * own.norm()).clamp(min=1e-30)
+    return bool(likeness.max() > 0.95)
