@@ -31,8 +31,12 @@ _SCRIPTS = (
     "colours",
     "canvas",
     "panels",
+    "words",
     "gallery",
     "main",
+    "filling",
+    "take",
+    "link",
     "controls",
     "start",
 )

@@ -13,7 +13,10 @@ const SEQUENTIAL = ["inferno", "cividis", "viridis"];
 const DIVERGING = ["berlin", "RdBu"];
 const QUANTILE = 0.98; // a few peaks must not turn all other pixels black
 const NEGLIGIBLE = 0.01; // negative values below this share of the limit get no half of the colours
-const BINS = 4096;
+const [OCTAVES, STEPS] = [64, 32]; // of magnitudes, below the largest
+const CROWDED = 0.9; // of the mass, above the quantile: the colours would show little else
+const PEAK = 0.25; // of the mass: one such pixel does not set the scale
+const HALF = 0.5;
 
 function colourTable(name) {
   const parts = COLOURS[name].match(/../g).map((part) => parseInt(part, 16));
@@ -30,27 +33,52 @@ function colourTable(name) {
   return table;
 }
 
-// One scale for all maps: up to their joint quantile, from 0, or symmetric about 0.
-function colourLimits(maps) {
-  let [lowest, highest, count] = [0, 0, 0];
+// One scale for all maps, from 0 or symmetric about 0: up to the joint 98 % quantile of their magnitudes. Where
+// nearly all mass lies above it, up to the level above which half of the mass lies, single peaks left out.
+function colourLimits(maps, signed) {
+  const { counts, masses, largest, lowest, whole } = histogram(maps);
+  if (largest === 0) return { low: 0, high: 1, largest, peaks: 0 };
+  const level = (bin) => largest * 2 ** (-bin / STEPS);
+  const pixels = sum(counts);
+  let [bin, above, mass] = [0, counts[0], masses[0]];
+  for (; above + counts[bin + 1] <= (1 - QUANTILE) * pixels; above += counts[bin], mass += masses[bin]) bin += 1;
+  const limits = { high: bin ? level(bin) : largest, peaks: 0 };
+  if (mass > CROWDED * whole) Object.assign(limits, crowdedLimit(counts, masses, whole, level));
+  const both = signed ?? lowest < -NEGLIGIBLE * limits.high;
+  return { ...limits, low: both ? -limits.high : 0, largest };
+}
+
+function crowdedLimit(counts, masses, whole, level) {
+  let [first, peaks, left] = [0, 0, whole];
+  while (counts[first] === 0 || masses[first] / counts[first] > PEAK * whole) {
+    peaks += counts[first];
+    left -= masses[first];
+    first += 1;
+    if (first === counts.length) return { high: level(0), peaks: 0 };
+  }
+  let bin = first;
+  for (let seen = masses[bin]; seen < HALF * left && bin + 1 < counts.length; seen += masses[bin]) bin += 1;
+  return { high: level(bin), peaks, kept: 1 - left / whole };
+}
+
+// How many magnitudes, and how much of their sum, there is on each step down from the largest.
+function histogram(maps) {
+  let [lowest, highest] = [0, 0];
   for (const map of maps) {
-    count += map.length;
-    for (let pixel = 0; pixel < map.length; pixel++) {
-      if (map[pixel] < lowest) lowest = map[pixel];
-      if (map[pixel] > highest) highest = map[pixel];
-    }
+    const [low, high] = bounds(map);
+    [lowest, highest] = [Math.min(lowest, low), Math.max(highest, high)];
   }
   const largest = Math.max(highest, -lowest);
-  if (largest === 0) return { low: 0, high: 1, largest };
-  const bins = new Uint32Array(BINS + 1);
-  const unit = BINS / largest;
+  const [counts, masses] = [new Float64Array(OCTAVES * STEPS + 1), new Float64Array(OCTAVES * STEPS + 1)];
   for (const map of maps) {
-    for (let pixel = 0; pixel < map.length; pixel++) bins[Math.min(Math.floor(Math.abs(map[pixel]) * unit), BINS)] += 1;
+    for (let pixel = 0; pixel < map.length; pixel++) {
+      const size = Math.abs(map[pixel]);
+      const bin = size > 0 ? Math.min(Math.floor(-STEPS * Math.log2(size / largest)), OCTAVES * STEPS) : OCTAVES * STEPS;
+      counts[bin] += 1;
+      masses[bin] += size;
+    }
   }
-  let bin = 0;
-  for (let seen = bins[0]; seen < QUANTILE * count; seen += bins[bin]) bin += 1;
-  const high = Math.min(((bin + 1) / BINS) * largest, largest);
-  return { low: lowest < -NEGLIGIBLE * high ? -high : 0, high, largest };
+  return { counts, masses, largest, lowest, whole: sum(masses) };
 }
 
 // Paint values on an ImageData; `opacity` is a number in [0, 1], or { most } to grow with the magnitude.

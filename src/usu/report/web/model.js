@@ -19,6 +19,12 @@ const MODES = ["usu", "iwmr", "hybrid"];
 const ON_GRIDS = [...MODES.map((mode) => mode + CONTINUOUS), "total-conserving"];
 const REDISTRIBUTIONS = [...MODES, ...ON_GRIDS];
 
+// A record of Owen values is shared as USU does, and is called what it is.
+function titleOf({ plain }, method) {
+  const title = TITLES[method];
+  return plain.recordedMode === "complete" ? title.replace(/^USU/, "Complete") : title;
+}
+
 class Explanation {
   static async load(plain) {
     const found = new Explanation();
@@ -82,6 +88,12 @@ class Explanation {
     const known = Object.keys(TITLES).filter((name) => this.isGrid || MODES.includes(name) || name === "nearest");
     if (!this.recorded) return known.filter((name) => name !== "recorded");
     return ["recorded", ...known.filter((name) => name !== "recorded" && !REDISTRIBUTIONS.includes(name))];
+  }
+
+  // Whether one explanation's maps diverge about zero, all alike.
+  get signed() {
+    const [low, high] = bounds(this.masses);
+    return low < -NEGLIGIBLE * Math.max(high, -low);
   }
 
   get defaults() {
