@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import usu
 from tests.helpers import reports
+from tests.helpers.networks import small_cnn
 from tests.report.pages import SETTLED, assert_same, choose, compare, map_of, needs_chromium, slide
 from usu.report import Entry
 
@@ -254,8 +256,6 @@ def test_two_explanations_side_by_side(opened):
 
 
 def test_pictures_of_two_sizes_stand_side_by_side(opened):
-    import usu
-    from tests.helpers.networks import small_cnn
 
     small = usu.explain(small_cnn(), reports.picture(32, 32), 1, segmentation={"quadtree": (4,)})
     page = opened(entries()[0], Entry(small, name="small", verdicts=False))
@@ -285,8 +285,6 @@ def test_keys_go_from_one_explanation_to_the_next(opened):
 
 
 def test_complete_bears_its_own_name(opened):
-    import usu
-    from tests.helpers.networks import small_cnn
 
     record = usu.explain(small_cnn(), reports.picture(), 1, mode="complete", segmentation={"quadtree": (16,)})
     page = opened(Entry(record, verdicts=False))
@@ -301,3 +299,64 @@ def test_signed_maps_diverge_about_zero_whatever_is_shown(opened):
         choose(page, "method", method)
         low, high = (page.inner_text(f"#scale-method .{end}") for end in ("low", "high"))
         assert low == f"−{high}"
+
+
+def in_a_photograph() -> Entry:
+    """Return the middle 48 × 64 pixels of 60 × 96, whose photograph has ten times as many a side."""
+    placement = usu.Placement.whole((600, 960)).resize((60, 96)).center_crop((48, 64))
+    photograph = Image.fromarray((255 * reports.picture(600, 960)).byte().permute(1, 2, 0).numpy())
+    return Entry(replace(reports.positive(), placement=placement), photograph=photograph, verdicts=False)
+
+
+def test_whole_photograph_frames_what_the_network_saw(opened):
+    page = opened(in_a_photograph(), layout="one", unfolded=False)
+    page.check("#whole")
+    page.evaluate(SETTLED)
+    box = page.locator("#canvas").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(96 / 60, rel=0.01)
+    row, column = 20, 33
+    place = (column + 16 + 0.5) / 96, (row + 6 + 0.5) / 60
+    page.mouse.move(box["x"] + place[0] * box["width"], box["y"] + place[1] * box["height"])
+    page.evaluate(SETTLED)
+    assert page.evaluate("usu.state().pixel") == row * 64 + column
+    page.mouse.move(box["x"] + 0.05 * box["width"], box["y"] + 0.5 * box["height"])
+    page.evaluate(SETTLED)
+    assert page.evaluate("usu.state().pixel") == row * 64 + column  # there is no map outside
+    canvas = pixels_of(page, page.locator("#canvas").evaluate("canvas => canvas.toDataURL()"))[..., :3]
+    colourful = np.ptp(canvas.astype(int), axis=2) > 8
+    inside = np.zeros_like(colourful)
+    height, width = inside.shape
+    inside[int(0.095 * height) : int(0.905 * height), int(0.16 * width) : int(0.84 * width)] = True
+    assert colourful[inside].any()
+    assert not colourful[~inside].any()
+
+
+def test_photograph_of_another_size_is_refused():
+    entry = in_a_photograph()
+    for wrong in (
+        replace(entry, photograph=Image.new("RGB", (96, 60))),
+        replace(entry, explanation=reports.positive()),
+    ):
+        with pytest.raises(ValueError, match=r"photograph must be (960 × 600|None)"):
+            wrong.plain()
+
+
+def test_loupe_enlarges_what_is_under_the_cursor(opened):
+    page = opened(entries()[0], layout="one", unfolded=False)
+    page.click("#look-panel summary")
+    page.uncheck("#lines-half")
+    script = "canvas => canvas.toDataURL()"
+    page.locator("#frame").press("Shift+ArrowUp")
+    page.evaluate(SETTLED)
+    before = pixels_of(page, page.locator("#canvas").evaluate(script)).astype(int)
+    page.locator("#frame").press("l")
+    page.evaluate(SETTLED)
+    after = pixels_of(page, page.locator("#canvas").evaluate(script)).astype(int)
+    height, width = after.shape[:2]
+    pixel = page.evaluate("usu.state().pixel")
+    y, x = (pixel // 64 + 0.5) * height / 48, (pixel % 64 + 0.5) * width / 64
+    rows, columns = np.mgrid[:height, :width]
+    glass = (rows - y) ** 2 + (columns - x) ** 2 < (0.2 * min(height, width) + 5) ** 2
+    changed = np.abs(after - before).max(2) > 0
+    assert changed[glass].mean() > 0.5
+    assert not changed[~glass].any()

@@ -165,7 +165,8 @@ def explain_picture(
     explanation.save(folder / "explanation.npz")
     save_figure(overlay_figure(shown, **names), folder / "overlay.png")
     save_figure(comparison(explanation, maps, **names), folder / "comparison.png")
-    write([Entry(explanation, name=folder.name, verdicts=verdicts, **names)], folder / "report.html")
+    entry = Entry(explanation, name=folder.name, verdicts=verdicts, photograph=image, **names)
+    write([entry], folder / "report.html")
     lines = [
         *fact_table(explanation, class_name, classifier.name, seconds),
         f"{'written to':<16}{folder}: overlay.png, comparison.png, report.html, explanation.npz",

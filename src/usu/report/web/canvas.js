@@ -1,10 +1,12 @@
 // The picture: photographs with their maps, whole, divided by a split, or side by side, at any zoom.
-// Places are shares of a picture, 0 to 1, so that two pictures of different sizes move together.
+// Places are shares of what is shown, 0 to 1, so that two pictures of different sizes move together. That is the
+// network's input or, where it is known, the whole photograph, in which the input is a box.
 
 const DIM = { base: 0.1, gain: 0.6 }; // the photograph in grey, so dark that every colour is the map's
 const MOST_ZOOM = 32;
 const GAP = 0.02; // between two pictures, of their height
 const NARROW = 560; // a frame of fewer screen pixels has wide pictures one above the other
+const INPUT = { left: 0, top: 0, width: 1, height: 1 };
 const LOUPE = { radius: 0.2, power: 4 };
 
 class Stage {
@@ -21,14 +23,29 @@ class Stage {
   }
 
   // Show explanations: 0 at the left of a split, 1 at its right.
-  take(sides) {
-    this.sides = sides.map((explanation) => {
-      const [height, width] = explanation.size;
-      explanation.grey ??= greyed(explanation.picture, width, height);
-      return { explanation, layer: layer(width, height) };
-    });
+  take(explanations) {
+    this.sides = explanations.map((explanation) => ({ explanation, layer: layer(explanation.size[1], explanation.size[0]) }));
     this.paths = new Map();
+    this.ground(false);
+  }
+
+  // Show whole photographs, or the inputs alone.
+  ground(whole) {
     this.fitted = false;
+    for (const one of this.sides) {
+      const { explanation } = one;
+      one.ground = (whole && explanation.whole) || { picture: explanation.picture, size: explanation.size, box: INPUT };
+      one.ground.grey ??= greyed(one.ground.picture);
+    }
+  }
+
+  // Shares of the input as shares of what is shown, and back.
+  outward({ x, y }, { left, top, width, height } = this.sides[1].ground.box) {
+    return { x: left + x * width, y: top + y * height };
+  }
+
+  inward({ x, y }, { left, top, width, height } = this.sides[1].ground.box) {
+    return { x: (x - left) / width, y: (y - top) / height };
   }
 
   arrange(layout) {
@@ -38,7 +55,7 @@ class Stage {
 
   // The pictures' places on a canvas, from their proportions, in units of the canvas' width.
   places() {
-    const ratios = this.sides.map(({ explanation: { size: [height, width] } }) => width / height);
+    const ratios = this.sides.map(({ ground: { size: [height, width] } }) => width / height);
     if (this.layout !== "beside") return [{ side: 1, x: 0, y: 0, width: 1, height: 1 / ratios[1] }];
     if (this.stacked) {
       const heights = ratios.map((ratio) => 1 / ratio);
@@ -59,7 +76,7 @@ class Stage {
     if (this.fitted) return;
     this.fitted = true;
     const { parentElement: room } = this.frame;
-    const [height, width] = this.sides[1].explanation.size;
+    const [height, width] = this.sides[1].ground.size;
     this.stacked = room.clientWidth < NARROW && width > 0.8 * height;
     this.frame.style.setProperty("--ratio", this.proportion);
     const ratio = window.devicePixelRatio || 1;
@@ -75,7 +92,8 @@ class Stage {
     for (const place of this.places()) {
       const [right, down] = [(x - place.x) / place.width, (y - place.y) / place.height];
       if (right < 0 || down < 0 || right >= 1 || down >= 1) continue;
-      return { side: place.side, x: this.left + right / this.zoom, y: this.top + down / this.zoom, width: place.width * box.width };
+      const { width, height } = scaled(place, box.width);
+      return { x: this.left + right / this.zoom, y: this.top + down / this.zoom, width, height };
     }
     return null;
   }
@@ -143,21 +161,28 @@ class Stage {
     }
   }
 
-  pane(context, { explanation, layer: map }, { box, clip, view, unit, inColour, lines, cursor }) {
+  pane(context, { explanation, layer: map, ground }, { box, clip, view, unit, inColour, lines, cursor }) {
+    const [high, wide] = [box.height * view.zoom, box.width * view.zoom];
+    const [left, top] = [box.x - view.left * wide, box.y - view.top * high];
     const [height, width] = explanation.size;
-    const scale = (box.width / width) * view.zoom;
+    const input = ground.box;
+    const scale = (input.width * wide) / width;
     context.save();
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.beginPath();
     context.rect(clip.x, clip.y, clip.width, clip.height);
     context.clip();
-    context.setTransform(scale, 0, 0, scale, box.x - view.left * width * scale, box.y - view.top * height * scale);
     context.imageSmoothingEnabled = true;
-    context.drawImage(inColour ? explanation.picture : explanation.grey, 0, 0, width, height);
+    context.drawImage(inColour ? ground.picture : ground.grey, left, top, wide, high);
+    context.setTransform(scale, 0, 0, (input.height * high) / height, left + input.left * wide, top + input.top * high);
     context.imageSmoothingEnabled = false;
     context.drawImage(map, 0, 0);
     for (const line of lines) this.trace(context, line, explanation, unit / scale);
-    if (cursor) cross(context, Math.floor(cursor.x * width), Math.floor(cursor.y * height), unit / scale);
+    if (cursor) {
+      const { x, y } = this.inward(cursor, input);
+      cross(context, Math.floor(x * width), Math.floor(y * height), unit / scale);
+    }
+    if (input !== INPUT) unseen(context, explanation.size, unit / scale);
     context.restore();
   }
 
@@ -214,6 +239,31 @@ function cross(context, x, y, unit) {
   }
 }
 
+// Stripes over what the network did not see, and a frame around what it saw.
+function unseen(context, [height, width], unit) {
+  const far = 50 * (width + height);
+  context.save();
+  context.beginPath();
+  context.rect(-far, -far, 2 * far, 2 * far);
+  context.rect(0, 0, width, height);
+  context.clip("evenodd");
+  context.beginPath();
+  const reach = 4 * Math.max(width, height);
+  for (let at = -reach; at < 2 * reach; at += 9 * unit) {
+    context.moveTo(at, -reach);
+    context.lineTo(at - 3 * reach, 2 * reach);
+  }
+  context.strokeStyle = "#fff9";
+  context.lineWidth = unit;
+  context.stroke();
+  context.restore();
+  for (const [colour, line] of [["#000", 5], ["#fff", 3]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = line * unit;
+    context.strokeRect(0, 0, width, height);
+  }
+}
+
 function divider(context, box, split, unit) {
   const [x, middle] = [box.x + split * box.width, box.y + box.height / 2];
   context.setTransform(1, 0, 0, 1, 0, 0);
@@ -243,10 +293,11 @@ function layer(width, height) {
   return canvas;
 }
 
-function greyed(picture, width, height) {
+function greyed(picture) {
+  const [width, height] = [picture.naturalWidth ?? picture.width, picture.naturalHeight ?? picture.height];
   const canvas = layer(width, height);
   const context = canvas.getContext("2d");
-  context.drawImage(picture, 0, 0, width, height);
+  context.drawImage(picture, 0, 0);
   const image = context.getImageData(0, 0, width, height);
   for (let at = 0; at < image.data.length; at += 4) {
     const [red, green, blue] = image.data.subarray(at, at + 3);

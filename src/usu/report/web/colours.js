@@ -13,7 +13,8 @@ const SEQUENTIAL = ["inferno", "cividis", "viridis"];
 const DIVERGING = ["berlin", "RdBu"];
 const QUANTILE = 0.98; // a few peaks must not turn all other pixels black
 const NEGLIGIBLE = 0.01; // negative values below this share of the limit get no half of the colours
-const [OCTAVES, STEPS] = [64, 32]; // of magnitudes, below the largest
+const BINS = 4096;
+const [OCTAVES, STEPS] = [64, 32]; // of magnitudes below the largest, where nearly all are small
 const CROWDED = 0.9; // of the mass, above the quantile: the colours would show little else
 const PEAK = 0.25; // of the mass: one such pixel does not set the scale
 const HALF = 0.5;
@@ -36,49 +37,56 @@ function colourTable(name) {
 // One scale for all maps, from 0 or symmetric about 0: up to the joint 98 % quantile of their magnitudes. Where
 // nearly all mass lies above it, up to the level above which half of the mass lies, single peaks left out.
 function colourLimits(maps, signed) {
-  const { counts, masses, largest, lowest, whole } = histogram(maps);
-  if (largest === 0) return { low: 0, high: 1, largest, peaks: 0 };
-  const level = (bin) => largest * 2 ** (-bin / STEPS);
-  const pixels = sum(counts);
-  let [bin, above, mass] = [0, counts[0], masses[0]];
-  for (; above + counts[bin + 1] <= (1 - QUANTILE) * pixels; above += counts[bin], mass += masses[bin]) bin += 1;
-  const limits = { high: bin ? level(bin) : largest, peaks: 0 };
-  if (mass > CROWDED * whole) Object.assign(limits, crowdedLimit(counts, masses, whole, level));
-  const both = signed ?? lowest < -NEGLIGIBLE * limits.high;
-  return { ...limits, low: both ? -limits.high : 0, largest };
+  const [lowest, highest] = bounds(maps.flatMap((map) => bounds(map)));
+  const largest = Math.max(highest, -lowest);
+  if (!largest) return { low: 0, high: 1, largest: 0, peaks: 0 };
+  const linear = histogram(maps, BINS, (size) => Math.min(Math.floor((BINS * (largest - size)) / largest), BINS));
+  let found = quantile(linear, (bin) => largest * (1 - bin / BINS));
+  if (found.mass > CROWDED * linear.whole || found.high < 0.02 * largest) {
+    const level = (bin) => largest * 2 ** (-bin / STEPS);
+    const fine = histogram(maps, OCTAVES * STEPS, (size) => Math.min(Math.floor(-STEPS * Math.log2(size / largest)), OCTAVES * STEPS));
+    found = quantile(fine, level);
+    if (found.mass > CROWDED * fine.whole) found = crowdedLimit(fine, level);
+  }
+  const both = signed ?? lowest < -NEGLIGIBLE * found.high;
+  return { peaks: 0, ...found, low: both ? -found.high : 0, largest };
 }
 
-function crowdedLimit(counts, masses, whole, level) {
+// The level above which there are 2 % of all magnitudes, and the mass above it.
+function quantile({ counts, masses }, level) {
+  const enough = (1 - QUANTILE) * sum(counts);
+  let [bin, above, mass] = [0, 0, 0];
+  for (; above + counts[bin] <= enough; bin++) {
+    above += counts[bin];
+    mass += masses[bin];
+  }
+  return { high: level(bin), mass };
+}
+
+function crowdedLimit({ counts, masses, whole }, level) {
   let [first, peaks, left] = [0, 0, whole];
-  while (counts[first] === 0 || masses[first] / counts[first] > PEAK * whole) {
+  while (first + 1 < counts.length && (counts[first] === 0 || masses[first] / counts[first] > PEAK * whole)) {
     peaks += counts[first];
     left -= masses[first];
     first += 1;
-    if (first === counts.length) return { high: level(0), peaks: 0 };
   }
   let bin = first;
   for (let seen = masses[bin]; seen < HALF * left && bin + 1 < counts.length; seen += masses[bin]) bin += 1;
   return { high: level(bin), peaks, kept: 1 - left / whole };
 }
 
-// How many magnitudes, and how much of their sum, there is on each step down from the largest.
-function histogram(maps) {
-  let [lowest, highest] = [0, 0];
-  for (const map of maps) {
-    const [low, high] = bounds(map);
-    [lowest, highest] = [Math.min(lowest, low), Math.max(highest, high)];
-  }
-  const largest = Math.max(highest, -lowest);
-  const [counts, masses] = [new Float64Array(OCTAVES * STEPS + 1), new Float64Array(OCTAVES * STEPS + 1)];
+// How many magnitudes, and how much of their sum, there is in each bin, from the largest down.
+function histogram(maps, bins, binOf) {
+  const [counts, masses] = [new Float64Array(bins + 1), new Float64Array(bins + 1)];
   for (const map of maps) {
     for (let pixel = 0; pixel < map.length; pixel++) {
       const size = Math.abs(map[pixel]);
-      const bin = size > 0 ? Math.min(Math.floor(-STEPS * Math.log2(size / largest)), OCTAVES * STEPS) : OCTAVES * STEPS;
+      const bin = size > 0 ? binOf(size) : bins;
       counts[bin] += 1;
       masses[bin] += size;
     }
   }
-  return { counts, masses, largest, lowest, whole: sum(masses) };
+  return { counts, masses, whole: sum(masses) };
 }
 
 // Paint values on an ImageData; `opacity` is a number in [0, 1], or { most } to grow with the magnitude.

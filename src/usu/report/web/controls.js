@@ -34,6 +34,7 @@ function listenToControls() {
   listen("by-magnitude", "change", ({ checked }) => (look.byMagnitude = checked));
   listen("in-colour", "change", ({ checked }) => (look.inColour = checked));
   listen("loupe", "change", ({ checked }) => (look.loupe = checked));
+  listen("whole", "change", ({ checked }) => showWhole(checked));
   listen("colours", "change", ({ value, dataset }) => (look.colours[dataset.kind] = value));
   listen("partition", "change", ({ value }) => (view.partition = view.explanation.partitions[Number(value)]));
   for (const name of Object.keys(look.lines)) {
@@ -118,9 +119,8 @@ function splitAt(event) {
 function pan(held, event) {
   const place = stage.placeAt(event);
   if (!place) return;
-  const [height, width] = view.explanation.size;
-  const unit = place.width * stage.zoom;
-  stage.moveTo(stage.left - (event.clientX - held.x) / unit, stage.top - (event.clientY - held.y) / ((unit * height) / width));
+  const [wide, high] = [place.width * stage.zoom, place.height * stage.zoom];
+  stage.moveTo(stage.left - (event.clientX - held.x) / wide, stage.top - (event.clientY - held.y) / high);
   [held.x, held.y] = [event.clientX, event.clientY];
   refresh();
 }
@@ -129,7 +129,9 @@ function point(event) {
   const place = stage.placeAt(event);
   if (!place) return;
   const [height, width] = view.explanation.size;
-  const pixel = Math.floor(place.y * height) * width + Math.floor(place.x * width);
+  const { x, y } = stage.inward(place);
+  if (x < 0 || y < 0 || x >= 1 || y >= 1) return;
+  const pixel = Math.floor(y * height) * width + Math.floor(x * width);
   if (pixel === view.state.pixel && view.pointed) return;
   view.state.pixel = pixel;
   view.pointed = true;

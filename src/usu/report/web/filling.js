@@ -82,7 +82,7 @@ function fillBar(figure, { limits: { low, high }, table, words }) {
 }
 
 function fillControls() {
-  const { explanation, beside, state } = view;
+  const { explanation, state } = view;
   const used = view.maps.other ? [state.method, state.other] : [state.method];
   const moves = used.some((name) => /^(iwmr|hybrid)/.test(name));
   const shares = used.some((name) => REDISTRIBUTIONS.includes(name));
@@ -105,9 +105,10 @@ function fillControls() {
     byId(id).value = value;
   }
   byId("beside-row").hidden = view.all.length === 1;
-  const layout = String(beside.size) === String(explanation.size) ? look.layout : arrangement();
-  for (const radio of document.getElementsByName("layout")) radio.checked = radio.value === (look.layout === "one" ? "one" : layout);
-  for (const [id, value] of [["by-magnitude", look.byMagnitude], ["in-colour", look.inColour], ["loupe", look.loupe]]) {
+  const layout = look.layout === "one" ? "one" : arrangement();
+  for (const radio of document.getElementsByName("layout")) radio.checked = radio.value === layout;
+  byId("whole-row").hidden = !explanation.whole;
+  for (const [id, value] of [["by-magnitude", look.byMagnitude], ["in-colour", look.inColour], ["loupe", look.loupe], ["whole", look.whole]]) {
     byId(id).checked = value;
   }
   for (const name of Object.keys(look.lines)) byId(`lines-${name}`).checked = look.lines[name];

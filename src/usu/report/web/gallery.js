@@ -113,7 +113,7 @@ function thumbnail(explanation) {
   const canvas = layer(Math.round(width * scale), Math.round(height * scale));
   canvas.setAttribute("aria-hidden", "true");
   const context = canvas.getContext("2d");
-  context.drawImage(greyed(explanation.picture, width, height), 0, 0, canvas.width, canvas.height);
+  context.drawImage(greyed(explanation.picture), 0, 0, canvas.width, canvas.height);
   context.drawImage(heat, 0, 0, canvas.width, canvas.height);
   return canvas;
 }

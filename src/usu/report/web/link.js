@@ -11,7 +11,7 @@ function fragment() {
     depth: state.depth, layout: look.layout, with: state.other, of: view.besideIndex, scale: look.scaling,
     split: rounded(look.split), show: look.shown, sequential: look.colours.sequential, diverging: look.colours.diverging,
     opacity: look.opacity, magnitude: Number(look.byMagnitude), colour: Number(look.inColour), lines: lines.join(" "),
-    zoom: rounded(stage.zoom), left: rounded(stage.left), top: rounded(stage.top), pixel: state.pixel, loupe: Number(look.loupe),
+    zoom: rounded(stage.zoom), left: rounded(stage.left), top: rounded(stage.top), pixel: state.pixel, loupe: Number(look.loupe), whole: Number(look.whole),
   };
   return new URLSearchParams(all).toString();
 }
@@ -64,6 +64,7 @@ function readAddress(explanations) {
     const lines = asked.get("lines").split(" ");
     for (const name of Object.keys(look.lines)) look.lines[name] = lines.includes(name);
   }
+  one("whole", ["0", "1"], (value) => showWhole(value === "1"));
   number("zoom", 1, MOST_ZOOM, (value) => (stage.zoom = value));
   stage.moveTo(Number(asked.get("left")) || 0, Number(asked.get("top")) || 0);
   refresh();

@@ -14,6 +14,7 @@ const look = {
   byMagnitude: true,
   inColour: false,
   loupe: false,
+  whole: false,
   lines: { half: true, cells: false, segments: false, split: false },
 };
 let pending = false;
@@ -22,7 +23,7 @@ const SHOWN = {
   map: { title: "the map", available: () => true },
   difference: {
     title: "map minus compared map",
-    available: () => String(view.beside.size) === String(view.explanation.size),
+    available: () => isSameSize(view.beside, view.explanation),
     note: () => `Blue: ${nameOf(0)} puts more there; red: ${nameOf(1)} does.`,
     values: () => view.maps.method.map((value, pixel) => value - view.maps.other[pixel]),
   },
@@ -75,9 +76,19 @@ function compute() {
   stage.arrange(compares() ? arrangement() : "one");
 }
 
+const isSameSize = (one, other) => String(one.size) === String(other.size);
+
 // Pictures of two sizes cannot share a frame.
 function arrangement() {
-  return String(view.beside.size) === String(view.explanation.size) ? look.layout : "beside";
+  const { beside, explanation } = view;
+  const frames = [beside, explanation].map((one) => String((look.whole && one.whole ? one.whole : one).size));
+  return isSameSize(beside, explanation) && frames[0] === frames[1] ? look.layout : "beside";
+}
+
+function showWhole(whole) {
+  look.whole = whole;
+  stage.ground(whole);
+  stage.whole();
 }
 
 // What each side shows: its values, scale, colours and words.
@@ -138,7 +149,7 @@ function scene() {
 // The middle of a pixel, as shares of the picture.
 function placeOf(pixel) {
   const [height, width] = view.explanation.size;
-  return { x: ((pixel % width) + 0.5) / width, y: (Math.floor(pixel / width) + 0.5) / height };
+  return stage.outward({ x: ((pixel % width) + 0.5) / width, y: (Math.floor(pixel / width) + 0.5) / height });
 }
 
 function nameOf(number) {
@@ -194,6 +205,7 @@ function compareWith(index) {
   if (!methods.includes(view.state.other)) view.state.other = isGrid ? "bilinear" : "nearest";
   options(byId("other"), methods.map((name) => [name, titleOf(view.beside, name)]), view.state.other);
   stage.take([view.beside, view.explanation]);
+  stage.ground(look.whole);
 }
 
 function choose(index) {

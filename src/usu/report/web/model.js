@@ -19,6 +19,14 @@ const MODES = ["usu", "iwmr", "hybrid"];
 const ON_GRIDS = [...MODES.map((mode) => mode + CONTINUOUS), "total-conserving"];
 const REDISTRIBUTIONS = [...MODES, ...ON_GRIDS];
 
+// The input at the photograph's own resolution.
+function cropped({ picture, box }) {
+  const [wide, high] = [picture.naturalWidth, picture.naturalHeight];
+  const canvas = layer(Math.max(1, Math.round(box.width * wide)), Math.max(1, Math.round(box.height * high)));
+  canvas.getContext("2d").drawImage(picture, -box.left * wide, -box.top * high);
+  return canvas;
+}
+
 // A record of Owen values is shared as USU does, and is called what it is.
 function titleOf({ plain }, method) {
   const title = TITLES[method];
@@ -32,6 +40,8 @@ class Explanation {
     found.size = plain.size;
     found.pixels = plain.size[0] * plain.size[1];
     found.picture = await loadPicture(plain.photograph);
+    if (plain.whole) found.whole = { ...plain.whole, picture: await loadPicture(plain.whole.picture) };
+    if (found.whole) found.picture = cropped(found.whole);
     const maps = [plain.coarse, ...plain.further];
     const values = await Promise.all(maps.map((map) => unpack(map.values)));
     const regions = plain.neighbourhoods && Int32Array.from(await unpack(plain.neighbourhoods));

@@ -2,7 +2,7 @@
 
 const OUTLINE = { under: "#0009", over: "#00e5ff", width: 1 };
 const SMOOTH = 0.025; // of the shorter side: the outline leaves finer ragged edges out
-const STRIDE = 64; // levels tried per power of two
+const LEVELS = 4096;
 
 // Around the brightest places that hold half of a map's positive values: { path, share, area }, or null.
 function halfOf(view, explanation, map) {
@@ -12,17 +12,18 @@ function halfOf(view, explanation, map) {
 }
 
 function brightestHalf({ size }, map) {
-  const positive = map.map((value) => Math.max(value, 0));
+  const positive = new Float64Array(map.length);
+  for (let pixel = 0; pixel < map.length; pixel++) positive[pixel] = map[pixel] > 0 ? map[pixel] : 0;
   const whole = sum(positive);
   if (!whole) return null;
   const smooth = blurred(positive, size, Math.round(SMOOTH * Math.min(...size)));
-  const [, largest] = bounds(smooth);
-  const steps = smooth.map((value) => (value > 0 ? Math.min(-STRIDE * Math.log2(value / largest), 1023) : 1023));
-  const masses = new Float64Array(1024);
-  steps.forEach((step, pixel) => (masses[Math.floor(step)] += positive[pixel]));
-  let [last, mass] = [0, masses[0]];
-  while (mass < HALF * whole && last < 1023) mass += masses[++last];
-  const labels = Uint8Array.from(steps, (step) => Number(Math.floor(step) <= last));
+  const unit = (LEVELS - 1) / bounds(smooth)[1];
+  const masses = new Float64Array(LEVELS);
+  for (let pixel = 0; pixel < map.length; pixel++) masses[Math.floor(smooth[pixel] * unit)] += positive[pixel];
+  let [level, mass] = [LEVELS - 1, masses[LEVELS - 1]];
+  while (mass < HALF * whole && level > 0) mass += masses[--level];
+  const labels = new Uint8Array(map.length);
+  for (let pixel = 0; pixel < map.length; pixel++) labels[pixel] = Math.floor(smooth[pixel] * unit) >= level ? 1 : 0;
   return { path: borders(labels, size), share: mass / whole, area: sum(labels) / map.length };
 }
 
@@ -40,12 +41,18 @@ function blurred(values, [height, width], radius) {
 function runningMeans(values, count, length, next, line, radius) {
   const means = new Float64Array(values.length);
   for (let start = 0, row = 0; row < count; row++, start += line) {
-    let total = 0;
-    for (let at = 0; at < Math.min(radius, length); at++) total += values[start + at * next];
+    let [total, seen] = [0, Math.min(radius, length)];
+    for (let at = 0; at < seen; at++) total += values[start + at * next];
     for (let at = 0; at < length; at++) {
-      if (at + radius < length) total += values[start + (at + radius) * next];
-      if (at > radius) total -= values[start + (at - radius - 1) * next];
-      means[start + at * next] = Math.max(total, 0) / (Math.min(at + radius, length - 1) - Math.max(at - radius, 0) + 1);
+      if (at + radius < length) {
+        total += values[start + (at + radius) * next];
+        seen += 1;
+      }
+      if (at > radius) {
+        total -= values[start + (at - radius - 1) * next];
+        seen -= 1;
+      }
+      means[start + at * next] = total > 0 ? total / seen : 0;
     }
   }
   return means;
