@@ -124,7 +124,7 @@ def test_frame_holds_the_whole_page_in_one_attribute():
     ((tag, attributes),) = found
     assert tag == "iframe"
     assert attributes["srcdoc"] == html([entry])
-    assert attributes["sandbox"] == "allow-scripts"
+    assert attributes["sandbox"] == "allow-scripts allow-downloads"
 
 
 @pytest.mark.parametrize("name", RECORDS)

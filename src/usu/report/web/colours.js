@@ -80,7 +80,7 @@ function histogram(maps, bins, binOf) {
   const [counts, masses] = [new Float64Array(bins + 1), new Float64Array(bins + 1)];
   for (const map of maps) {
     for (let pixel = 0; pixel < map.length; pixel++) {
-      const size = Math.abs(map[pixel]);
+      const size = map[pixel] < 0 ? -map[pixel] : map[pixel];
       const bin = size > 0 ? binOf(size) : bins;
       counts[bin] += 1;
       masses[bin] += size;

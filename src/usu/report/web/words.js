@@ -27,35 +27,54 @@ function brightestHalf({ size }, map) {
   return { path: borders(labels, size), share: mass / whole, area: sum(labels) / map.length };
 }
 
-// The mean over a square window, by running sums along each axis, twice.
+// The mean over a square window, by running sums along rows and then of whole rows, twice.
 function blurred(values, [height, width], radius) {
+  if (radius < 1) return values;
   let found = values;
-  for (let round = 0; round < 2 && radius > 0; round++) {
-    found = runningMeans(found, height, width, 1, width, radius);
-    found = runningMeans(found, width, height, width, 1, radius);
+  const wide = new Float64Array(values.length);
+  const made = new Float64Array(values.length);
+  for (let round = 0; round < 2; round++) {
+    for (let start = 0; start < found.length; start += width) meansAlong(found, wide, start, width, radius);
+    meansDown(wide, made, height, width, radius);
+    found = made;
   }
   return found;
 }
 
-// Along lines of `length` pixels that are `next` apart; the lines begin `line` apart.
-function runningMeans(values, count, length, next, line, radius) {
-  const means = new Float64Array(values.length);
-  for (let start = 0, row = 0; row < count; row++, start += line) {
-    let [total, seen] = [0, Math.min(radius, length)];
-    for (let at = 0; at < seen; at++) total += values[start + at * next];
-    for (let at = 0; at < length; at++) {
-      if (at + radius < length) {
-        total += values[start + (at + radius) * next];
-        seen += 1;
-      }
-      if (at > radius) {
-        total -= values[start + (at - radius - 1) * next];
-        seen -= 1;
-      }
-      means[start + at * next] = total > 0 ? total / seen : 0;
+function meansAlong(values, target, start, length, radius) {
+  let [total, seen] = [0, Math.min(radius, length)];
+  for (let at = start; at < start + seen; at++) total += values[at];
+  for (let at = 0; at < length; at++) {
+    if (at + radius < length) {
+      total += values[start + at + radius];
+      seen += 1;
     }
+    if (at > radius) {
+      total -= values[start + at - radius - 1];
+      seen -= 1;
+    }
+    target[start + at] = total > 0 ? total / seen : 0;
   }
-  return means;
+}
+
+function meansDown(values, target, height, width, radius) {
+  const totals = new Float64Array(width);
+  const add = (row, sign) => {
+    for (let x = 0, at = row * width; x < width; x++, at++) totals[x] += sign * values[at];
+  };
+  let seen = Math.min(radius, height);
+  for (let row = 0; row < seen; row++) add(row, 1);
+  for (let row = 0; row < height; row++) {
+    if (row + radius < height) {
+      add(row + radius, 1);
+      seen += 1;
+    }
+    if (row > radius) {
+      add(row - radius - 1, -1);
+      seen -= 1;
+    }
+    for (let x = 0, at = row * width; x < width; x++, at++) target[at] = totals[x] > 0 ? totals[x] / seen : 0;
+  }
 }
 
 function sentenceOf(explanation, half) {
