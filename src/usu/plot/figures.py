@@ -35,6 +35,7 @@ from usu.runtime.renames import renamed
 TITLES = INTERPOLATIONS | REDISTRIBUTIONS
 
 _COLUMNS = (4, 5)
+_WIDE = 8.8  # inches for the panels of a row
 _LEAST = 5.0  # inches that a comparison needs
 _BARS, _INCH = 1.0, 11  # inches for colour bars and their labels, in text of so many points
 
@@ -94,7 +95,7 @@ def comparison(
     norm = colour_limits(maps.values(), signed=is_signed(explanation))
     count = 4 + len(maps) + 1  # the stages, the maps, and the map over its photograph
     columns = min(_COLUMNS, key=lambda columns: -count % columns)
-    figure, rows, width = _panels(explanation, -(-count // columns), columns, width=2.2)
+    figure, rows, width = _panels(explanation, -(-count // columns), columns, width=_WIDE / columns)
     panels = [axis for row in rows for axis in row]
     scores = _draw_stages(explanation, panels[:4], norm, width)
     label = "segment score\n(1 = matters most)"

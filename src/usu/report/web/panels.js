@@ -48,7 +48,6 @@ function probabilityOf({ probability }) {
 function fillHead({ plain }) {
   const parts = [
     plain.title === plain.target ? null : plain.target,
-    plain.probability === null ? null : percent(plain.probability),
     plain.model,
     `${plain.source}, ${plain.cellsTitle}`,
     `${plain.forwardPasses} forward passes`,
