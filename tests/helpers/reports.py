@@ -22,7 +22,7 @@ def picture(height: int = 48, width: int = 64) -> torch.Tensor:
 @cache
 def signed() -> usu.Explanation:
     """Grad-CAM as it is: 12 × 16 cells, masses of both signs."""
-    return usu.explain(small_cnn(), picture(), source="gradcam", segmentation=HIERARCHIES)
+    return usu.explain(small_cnn(), picture(), mode="usu", source="gradcam", segmentation=HIERARCHIES)
 
 
 @cache
@@ -44,6 +44,7 @@ def several_grids() -> usu.Explanation:
         picture(),
         small_cnn(),
         0,
+        mode="usu",
         mass="total",
         segmentation=HIERARCHIES,
         negative="opposite",
@@ -61,6 +62,7 @@ def superpixels() -> usu.Explanation:
         picture(),
         small_cnn(),
         2,
+        mode="usu",
         mass="total",
         neighbourhoods=cells,
         segmentation=HIERARCHIES,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -19,91 +18,19 @@ import torch
 import usu
 from tests.helpers import reports
 from tests.helpers.networks import small_cnn
+from tests.report.pages import SETTLED, assert_same, choose, compare, map_of, needs_chromium, slide
 from usu.cli.explain import mass_table
 from usu.operators.continuous import continuous_total
 from usu.operators.potentials import utility
-from usu.report import Entry, frame, write
+from usu.report import Entry, frame
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install '.[browser]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+pytestmark = needs_chromium
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 BAD = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
-EXACT = 1e-5
-SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("reports")
-
-
-@pytest.fixture
-def opened(browser, folder):
-    """Give a function that opens a report of entries; at the end nothing must have gone wrong in it."""
-    contexts, troubles, requests = [], [], []
-
-    def open_report(*entries: Entry, **settings):
-        path = folder / f"report-{len(list(folder.iterdir()))}.html"
-        write(entries, path)
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: troubles.append(message.text))
-        page.on("pageerror", lambda problem: troubles.append(str(problem)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(path.as_uri())
-        page.evaluate("usu.ready")
-        return page
-
-    yield open_report
-    for context in contexts:
-        context.close()
-    assert troubles == []
-    assert [url for url in requests if not url.startswith(("file://", "data:"))] == []
-    assert len([url for url in requests if url.startswith("file://")]) == len(contexts)
-
-
-def slide(page, name: str, value: float) -> float:
-    """Move a slider as its user does; return the value that it took."""
-    script = "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }"
-    page.locator(f"#{name}").evaluate(script, value)
-    page.evaluate(SETTLED)
-    return float(page.locator(f"#{name}").input_value())
-
-
-def choose(page, name: str, value: str) -> None:
-    page.select_option(f"#{name}", value)
-    page.evaluate(SETTLED)
-
-
-def map_of(page, size: tuple[int, int], side: str = "method") -> np.ndarray:
-    return np.array(page.evaluate("(side) => Array.from(usu.map(side))", side)).reshape(size)
 
 
 def python_map(record: usu.Explanation, method: str, **settings) -> np.ndarray:
     return np.asarray(replace(record, settings={**record.settings, **settings}).upsampled_by(method))
-
-
-def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
-    assert np.abs(found - expected).max() <= EXACT * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("name", ["signed", "positive", "several_grids", "superpixels"])
@@ -171,7 +98,7 @@ def test_continuous_maps_equal_pythons(opened, make):
     record = make()
     page = opened(Entry(record, verdicts=False))
     size = tuple(record.score_map.shape)
-    choose(page, "other", "none")
+    compare(page, "one")
     for method in SMOOTH:
         choose(page, "method", method)
         for position in (-2, -0.7, 1):
@@ -304,8 +231,9 @@ def test_split_by_mouse_and_by_keyboard(opened):
         page.keyboard.press("]")
     page.evaluate(SETTLED)
     assert page.evaluate("usu.state().split") == 6
-    choose(page, "other", "none")
+    compare(page, "one")
     assert page.is_disabled("#split")
+    assert not page.is_visible("#split")
     assert not page.is_visible("#tag-other")
 
 
@@ -401,7 +329,7 @@ def test_call_of_the_first_depths_makes_what_is_shown(opened, own):
     model, inputs = small_cnn(), reports.picture()
     counts = (4, 16, 64)
     segmentation = own(usu.segment(inputs, counts, "quadtree")) if own else {"quadtree": counts}
-    record = usu.explain(model, inputs, 1, segmentation=segmentation, threshold=None)
+    record = usu.explain(model, inputs, 1, mode="usu", segmentation=segmentation, threshold=None)
     page = opened(Entry(record, verdicts=False))
     slide(page, "depth", 2)
     names = {"usu": usu, "model": model, "inputs": inputs, "images": None, "segmentation": segmentation}
@@ -412,13 +340,13 @@ def test_call_of_the_first_depths_makes_what_is_shown(opened, own):
 
 def test_the_picture_is_called_what_it_shows(opened):
     page = opened(Entry(reports.positive(), class_name="cat", verdicts=False))
-    for other, shown, words in (
-        ("none", "map", "Hybrid map"),
-        ("bilinear", "map", "Hybrid map beside Bilinear"),
-        ("bilinear", "difference", "map minus compared map"),
-        ("bilinear", "score", "score map Φ"),
+    for layout, shown, words in (
+        ("one", "map", "Hybrid map"),
+        ("split", "map", "Hybrid map beside Bilinear"),
+        ("split", "difference", "map minus compared map"),
+        ("split", "score", "score map Φ"),
     ):
-        choose(page, "other", other)
+        compare(page, layout)
         choose(page, "shown", shown)
         label = page.get_attribute("#frame", "aria-label")
         assert label.startswith(f"cat: {words} over the photograph. row ")

@@ -124,7 +124,7 @@ def test_frame_holds_the_whole_page_in_one_attribute():
     ((tag, attributes),) = found
     assert tag == "iframe"
     assert attributes["srcdoc"] == html([entry])
-    assert attributes["sandbox"] == "allow-scripts"
+    assert attributes["sandbox"] == "allow-scripts allow-downloads"
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -169,7 +169,12 @@ def test_superpixels_have_no_verdict_on_interpolation():
 @pytest.mark.parametrize("mixing", ["mean", "segment", "pixel"])
 def test_merging_is_done_again(mixing):
     record = usu.explain(
-        small_cnn(), reports.picture(), segmentation=reports.HIERARCHIES, mixing=mixing, threshold=0.2
+        small_cnn(),
+        reports.picture(),
+        mode="usu",
+        segmentation=reports.HIERARCHIES,
+        mixing=mixing,
+        threshold=0.2,
     )
     found = [(each["tree"], each["number"], each["depth"]) for each in partitions(record)]
     assert found == [("slic", 0, 0), ("slic", 0, 1), ("quadtree", 1, 0), ("quadtree", 1, 1)]

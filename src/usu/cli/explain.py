@@ -64,8 +64,8 @@ _MODE = """total-conserving shares the total smoothly; usu keeps the mass of eac
 only the total and move it to the cells that matter, hybrid in proportion to the mass that is there; complete
 accounts for the prediction itself, by Owen values on parts of the picture (default: total-conserving, or usu
 with --continuous or --no-continuous)"""
-_CONTINUOUS = """for usu, iwmr and hybrid: no steps at the borders of cells; --no-continuous is the paper's
-operator"""
+_CONTINUOUS = """for usu, iwmr and hybrid: no steps at the borders of cells; --no-continuous is the
+paper's operator"""
 _SMOOTHING = """radius, as a part of the shorter side, of the filter that smooths scores along the picture's edges
 (default: 1/28 of the side for total-conserving, else none)"""
 _SOURCE = """method that gives the coarse map: %(choices)s (default: gradcam; for complete, the gradient
@@ -192,7 +192,8 @@ def explain_picture(
     explanation.save(folder / "explanation.npz")
     save_figure(overlay_figure(shown, **names), folder / "overlay.png")
     save_figure(comparison(explanation, maps, **names), folder / "comparison.png")
-    write([Entry(explanation, name=folder.name, verdicts=verdicts, **names)], folder / "report.html")
+    entry = Entry(explanation, name=folder.name, verdicts=verdicts, photograph=image, **names)
+    write([entry], folder / "report.html")
     lines = [
         *fact_table(explanation, class_name, classifier.name, seconds),
         f"{'written to':<16}{folder}: overlay.png, comparison.png, report.html, explanation.npz",

@@ -16,6 +16,7 @@ from usu.plot.panels import (
     cell_weights,
     changes,
     coarse_cells,
+    frame_seen,
     h_map,
     heat,
     hierarchy,
@@ -27,8 +28,9 @@ from usu.plot.panels import (
     scores,
     segment_borders,
 )
-from usu.plot.scales import QUANTILE, colour_limits, full_limits
+from usu.plot.scales import QUANTILE, colour_limits, full_limits, is_signed
 from usu.plot.stages import figure5, figure6
+from usu.plot.style import publication
 
 __all__ = [
     "QUANTILE",
@@ -44,14 +46,17 @@ __all__ = [
     "error_map",
     "figure5",
     "figure6",
+    "frame_seen",
     "full_limits",
     "h_map",
     "heat",
     "hierarchy",
+    "is_signed",
     "mark_cell",
     "overlay",
     "overlay_figure",
     "photograph",
+    "publication",
     "raw_scores",
     "save_figure",
     "score_map",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -16,35 +17,55 @@ from matplotlib.ticker import FuncFormatter
 
 from usu.arrays.convert import Array, as_numpy
 from usu.operators.registry import INTERPOLATIONS, REDISTRIBUTIONS
-from usu.plot.panels import coarse_cells, heat, overlay, photograph, score_map, segment_borders
-from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, power_of_ten
-from usu.record import Record, coarse_title, unit_of
+from usu.plot.panels import (
+    coarse_cells,
+    frame_seen,
+    heat,
+    overlay,
+    photograph,
+    score_map,
+    segment_borders,
+)
+from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, is_signed, power_of_ten
+from usu.plot.style import fitted, style, title
+from usu.record import Record, cells_of, coarse_title, unit_of
 from usu.runtime.files import written_whole
 from usu.runtime.renames import renamed
 
 TITLES = INTERPOLATIONS | REDISTRIBUTIONS
 
-_COLUMNS = 4
-_SMALL, _LARGE = 11, 12
+_COLUMNS = (4, 5)
+_WIDE = 8.8  # inches for the panels of a row
+_LEAST = 5.0  # inches that a comparison needs
+_BARS, _INCH = 1.0, 11  # inches for colour bars and their labels, in text of so many points
 
 
 @renamed(category="class_name")
 def overlay_figure(explanation: Record, *, class_name: str | None = None, model: str | None = None) -> Figure:
-    """Return a figure of the photograph and of the map over it, with a colour bar.
+    """Return a figure of the photograph, and over it the map and, for comparison, the bilinear one.
+
+    Around a photograph that is larger than what the network saw, that part is framed. Where cells are not a
+    grid, the coarse map itself (nearest neighbour) stands in for the bilinear map.
 
     Args:
         explanation: what is drawn.
         class_name: name of the explained class; its index by default.
         model: name of the model, for the title.
     """
-    figure, (panels,) = _panels(explanation, 1, 2, width=3.4)
+    figure, (panels,), width = _panels(explanation, 1, 3, width=3.0)
+    plain = "bilinear" if explanation.neighbourhoods is None else "nearest"
+    maps = {explanation.mode: explanation.attribution, plain: _upsampled(explanation, plain)}
     photograph(explanation, panels[0])
-    panels[0].set_title("Input", fontsize=_SMALL)
-    norm = colour_limits([explanation.attribution])
-    overlay(explanation, panels[1], norm=norm)
-    panels[1].set_title(f"{_title(explanation.mode)} map, opacity by magnitude", fontsize=_SMALL)
-    _colour_bar(figure, norm, panels, explanation, [explanation.attribution])
-    figure.suptitle(_headline(explanation, class_name, model), fontsize=_LARGE)
+    title(panels[0], "Input", width)
+    norm = colour_limits([explanation.attribution], signed=is_signed(explanation))
+    for axis, (name, values) in zip(panels[1:], maps.items(), strict=True):
+        overlay(explanation, axis, values, norm=norm)
+        title(axis, _title(name), width)
+    if _has_surroundings(explanation):
+        for axis in panels:
+            frame_seen(explanation, axis)
+    _colour_bar(figure, norm, panels, explanation, maps.values())
+    _words(figure, explanation, class_name, model)
     return figure
 
 
@@ -65,26 +86,30 @@ def comparison(
         model: name of the model, for the title.
 
     Raises:
-        ValueError: there is no map to compare.
+        ValueError: there is no map to compare; inside `publication("column")`, too narrow for so many panels.
     """
     if not maps:
         raise ValueError("maps is empty: give at least one map to compare")
-    norm = colour_limits(maps.values())
-    # One panel more than there are maps: the map over its photograph.
-    figure, (stages, *rows) = _panels(explanation, 2 + len(maps) // _COLUMNS, _COLUMNS, width=2.2)
-    scores = _draw_stages(explanation, stages, norm)
-    figure.colorbar(scores, ax=stages, label="segment score\n(1 = matters most)", aspect=10, pad=0.01)
+    if (width := style().width) is not None and width < _LEAST:
+        raise ValueError(f"a comparison does not fit into {width:g} inches: use publication('page')")
+    norm = colour_limits(maps.values(), signed=is_signed(explanation))
+    count = 4 + len(maps) + 1  # the stages, the maps, and the map over its photograph
+    columns = min(_COLUMNS, key=lambda columns: -count % columns)
+    figure, rows, width = _panels(explanation, -(-count // columns), columns, width=_WIDE / columns)
     panels = [axis for row in rows for axis in row]
-    for axis, (name, values) in zip(panels, maps.items(), strict=False):
+    scores = _draw_stages(explanation, panels[:4], norm, width)
+    label = "segment score\n(1 = matters most)"
+    _bar_text(figure.colorbar(scores, ax=rows[0], aspect=10, pad=0.01), label)
+    for axis, (name, values) in zip(panels[4:], maps.items(), strict=False):
         heat(values, axis, norm=norm)
-        axis.set_title(_title(name), fontsize=_SMALL)
-    last, *unused = panels[len(maps) :]
+        title(axis, _title(name), width)
+    last, *unused = panels[count - 1 :]
     overlay(explanation, last, norm=norm)
-    last.set_title(f"{_title(explanation.mode)} over the input", fontsize=_SMALL)
+    title(last, f"{_title(explanation.mode)} over the input", width)
     for axis in unused:
         axis.set_axis_off()
-    _colour_bar(figure, norm, panels, explanation, maps.values())
-    figure.suptitle(_headline(explanation, class_name, model), fontsize=_LARGE)
+    _colour_bar(figure, norm, [axis for row in rows[1:] for axis in row], explanation, maps.values())
+    _words(figure, explanation, class_name, model)
     return figure
 
 
@@ -100,15 +125,36 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
         figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight", pad_inches=0.06)
 
 
-def _panels(explanation: Record, rows: int, columns: int, width: float) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of panels with the picture's proportions, each `width` inches wide."""
+def _panels(
+    explanation: Record, rows: int, columns: int, width: float
+) -> tuple[Figure, list[list[Axes]], float]:
+    """Return a figure of panels with the picture's proportions, and their width in inches."""
+    whole, text = style().width, style().small / _INCH
+    beside = 0.0 if whole is not None and columns < _COLUMNS[0] else _BARS * text
+    if whole is not None:
+        width = (whole - beside) / columns - 0.1
     height = width * explanation.attribution.shape[0] / explanation.attribution.shape[1]
-    size = columns * (width + 0.1) + 1.0, rows * (height + 0.4) + 0.4
+    size = columns * (width + 0.1) + beside, rows * (height + 0.3 * text) + (0.6 if beside else 1.1) * text
     figure = Figure(figsize=size, layout="compressed")
-    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
+    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)], width
 
 
-def _draw_stages(explanation: Record, panels: list[Axes], norm: Normalize) -> AxesImage:
+def _upsampled(explanation: Record, upsampler: str) -> Array:
+    """Return an interpolation of the coarse map at the size of the explanation's picture."""
+    pixels: Array = explanation.coarse_map.upsample(upsampler, explanation.score_map)
+    if _has_surroundings(explanation) and explanation.placement is not None:
+        pixels = explanation.placement.to_photograph(pixels, padding="drop")
+    return pixels
+
+
+def _has_surroundings(explanation: Record) -> bool:
+    """Return whether the picture is a whole photograph, of which the network saw a part."""
+    placement, size = explanation.placement, tuple(explanation.attribution.shape)
+    seen = tuple(explanation.score_map.shape)
+    return placement is not None and size == tuple(placement.photograph) and size != seen
+
+
+def _draw_stages(explanation: Record, panels: list[Axes], norm: Normalize, width: float) -> AxesImage:
     picture, cells, segments, scores = panels
     photograph(explanation, picture)
     coarse_cells(explanation, cells, norm=norm)
@@ -117,8 +163,8 @@ def _draw_stages(explanation: Record, panels: list[Axes], norm: Normalize) -> Ax
     shape = " × ".join(map(str, explanation.coarse.shape))
     which = "Coarsest" if explanation.further else "Coarse"
     titles = ["Input", f"{which} map, {shape} cells", f"Finest segments, {count}", "Score map"]
-    for axis, title in zip(panels, titles, strict=True):
-        axis.set_title(title, fontsize=_SMALL)
+    for axis, text in zip(panels, titles, strict=True):
+        title(axis, text, width)
     return image
 
 
@@ -133,15 +179,47 @@ def _colour_bar(
     if extend != "neither":
         furthest = max(float(np.abs(one).max()) for one in values) / 10**power
         label += f" (clipped at\nthe {100 * QUANTILE:g} % quantile; largest: {furthest:.3g})"
-    figure.colorbar(
+    flat = style().width is not None and len(panels) < _COLUMNS[0]  # a low row has no room for the words
+    bar = figure.colorbar(
         ScalarMappable(norm, colours(norm)),
         ax=panels,
-        label=label,
         extend=extend,
         format=FuncFormatter(lambda value, _: f"{value / 10**power:.3g}"),
-        aspect=10 * -(-len(panels) // _COLUMNS),
-        pad=0.01,
+        aspect=40 if flat else 10 * -(-len(panels) // _COLUMNS[0]),
+        pad=0.02 if flat else 0.01,
+        location="bottom" if flat else "right",
     )
+    _bar_text(bar, label.replace("\n", " ") if flat else label, style().width if flat else None)
+
+
+def _bar_text(bar: Colorbar, label: str, width: float | None = None) -> None:
+    small = style().small - (style().width is None)
+    bar.set_label(label, fontsize=small if width is None else fitted(label, 0.95 * width, small))
+    bar.ax.tick_params(labelsize=small)
+
+
+def _words(figure: Figure, explanation: Record, class_name: str | None, model: str | None) -> None:
+    """Write the headline above the panels and the caption below, each on a line of its own."""
+    width = float(figure.get_size_inches()[0]) - 0.2
+    headline, caption = _headline(explanation, class_name, model), _caption(explanation)
+    figure.suptitle(headline, fontsize=fitted(headline, width, style().large))
+    figure.supxlabel(caption, fontsize=fitted(caption, width, style().small - 1), color="0.3")
+
+
+def _caption(explanation: Record) -> str:
+    """Return how the map was made and how well it keeps the cells' masses."""
+    temperature = explanation.settings.get("temperature")
+    parts = [
+        f"map: {_title(explanation.mode)}{', continuous' * bool(explanation.settings.get('continuous'))}",
+        None if temperature is None else f"ε = {temperature:g}",
+        cells_of(explanation),
+    ]
+    if not _has_surroundings(explanation):
+        error, whole = explanation.coarse_map.mass_error(explanation.attribution)
+        parts.append(f"D1 error {error / whole if whole else 0.0:.1e} of a cell's mean mass")
+    else:
+        parts.append("frame: what the network saw")
+    return "  ·  ".join(filter(None, parts))
 
 
 def _headline(explanation: Record, class_name: str | None, model: str | None) -> str:
@@ -154,4 +232,4 @@ def _headline(explanation: Record, class_name: str | None, model: str | None) ->
 
 
 def _title(upsampler: str) -> str:
-    return TITLES.get(upsampler, upsampler)
+    return "Complete" if upsampler == "complete" else TITLES.get(upsampler, upsampler)

@@ -26,6 +26,7 @@ from usu.plot.scales import (
     colour_limits,
     colours,
     full_limits,
+    is_signed,
     top,
 )
 from usu.record import Record
@@ -59,7 +60,7 @@ def overlay(
         The colours, for `Figure.colorbar`.
     """
     values = as_numpy(explanation.attribution if attribution is None else attribution)
-    norm = norm or colour_limits([values])
+    norm = norm or colour_limits([values], signed=is_signed(explanation))
     photograph(explanation, axis, grey=True)
     opacity = np.clip(np.abs(values) / top(norm), 0, 0.9) if alpha is None else alpha
     axis.imshow(values, cmap=colours(norm), norm=norm, alpha=opacity)
@@ -202,6 +203,34 @@ def mark_cell(explanation: Record, axis: Axes, cell: int) -> Rectangle:
     frame = Rectangle(corner, *size, fill=False, edgecolor="cyan", linewidth=1.2)
     axis.add_patch(frame)
     return frame
+
+
+def frame_seen(explanation: Record, axis: Axes) -> None:
+    """Frame what the network saw of a whole photograph, and hatch what it did not.
+
+    Raises:
+        ValueError: the record has no placement.
+    """
+    if explanation.placement is None:
+        raise ValueError("explanation must have a placement, which says what the network saw")
+    height, width = explanation.placement.photograph
+    top, left, bottom, right = (side - 0.5 for side in explanation.placement.seen)
+    corners = (-0.5, -0.5), (width - 0.5, height - 0.5)
+    outside = [
+        (corners[0], left + 0.5, height),
+        ((right, -0.5), corners[1][0] - right, height),
+        ((left, -0.5), right - left, top + 0.5),
+        ((left, bottom), right - left, corners[1][1] - bottom),
+    ]
+    for corner, wide, high in outside:
+        if wide > 0 and high > 0:
+            axis.add_patch(
+                Rectangle(corner, wide, high, fill=False, hatch="////", edgecolor="0.7", linewidth=0)
+            )
+    for colour, line in (("black", 2.2), ("white", 1.2)):
+        box = Rectangle((left, top), right - left, bottom - top, fill=False)
+        box.set(edgecolor=colour, linewidth=line)
+        axis.add_patch(box)
 
 
 def partition(explanation: Record, number: int | None = None) -> Pixels:

@@ -1,7 +1,7 @@
 """Colour scales, colour bars and lines: what all panels have in common.
 
-Maps that stand side by side share one colour scale: sequential from zero, or diverging about it as soon as a
-map has negative values. Colour-blind readers and grey print can tell all colours apart.
+Maps that stand side by side share one colour scale: sequential from zero or, if the coarse map has negative
+values, diverging about it. Colour-blind readers and grey print can tell all colours apart.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
 from usu.arrays.convert import Array, as_numpy
+from usu.record import Record
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -27,13 +28,26 @@ DEPTHS = "plasma"
 _NEGLIGIBLE = 0.01  # negative values below this share of the limit get no half of the colours
 
 
-def colour_limits(maps: Iterable[Array]) -> Normalize:
-    """Return one colour scale for `maps`, up to their joint 98 % quantile, from 0 or symmetric about 0."""
+def colour_limits(maps: Iterable[Array], *, signed: bool | None = None) -> Normalize:
+    """Return one colour scale for `maps`, up to their joint 98 % quantile, from 0 or symmetric about 0.
+
+    Args:
+        maps: any number of arrays.
+        signed: whether the scale is symmetric about 0; by default, if a map has values that are clearly
+            negative. Figures of one explanation take `is_signed`, so that all have the same colours.
+    """
     values = np.concatenate([as_numpy(values).ravel() for values in maps])
     magnitudes = np.abs(values)
     limit = float(np.quantile(magnitudes, QUANTILE)) or float(magnitudes.max()) or 1.0
-    signed = float(values.min()) < -_NEGLIGIBLE * limit
+    if signed is None:
+        signed = float(values.min()) < -_NEGLIGIBLE * limit
     return Normalize(-limit if signed else 0.0, limit)
+
+
+def is_signed(record: Record) -> bool:
+    """Return whether a record's coarse maps, or its pixel map, have clearly negative values."""
+    maps = [as_numpy(one) for one in (record.coarse, *record.further, record.attribution)]
+    return any(float(one.min()) < -_NEGLIGIBLE * float(np.abs(one).max()) for one in maps)
 
 
 def full_limits(maps: Iterable[Array]) -> Normalize:

@@ -42,6 +42,7 @@ from usu.plot.scales import (
     colour_limits,
     colours,
     full_limits,
+    is_signed,
     power_of_ten,
     top,
 )
@@ -154,7 +155,7 @@ def _redistribution(explanation: Record, row: Sequence[Axes], cell: int) -> None
     weights, coarse, pixels, over = row[:4]
     _bar(cell_weights(explanation, weights, cell), [weights], "even share = 1")
     _title(weights, "Weights in the frame")
-    norm = colour_limits([explanation.attribution])
+    norm = colour_limits([explanation.attribution], signed=is_signed(explanation))
     coarse_cells(explanation, coarse, norm=norm)
     mark_cell(explanation, coarse, cell)
     _title(coarse, f"Coarse map, {' × '.join(map(str, explanation.coarse.shape))}")

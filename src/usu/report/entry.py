@@ -7,21 +7,24 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from usu.arrays.convert import as_numpy
 from usu.desiderata.check import check_desiderata
+from usu.models.placement import Placement
 from usu.operators.potentials import POTENTIALS
 from usu.operators.registry import ON_ANY_CELLS, UPSAMPLERS
 from usu.record import Record, cells_of, coarse_title, unit_of
 from usu.report.call import call_of
 from usu.report.merging import merged, partitions
-from usu.report.packing import pack, photograph
+from usu.report.packing import jpeg, pack, photograph
 from usu.runtime.files import finite
 from usu.runtime.renames import renamed_fields
 from usu.settings import UPSAMPLING
 
 _MODES = ("usu", "iwmr", "hybrid")  # those with a setting `continuous`
 _DESIDERATA = ("D1", "D2", "D3", "D4", "D5")
+_MOST = 1600  # pixels of a photograph's longer side
 _EXACT = 1e-5  # scores are rounded to float32 once per depth
 
 
@@ -35,6 +38,8 @@ class Entry:
         name: in the gallery, for example a file's name.
         class_name: name of the explained class.
         model: name of the model.
+        photograph: from which the image was cropped as the record's placement says; it is shown at up to
+            1,600 pixels a side, with a frame around what the network saw.
         verdicts: whether to measure the desiderata of each upsampler, with some fifty calls each.
     """
 
@@ -42,13 +47,15 @@ class Entry:
     name: str = ""
     class_name: str | None = None
     model: str | None = None
+    photograph: Image.Image | None = None
     verdicts: bool = True
 
     def plain(self) -> dict[str, Any]:
         """Return the page's data, as values that JSON can hold.
 
         Raises:
-            ValueError: image and score map differ in size, or a cell has no pixel.
+            ValueError: image and score map differ in size, a cell has no pixel, or the photograph is not
+                the one that the record was placed in.
         """
         record = self.explanation
         image, scores = as_numpy(record.image), as_numpy(record.score_map)
@@ -75,11 +82,28 @@ class Entry:
             "call": call_of(record),
             "size": list(scores.shape),
             "photograph": photograph(image),
+            "whole": self.photograph and _whole(record.placement, self.photograph),
             **_cells(record),
             **_scores(record, scores),
             "redistribution": _redistribution(record),
             "verdicts": _verdicts(record) if self.verdicts else None,
         }
+
+
+def _whole(placement: Placement | None, picture: Image.Image) -> dict[str, Any]:
+    """Return the photograph, and the box of the network's input as shares of its sides."""
+    if placement is None:
+        raise ValueError("photograph must be None: the record has no placement, which says what was seen")
+    height, width = placement.photograph
+    if picture.size != (width, height):
+        found = " × ".join(map(str, picture.size))
+        raise ValueError(f"photograph must be {width} × {height} as the record's placement says, got {found}")
+    top, left, bottom, right = placement.box
+    box = {"left": left / width, "top": top / height}
+    box |= {"width": (right - left) / width, "height": (bottom - top) / height}
+    small = picture.copy()
+    small.thumbnail((_MOST, _MOST))
+    return {"picture": jpeg(small, quality=85, subsampling=2), "size": [height, width], "box": box}
 
 
 def _shown(record: Record) -> str:

@@ -38,7 +38,11 @@ def _float_kind(array: np.ndarray[Any, Any]) -> type[np.generic]:
 
 def photograph(image: np.ndarray[Any, Any]) -> str:
     """Return a picture (3, H, W) in [0, 1] as a JPEG in a data URL."""
-    pixels = (image.transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8)
+    return jpeg(Image.fromarray((image.transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8)))
+
+
+def jpeg(picture: Image.Image, quality: int = _QUALITY, subsampling: int = 0) -> str:
+    """Return a picture as a JPEG in a data URL."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY, subsampling=0)
+    picture.convert("RGB").save(file, "JPEG", quality=quality, subsampling=subsampling)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -31,12 +31,16 @@ _SCRIPTS = (
     "colours",
     "canvas",
     "panels",
+    "words",
     "gallery",
     "main",
+    "filling",
+    "take",
+    "link",
     "controls",
     "start",
 )
-_HEIGHT = 860
+_HEIGHT = 820
 
 
 def html(entries: Iterable[Entry]) -> str:
@@ -78,7 +82,7 @@ def write(entries: Iterable[Entry], path: str | os.PathLike[str]) -> None:
 def frame(entry: Entry) -> str:
     """Return the report as an element of another page, such as a notebook, without access to that page."""
     return (
-        f'<iframe sandbox="allow-scripts" title="usu report" width="100%" height="{_HEIGHT}" '
+        f'<iframe sandbox="allow-scripts allow-downloads" title="usu report" width="100%" height="{_HEIGHT}" '
         f'style="border:0" srcdoc="{escape(html([entry]), quote=True)}"></iframe>'
     )
 

@@ -1,174 +1,289 @@
-// The picture: photograph, two maps beside a split, lines and the cursor, at any zoom.
+// The picture: photographs with their maps, whole, divided by a split, or side by side, at any zoom.
+// Places are shares of what is shown, 0 to 1, so that two pictures of different sizes move together. That is the
+// network's input or, where it is known, the whole photograph, in which the input is a box.
 
 const DIM = { base: 0.1, gain: 0.6 }; // the photograph in grey, so dark that every colour is the map's
 const MOST_ZOOM = 32;
+const GAP = 0.02; // between two pictures, of their height
+const NARROW = 560; // a frame of fewer screen pixels has wide pictures one above the other
+const INPUT = { left: 0, top: 0, width: 1, height: 1 };
+const LOUPE = { radius: 0.2, power: 4 };
 
 class Stage {
   constructor(frame, canvas) {
     this.frame = frame;
     this.canvas = canvas;
-    this.context = canvas.getContext("2d");
+    this.layout = "one";
     this.whole();
   }
 
   whole() {
     this.zoom = 1;
-    this.left = this.top = 0; // of the visible part, in pixels of the map
+    this.left = this.top = 0; // of the visible part
   }
 
-  take(explanation) {
-    this.explanation = explanation;
-    const [height, width] = explanation.size;
-    this.frame.style.setProperty("--ratio", width / height);
-    this.colour = explanation.picture;
-    this.grey = greyed(explanation.picture, width, height);
-    this.sides = [layer(width, height), layer(width, height)];
+  // Show explanations: 0 at the left of a split, 1 at its right.
+  take(explanations) {
+    this.sides = explanations.map((explanation) => ({ explanation, layer: layer(explanation.size[1], explanation.size[0]) }));
     this.paths = new Map();
-    this.fitted = false;
-    this.whole();
+    this.ground(false);
   }
 
-  // Screen pixels of the canvas per pixel of the map.
-  get scale() {
-    return (this.canvas.width / this.explanation.size[1]) * this.zoom;
+  // Show whole photographs, or the inputs alone.
+  ground(whole) {
+    this.fitted = false;
+    for (const one of this.sides) {
+      const { explanation } = one;
+      one.ground = (whole && explanation.whole) || { picture: explanation.picture, size: explanation.size, box: INPUT };
+      one.ground.grey ??= greyed(one.ground.picture);
+    }
+  }
+
+  // Shares of the input as shares of what is shown, and back.
+  outward({ x, y }, { left, top, width, height } = this.sides[1].ground.box) {
+    return { x: left + x * width, y: top + y * height };
+  }
+
+  inward({ x, y }, { left, top, width, height } = this.sides[1].ground.box) {
+    return { x: (x - left) / width, y: (y - top) / height };
+  }
+
+  arrange(layout) {
+    if (this.layout !== layout) this.fitted = false;
+    this.layout = layout;
+  }
+
+  // The pictures' places on a canvas, from their proportions, in units of the canvas' width.
+  places() {
+    const ratios = this.sides.map(({ ground: { size: [height, width] } }) => width / height);
+    if (this.layout !== "beside") return [{ side: 1, x: 0, y: 0, width: 1, height: 1 / ratios[1] }];
+    if (this.stacked) {
+      const heights = ratios.map((ratio) => 1 / ratio);
+      const gap = GAP * heights[1];
+      return heights.map((height, side) => ({ side, x: 0, y: side ? heights[0] + gap : 0, width: 1, height }));
+    }
+    const height = 1 / (ratios[0] + ratios[1] + GAP);
+    return ratios.map((ratio, side) => ({ side, x: side ? (ratios[0] + GAP) * height : 0, y: 0, width: ratio * height, height }));
+  }
+
+  get proportion() {
+    const places = this.places();
+    return 1 / Math.max(...places.map(({ y, height }) => y + height));
   }
 
   // Reading the width makes the browser lay out the page: only where it may have changed.
   fit() {
     if (this.fitted) return;
     this.fitted = true;
+    const { parentElement: room } = this.frame;
+    const [height, width] = this.sides[1].ground.size;
+    this.stacked = room.clientWidth < NARROW && width > 0.8 * height;
+    this.frame.style.setProperty("--ratio", this.proportion);
     const ratio = window.devicePixelRatio || 1;
-    const [height, width] = this.explanation.size;
     const wide = Math.max(1, Math.round(this.frame.clientWidth * ratio));
-    const high = Math.max(1, Math.round((wide * height) / width));
-    if (this.canvas.width !== wide || this.canvas.height !== high) {
-      this.canvas.width = wide;
-      this.canvas.height = high;
-    }
+    const high = Math.max(1, Math.round(wide / this.proportion));
+    if (this.canvas.width !== wide || this.canvas.height !== high) [this.canvas.width, this.canvas.height] = [wide, high];
   }
 
-  // The pixel under a pointer, or null outside.
-  pixelAt(event) {
+  // Which side is under a pointer and where in its picture, or null.
+  placeAt(event) {
     const box = this.canvas.getBoundingClientRect();
-    const [height, width] = this.explanation.size;
-    const x = Math.floor(this.left + ((event.clientX - box.left) / box.width) * (width / this.zoom));
-    const y = Math.floor(this.top + ((event.clientY - box.top) / box.height) * (height / this.zoom));
-    return x >= 0 && y >= 0 && x < width && y < height ? y * width + x : null;
+    const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.width];
+    for (const place of this.places()) {
+      const [right, down] = [(x - place.x) / place.width, (y - place.y) / place.height];
+      if (right < 0 || down < 0 || right >= 1 || down >= 1) continue;
+      const { width, height } = scaled(place, box.width);
+      return { x: this.left + right / this.zoom, y: this.top + down / this.zoom, width, height };
+    }
+    return null;
   }
 
-  // Zoom by a factor around the middle, or around a pixel.
-  zoomBy(factor, pixel) {
-    const [height, width] = this.explanation.size;
-    const x = pixel === null ? this.left + width / this.zoom / 2 : (pixel % width) + 0.5;
-    const y = pixel === null ? this.top + height / this.zoom / 2 : Math.floor(pixel / width) + 0.5;
-    this.zoom = Math.min(Math.max(this.zoom * factor, 1), MOST_ZOOM);
-    this.moveTo(x - width / this.zoom / 2, y - height / this.zoom / 2);
+  // Zoom by a factor; the given place stays where it is.
+  zoomBy(factor, { x, y }) {
+    const zoom = Math.min(Math.max(this.zoom * factor, 1), MOST_ZOOM);
+    const keep = this.zoom / zoom;
+    this.zoom = zoom;
+    this.moveTo(x - (x - this.left) * keep, y - (y - this.top) * keep);
   }
 
   moveTo(left, top) {
-    const [height, width] = this.explanation.size;
-    this.left = Math.min(Math.max(left, 0), width - width / this.zoom);
-    this.top = Math.min(Math.max(top, 0), height - height / this.zoom);
+    this.left = Math.min(Math.max(left, 0), 1 - 1 / this.zoom);
+    this.top = Math.min(Math.max(top, 0), 1 - 1 / this.zoom);
   }
 
-  reveal(pixel) {
-    const [height, width] = this.explanation.size;
-    const [x, y] = [pixel % width, Math.floor(pixel / width)];
-    const [wide, high] = [width / this.zoom, height / this.zoom];
-    const outside = x < this.left || y < this.top || x + 1 > this.left + wide || y + 1 > this.top + high;
-    if (outside) this.moveTo(x - wide / 2, y - high / 2);
+  reveal({ x, y }) {
+    const seen = 1 / this.zoom;
+    const outside = x < this.left || y < this.top || x > this.left + seen || y > this.top + seen;
+    if (outside) this.moveTo(x - seen / 2, y - seen / 2);
   }
 
-  // Put values on one side: 0 is left of the split, 1 right of it.
   show(side, values, limits, table, opacity) {
-    const context = this.sides[side].getContext("2d");
-    const [height, width] = this.explanation.size;
+    const { explanation, layer: target } = this.sides[side];
+    const [height, width] = explanation.size;
+    const context = target.getContext("2d");
     const image = context.createImageData(width, height);
     paint(values, limits, table, opacity, image);
     context.putImageData(image, 0, 0);
   }
 
-  // `split` is a share of the width, or null for one map; `lines` are as `trace` takes them.
-  draw({ split, inColour, lines, pixel, contrast }) {
+  draw(scene) {
     this.fit();
-    const { context, canvas, scale } = this;
-    const [height, width] = this.explanation.size;
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    context.setTransform(scale, 0, 0, scale, -this.left * scale, -this.top * scale);
-    context.imageSmoothingEnabled = true;
-    context.drawImage(inColour ? this.colour : this.grey, 0, 0, width, height);
-    context.imageSmoothingEnabled = false;
-    const border = split === null ? 0 : this.left + (split * width) / this.zoom;
-    this.clipped(0, border, () => context.drawImage(this.sides[0], 0, 0));
-    this.clipped(border, width, () => context.drawImage(this.sides[1], 0, 0));
-    for (const line of lines) this.trace(line);
-    if (pixel !== null) this.cross(pixel);
-    if (split !== null) this.divider(split * canvas.width, contrast);
+    this.render(this.canvas, window.devicePixelRatio || 1, scene);
   }
 
-  clipped(from, to, draw) {
-    if (to <= from) return;
-    this.context.save();
-    this.context.beginPath();
-    this.context.rect(from, 0, to - from, this.explanation.size[0]);
-    this.context.clip();
-    draw();
-    this.context.restore();
+  // The same picture on a canvas of another size.
+  exported(width, scene) {
+    const canvas = layer(width, Math.round(width / this.proportion));
+    const ratio = window.devicePixelRatio || 1;
+    this.render(canvas, (width * ratio) / this.canvas.width, scene);
+    return canvas;
+  }
+
+  // `lines(side)` are as `trace` takes them; `cursor` and `loupe` are places or null; `unit` is a line's width.
+  render(canvas, unit, { split, inColour, lines, cursor, loupe }) {
+    const context = canvas.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    const part = this.layout === "split" ? split : 0;
+    const view = { zoom: this.zoom, left: this.left, top: this.top };
+    for (const place of this.places()) {
+      const box = scaled(place, canvas.width);
+      const sides = this.layout === "split" ? [[0, 0, part], [1, part, 1]] : [[place.side, 0, 1]];
+      const all = (shown) => {
+        for (const [side, from, to] of sides) {
+          const clip = { ...box, x: box.x + from * box.width, width: (to - from) * box.width };
+          if (to > from) this.pane(context, this.sides[side], { box, clip, unit, inColour, lines: lines(side), ...shown });
+        }
+      };
+      all({ view, cursor });
+      if (this.layout === "split") divider(context, box, part, unit);
+      if (loupe) this.magnify(context, box, unit, loupe, all);
+    }
+  }
+
+  pane(context, { explanation, layer: map, ground }, { box, clip, view, unit, inColour, lines, cursor }) {
+    const [high, wide] = [box.height * view.zoom, box.width * view.zoom];
+    const [left, top] = [box.x - view.left * wide, box.y - view.top * high];
+    const [height, width] = explanation.size;
+    const input = ground.box;
+    const scale = (input.width * wide) / width;
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.beginPath();
+    context.rect(clip.x, clip.y, clip.width, clip.height);
+    context.clip();
+    context.imageSmoothingEnabled = true;
+    context.drawImage(inColour ? ground.picture : ground.grey, left, top, wide, high);
+    context.setTransform(scale, 0, 0, (input.height * high) / height, left + input.left * wide, top + input.top * high);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(map, 0, 0);
+    for (const line of lines) this.trace(context, line, explanation, unit / scale);
+    if (cursor) {
+      const { x, y } = this.inward(cursor, input);
+      cross(context, Math.floor(x * width), Math.floor(y * height), unit / scale);
+    }
+    if (input !== INPUT) unseen(context, explanation.size, unit / scale);
+    context.restore();
+  }
+
+  // A round glass over a place, which enlarges what is around it.
+  magnify(context, box, unit, { x, y }, all) {
+    const radius = LOUPE.radius * Math.min(box.width, box.height);
+    const [right, down] = [(x - this.left) * this.zoom, (y - this.top) * this.zoom];
+    const centre = [box.x + right * box.width, box.y + down * box.height];
+    const zoom = this.zoom * LOUPE.power;
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.beginPath();
+    context.arc(...centre, radius, 0, 2 * Math.PI);
+    context.clip();
+    all({ view: { zoom, left: x - right / zoom, top: y - down / zoom }, cursor: null });
+    context.restore();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    for (const [colour, line] of [["#000", 4], ["#fff", 2]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = line * unit;
+      context.beginPath();
+      context.arc(...centre, radius, 0, 2 * Math.PI);
+      context.stroke();
+    }
   }
 
   // The borders of `labels`, or of those that `only` accepts: `over` on a wider line of `under`.
-  trace({ key, labels, only, under, over, width }) {
-    const path = this.once(key, () => borders(labels, this.explanation.size, only));
-    const unit = (window.devicePixelRatio || 1) / this.scale;
-    this.context.lineCap = "square";
+  trace(context, { key, path, labels, only, under, over, width }, { size }, unit) {
+    const line = path ?? this.once(key, () => borders(labels, size, only));
+    context.lineCap = "square";
     for (const [colour, extra] of [[under, 2], [over, 0]]) {
-      if (!colour) continue;
-      this.context.strokeStyle = colour;
-      this.context.lineWidth = (width + extra) * unit;
-      this.context.stroke(path);
+      context.strokeStyle = colour;
+      context.lineWidth = (width + extra) * unit;
+      context.stroke(line);
     }
-  }
-
-  cross(pixel) {
-    const width = this.explanation.size[1];
-    const [x, y] = [pixel % width, Math.floor(pixel / width)];
-    const unit = (window.devicePixelRatio || 1) / this.scale;
-    const room = Math.max(0, 4 * unit - 0.5);
-    for (const [colour, line] of [["#000", 4], ["#fff", 2]]) {
-      this.context.strokeStyle = colour;
-      this.context.lineWidth = line * unit;
-      this.context.strokeRect(x - room, y - room, 1 + 2 * room, 1 + 2 * room);
-    }
-  }
-
-  divider(x) {
-    const { context, canvas } = this;
-    const ratio = window.devicePixelRatio || 1;
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.fillStyle = "#000";
-    context.fillRect(x - 2 * ratio, 0, 4 * ratio, canvas.height);
-    context.fillStyle = "#fff";
-    context.fillRect(x - ratio, 0, 2 * ratio, canvas.height);
-    context.beginPath();
-    context.arc(x, canvas.height / 2, 11 * ratio, 0, 2 * Math.PI);
-    context.fill();
-    context.strokeStyle = "#000";
-    context.lineWidth = 1.5 * ratio;
-    context.stroke();
-    context.beginPath();
-    for (const side of [-1, 1]) {
-      context.moveTo(x + side * 3 * ratio, canvas.height / 2 - 4 * ratio);
-      context.lineTo(x + side * 7 * ratio, canvas.height / 2);
-      context.lineTo(x + side * 3 * ratio, canvas.height / 2 + 4 * ratio);
-    }
-    context.stroke();
   }
 
   once(key, make) {
     if (!this.paths.has(key)) this.paths.set(key, make());
     return this.paths.get(key);
   }
+}
+
+function scaled({ x, y, width, height }, unit) {
+  return { x: x * unit, y: y * unit, width: width * unit, height: height * unit };
+}
+
+function cross(context, x, y, unit) {
+  const room = Math.max(0, 4 * unit - 0.5);
+  for (const [colour, line] of [["#000", 4], ["#fff", 2]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = line * unit;
+    context.strokeRect(x - room, y - room, 1 + 2 * room, 1 + 2 * room);
+  }
+}
+
+// Stripes over what the network did not see, and a frame around what it saw.
+function unseen(context, [height, width], unit) {
+  const far = 50 * (width + height);
+  context.save();
+  context.beginPath();
+  context.rect(-far, -far, 2 * far, 2 * far);
+  context.rect(0, 0, width, height);
+  context.clip("evenodd");
+  context.beginPath();
+  const reach = 4 * Math.max(width, height);
+  for (let at = -reach; at < 2 * reach; at += 9 * unit) {
+    context.moveTo(at, -reach);
+    context.lineTo(at - 3 * reach, 2 * reach);
+  }
+  context.strokeStyle = "#fff9";
+  context.lineWidth = unit;
+  context.stroke();
+  context.restore();
+  for (const [colour, line] of [["#000", 5], ["#fff", 3]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = line * unit;
+    context.strokeRect(0, 0, width, height);
+  }
+}
+
+function divider(context, box, split, unit) {
+  const [x, middle] = [box.x + split * box.width, box.y + box.height / 2];
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.fillStyle = "#000";
+  context.fillRect(x - 2 * unit, box.y, 4 * unit, box.height);
+  context.fillStyle = "#fff";
+  context.fillRect(x - unit, box.y, 2 * unit, box.height);
+  context.beginPath();
+  context.arc(x, middle, 11 * unit, 0, 2 * Math.PI);
+  context.fill();
+  context.strokeStyle = "#000";
+  context.lineWidth = 1.5 * unit;
+  context.stroke();
+  context.beginPath();
+  for (const side of [-1, 1]) {
+    context.moveTo(x + side * 3 * unit, middle - 4 * unit);
+    context.lineTo(x + side * 7 * unit, middle);
+    context.lineTo(x + side * 3 * unit, middle + 4 * unit);
+  }
+  context.stroke();
 }
 
 function layer(width, height) {
@@ -178,10 +293,11 @@ function layer(width, height) {
   return canvas;
 }
 
-function greyed(picture, width, height) {
+function greyed(picture) {
+  const [width, height] = [picture.naturalWidth ?? picture.width, picture.naturalHeight ?? picture.height];
   const canvas = layer(width, height);
   const context = canvas.getContext("2d");
-  context.drawImage(picture, 0, 0, width, height);
+  context.drawImage(picture, 0, 0);
   const image = context.getImageData(0, 0, width, height);
   for (let at = 0; at < image.data.length; at += 4) {
     const [red, green, blue] = image.data.subarray(at, at + 3);

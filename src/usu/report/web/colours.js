@@ -14,6 +14,10 @@ const DIVERGING = ["berlin", "RdBu"];
 const QUANTILE = 0.98; // a few peaks must not turn all other pixels black
 const NEGLIGIBLE = 0.01; // negative values below this share of the limit get no half of the colours
 const BINS = 4096;
+const [OCTAVES, STEPS] = [64, 32]; // of magnitudes below the largest, where nearly all are small
+const CROWDED = 0.9; // of the mass, above the quantile: the colours would show little else
+const PEAK = 0.25; // of the mass: one such pixel does not set the scale
+const HALF = 0.5;
 
 function colourTable(name) {
   const parts = COLOURS[name].match(/../g).map((part) => parseInt(part, 16));
@@ -30,27 +34,59 @@ function colourTable(name) {
   return table;
 }
 
-// One scale for all maps: up to their joint quantile, from 0, or symmetric about 0.
-function colourLimits(maps) {
-  let [lowest, highest, count] = [0, 0, 0];
+// One scale for all maps, from 0 or symmetric about 0: up to the joint 98 % quantile of their magnitudes. Where
+// nearly all mass lies above it, up to the level above which half of the mass lies, single peaks left out.
+function colourLimits(maps, signed) {
+  const [lowest, highest] = bounds(maps.flatMap((map) => bounds(map)));
+  const largest = Math.max(highest, -lowest);
+  if (!largest) return { low: 0, high: 1, largest: 0, peaks: 0 };
+  const linear = histogram(maps, BINS, (size) => Math.min(Math.floor((BINS * (largest - size)) / largest), BINS));
+  let found = quantile(linear, (bin) => largest * (1 - bin / BINS));
+  if (found.mass > CROWDED * linear.whole || found.high < 0.02 * largest) {
+    const level = (bin) => largest * 2 ** (-bin / STEPS);
+    const fine = histogram(maps, OCTAVES * STEPS, (size) => Math.min(Math.floor(-STEPS * Math.log2(size / largest)), OCTAVES * STEPS));
+    found = quantile(fine, level);
+    if (found.mass > CROWDED * fine.whole) found = crowdedLimit(fine, level);
+  }
+  const both = signed ?? lowest < -NEGLIGIBLE * found.high;
+  return { peaks: 0, ...found, low: both ? -found.high : 0, largest };
+}
+
+// The level above which there are 2 % of all magnitudes, and the mass above it.
+function quantile({ counts, masses }, level) {
+  const enough = (1 - QUANTILE) * sum(counts);
+  let [bin, above, mass] = [0, 0, 0];
+  for (; above + counts[bin] <= enough; bin++) {
+    above += counts[bin];
+    mass += masses[bin];
+  }
+  return { high: level(bin), mass };
+}
+
+function crowdedLimit({ counts, masses, whole }, level) {
+  let [first, peaks, left] = [0, 0, whole];
+  while (first + 1 < counts.length && (counts[first] === 0 || masses[first] / counts[first] > PEAK * whole)) {
+    peaks += counts[first];
+    left -= masses[first];
+    first += 1;
+  }
+  let bin = first;
+  for (let seen = masses[bin]; seen < HALF * left && bin + 1 < counts.length; seen += masses[bin]) bin += 1;
+  return { high: level(bin), peaks, kept: 1 - left / whole };
+}
+
+// How many magnitudes, and how much of their sum, there is in each bin, from the largest down.
+function histogram(maps, bins, binOf) {
+  const [counts, masses] = [new Float64Array(bins + 1), new Float64Array(bins + 1)];
   for (const map of maps) {
-    count += map.length;
     for (let pixel = 0; pixel < map.length; pixel++) {
-      if (map[pixel] < lowest) lowest = map[pixel];
-      if (map[pixel] > highest) highest = map[pixel];
+      const size = map[pixel] < 0 ? -map[pixel] : map[pixel];
+      const bin = size > 0 ? binOf(size) : bins;
+      counts[bin] += 1;
+      masses[bin] += size;
     }
   }
-  const largest = Math.max(highest, -lowest);
-  if (largest === 0) return { low: 0, high: 1, largest };
-  const bins = new Uint32Array(BINS + 1);
-  const unit = BINS / largest;
-  for (const map of maps) {
-    for (let pixel = 0; pixel < map.length; pixel++) bins[Math.min(Math.floor(Math.abs(map[pixel]) * unit), BINS)] += 1;
-  }
-  let bin = 0;
-  for (let seen = bins[0]; seen < QUANTILE * count; seen += bins[bin]) bin += 1;
-  const high = Math.min(((bin + 1) / BINS) * largest, largest);
-  return { low: lowest < -NEGLIGIBLE * high ? -high : 0, high, largest };
+  return { counts, masses, whole: sum(masses) };
 }
 
 // Paint values on an ImageData; `opacity` is a number in [0, 1], or { most } to grow with the magnitude.

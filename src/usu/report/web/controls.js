@@ -14,6 +14,14 @@ function listenToControls() {
   const temperature = (target) => Number((10 ** Number(target.value)).toPrecision(6));
   listen("method", "change", ({ value }) => (view.state.method = value));
   listen("other", "change", ({ value }) => (view.state.other = value));
+  listen("beside", "change", ({ value }) => compareWith(Number(value)));
+  listen("scaling", "change", ({ value }) => (look.scaling = value));
+  for (const radio of document.getElementsByName("layout")) {
+    radio.addEventListener("change", () => {
+      look.layout = radio.value;
+      refresh();
+    });
+  }
   listen("temperature", "input", (target) => (view.state.temperature = temperature(target)));
   listen("importance", "input", (target) => (view.state.importanceTemperature = temperature(target)));
   listen("tied", "change", ({ checked }) => {
@@ -25,21 +33,29 @@ function listenToControls() {
   listen("opacity", "input", ({ value }) => (look.opacity = Number(value)));
   listen("by-magnitude", "change", ({ checked }) => (look.byMagnitude = checked));
   listen("in-colour", "change", ({ checked }) => (look.inColour = checked));
+  listen("loupe", "change", ({ checked }) => (look.loupe = checked));
+  listen("whole", "change", ({ checked }) => showWhole(checked));
   listen("colours", "change", ({ value, dataset }) => (look.colours[dataset.kind] = value));
   listen("partition", "change", ({ value }) => (view.partition = view.explanation.partitions[Number(value)]));
-  for (const name of ["cells", "segments", "split"]) {
+  for (const name of Object.keys(look.lines)) {
     listen(`lines-${name}`, "change", ({ checked }) => (look.lines[name] = checked));
   }
-  listen("zoom-in", "click", () => stage.zoomBy(STEP, view.state.pixel));
-  listen("zoom-out", "click", () => stage.zoomBy(1 / STEP, view.state.pixel));
+  listen("zoom-in", "click", () => zoomBy(STEP));
+  listen("zoom-out", "click", () => zoomBy(1 / STEP));
   listen("zoom-reset", "click", () => stage.whole());
-  byId("reset").addEventListener("click", restart);
-  byId("copy").addEventListener("click", copyCall);
+  listen("pixel-panel", "toggle", () => {});
+  const plain = { reset: restart, copy: copyCall, "copy-link": copyLink, "save-png": savePng, "save-svg": saveSvg, "save-csv": saveCsv };
+  for (const [id, action] of Object.entries(plain)) byId(id).addEventListener("click", action);
   new ResizeObserver(() => {
     stage.fitted = false;
     refresh();
-  }).observe(byId("frame"));
+  }).observe(byId("frame").parentElement);
+  window.addEventListener("beforeprint", () => {
+    for (const id of ["figures-panel", "facts-panel", "verdicts-panel"]) byId(id).open = true;
+  });
 }
+
+const zoomBy = (factor) => stage.zoomBy(factor, placeOf(view.state.pixel));
 
 // Without access to the clipboard, as in a notebook's frame, the text is selected for the reader to copy.
 async function copyCall() {
@@ -50,6 +66,16 @@ async function copyCall() {
   } catch {
     getSelection().selectAllChildren(text);
     byId("copied").textContent = "selected: press Ctrl+C";
+  }
+}
+
+async function copyLink() {
+  const link = `${location.href.split("#")[0]}#${fragment()}`;
+  try {
+    await navigator.clipboard.writeText(link);
+    byId("copied").textContent = "link copied";
+  } catch {
+    byId("copied").textContent = link;
   }
 }
 
@@ -71,14 +97,17 @@ function listenToPicture() {
     else if (held || event.pointerType === "mouse") point(event);
   });
   for (const end of ["pointerup", "pointercancel"]) frame.addEventListener(end, () => (held = null));
+  frame.addEventListener("pointerleave", () => {
+    view.pointed = false;
+    refresh();
+  });
   frame.addEventListener("wheel", zoomWheel, { passive: false });
   frame.addEventListener("keydown", pressed);
 }
 
 function nearSplit(event) {
   const box = byId("canvas").getBoundingClientRect();
-  const isSplit = look.shown === "map" && view.maps.other;
-  return isSplit && Math.abs(event.clientX - box.left - (look.split / 100) * box.width) < NEAR;
+  return stage.layout === "split" && Math.abs(event.clientX - box.left - (look.split / 100) * box.width) < NEAR;
 }
 
 function splitAt(event) {
@@ -88,16 +117,24 @@ function splitAt(event) {
 }
 
 function pan(held, event) {
-  const unit = byId("canvas").getBoundingClientRect().width / view.explanation.size[1] * stage.zoom;
-  stage.moveTo(stage.left - (event.clientX - held.x) / unit, stage.top - (event.clientY - held.y) / unit);
+  const place = stage.placeAt(event);
+  if (!place) return;
+  const [wide, high] = [place.width * stage.zoom, place.height * stage.zoom];
+  stage.moveTo(stage.left - (event.clientX - held.x) / wide, stage.top - (event.clientY - held.y) / high);
   [held.x, held.y] = [event.clientX, event.clientY];
   refresh();
 }
 
 function point(event) {
-  const pixel = stage.pixelAt(event);
-  if (pixel === null || pixel === view.state.pixel) return;
+  const place = stage.placeAt(event);
+  if (!place) return;
+  const [height, width] = view.explanation.size;
+  const { x, y } = stage.inward(place);
+  if (x < 0 || y < 0 || x >= 1 || y >= 1) return;
+  const pixel = Math.floor(y * height) * width + Math.floor(x * width);
+  if (pixel === view.state.pixel && view.pointed) return;
   view.state.pixel = pixel;
+  view.pointed = true;
   refresh();
 }
 
@@ -105,7 +142,7 @@ function point(event) {
 function zoomWheel(event) {
   if (!event.ctrlKey) return;
   event.preventDefault();
-  stage.zoomBy(Math.exp(-event.deltaY / 200), stage.pixelAt(event));
+  stage.zoomBy(Math.exp(-event.deltaY / 200), stage.placeAt(event) ?? placeOf(view.state.pixel));
   refresh();
 }
 
@@ -113,17 +150,19 @@ const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], Arrow
 const KEYS = {
   "[": () => (look.split = Math.max(look.split - 2, 0)),
   "]": () => (look.split = Math.min(look.split + 2, 100)),
-  "+": () => stage.zoomBy(STEP, view.state.pixel),
-  "=": () => stage.zoomBy(STEP, view.state.pixel),
-  "-": () => stage.zoomBy(1 / STEP, view.state.pixel),
+  "+": () => zoomBy(STEP),
+  "=": () => zoomBy(STEP),
+  "-": () => zoomBy(1 / STEP),
   0: () => stage.whole(),
+  l: () => (look.loupe = !look.loupe),
 };
 
 function pressed(event) {
   const asCharacter = event.getModifierState("AltGraph"); // which sets Ctrl and Alt where [ and ] need it
   if (event.metaKey || (!asCharacter && (event.ctrlKey || event.altKey))) return;
-  if (ARROWS[event.key]) step(ARROWS[event.key], event.shiftKey ? 10 : 1);
-  else if (KEYS[event.key]) KEYS[event.key]();
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (ARROWS[key]) step(ARROWS[key], event.shiftKey ? 10 : 1);
+  else if (KEYS[key]) KEYS[key]();
   else return;
   event.preventDefault();
   refresh();
@@ -135,6 +174,6 @@ function step([down, right], length) {
   const column = (view.state.pixel % width) + right * length;
   const within = (value, count) => Math.min(Math.max(value, 0), count - 1);
   view.state.pixel = within(row, height) * width + within(column, width);
-  stage.reveal(view.state.pixel);
-  view.spoken = true;
+  stage.reveal(placeOf(view.state.pixel));
+  view.spoken = view.pointed = true;
 }

@@ -1,6 +1,6 @@
 // Several explanations: cards that can be searched and sorted by any figure.
 
-const THUMBNAIL = 160;
+const THUMBNAIL = 120;
 const FIGURES = {
   name: { title: "name", of: ({ plain }) => plain.name },
   target: { title: "target", of: ({ plain }) => plain.title },
@@ -24,6 +24,9 @@ class Gallery {
     options(byId("sort"), Object.entries(FIGURES).map(([key, { title }]) => [key, title]), "name");
     byId("search").addEventListener("input", () => this.list());
     byId("sort").addEventListener("change", () => this.list());
+    byId("spread").addEventListener("change", ({ target }) => byId("cards").classList.toggle("spread", target.checked));
+    byId("cards").addEventListener("keydown", (event) => this.walk(event));
+    document.addEventListener("keydown", (event) => this.pressed(event, choose));
     byId("gallery").hidden = false;
     this.list();
   }
@@ -57,14 +60,36 @@ class Gallery {
       const named = typeof value === "number";
       item.querySelector(".figure").textContent = named ? `${title} ${format(value)}` : "";
     }
+    this.listed = found;
     byId("cards").replaceChildren(...found.map(({ item }) => item));
     byId("found").textContent = `${found.length} of ${this.cards.length}`;
   }
 
   mark(chosen) {
+    this.chosen = chosen;
     for (const { item, index } of this.cards) {
       item.firstChild.setAttribute("aria-current", String(index === chosen));
+      if (index === chosen) byId("cards").scrollLeft = item.offsetLeft - byId("cards").clientWidth / 2;
     }
+  }
+
+  // Arrow keys walk along the cards.
+  walk(event) {
+    const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!way) return;
+    const item = event.target.closest("li");
+    (way > 0 ? item.nextElementSibling : item.previousElementSibling)?.firstChild.focus();
+    event.preventDefault();
+  }
+
+  // N and P show the next and the previous of the cards listed, wherever one does not type.
+  pressed(event, choose) {
+    const way = { n: 1, p: -1 }[event.key.toLowerCase()];
+    const typing = event.target.closest?.("select, input:not([type=range], [type=checkbox], [type=radio])");
+    if (!way || typing || event.ctrlKey || event.altKey || event.metaKey) return;
+    const place = this.listed.findIndex(({ index }) => index === this.chosen);
+    const next = this.listed[place < 0 ? 0 : place + way];
+    if (next) choose(next.index);
   }
 }
 
@@ -78,7 +103,7 @@ function ordered(a, b) {
 function thumbnail(explanation) {
   const [height, width] = explanation.size;
   const values = explanation.map(explanation.defaults.method, explanation.defaults);
-  const limits = colourLimits([values]);
+  const limits = colourLimits([values], explanation.signed);
   const heat = layer(width, height);
   const image = heat.getContext("2d").createImageData(width, height);
   const name = limits.low < 0 ? DIVERGING[0] : SEQUENTIAL[0];
@@ -88,7 +113,7 @@ function thumbnail(explanation) {
   const canvas = layer(Math.round(width * scale), Math.round(height * scale));
   canvas.setAttribute("aria-hidden", "true");
   const context = canvas.getContext("2d");
-  context.drawImage(greyed(explanation.picture, width, height), 0, 0, canvas.width, canvas.height);
+  context.drawImage(greyed(explanation.picture), 0, 0, canvas.width, canvas.height);
   context.drawImage(heat, 0, 0, canvas.width, canvas.height);
   return canvas;
 }

@@ -19,6 +19,20 @@ const MODES = ["usu", "iwmr", "hybrid"];
 const ON_GRIDS = [...MODES.map((mode) => mode + CONTINUOUS), "total-conserving"];
 const REDISTRIBUTIONS = [...MODES, ...ON_GRIDS];
 
+// The input at the photograph's own resolution.
+function cropped({ picture, box }) {
+  const [wide, high] = [picture.naturalWidth, picture.naturalHeight];
+  const canvas = layer(Math.max(1, Math.round(box.width * wide)), Math.max(1, Math.round(box.height * high)));
+  canvas.getContext("2d").drawImage(picture, -box.left * wide, -box.top * high);
+  return canvas;
+}
+
+// A record of Owen values is shared as USU does, and is called what it is.
+function titleOf({ plain }, method) {
+  const title = TITLES[method];
+  return plain.recordedMode === "complete" ? title.replace(/^USU/, "Complete") : title;
+}
+
 class Explanation {
   static async load(plain) {
     const found = new Explanation();
@@ -26,6 +40,8 @@ class Explanation {
     found.size = plain.size;
     found.pixels = plain.size[0] * plain.size[1];
     found.picture = await loadPicture(plain.photograph);
+    if (plain.whole) found.whole = { ...plain.whole, picture: await loadPicture(plain.whole.picture) };
+    if (found.whole) found.picture = cropped(found.whole);
     const maps = [plain.coarse, ...plain.further];
     const values = await Promise.all(maps.map((map) => unpack(map.values)));
     const regions = plain.neighbourhoods && Int32Array.from(await unpack(plain.neighbourhoods));
@@ -82,6 +98,12 @@ class Explanation {
     const known = Object.keys(TITLES).filter((name) => this.isGrid || MODES.includes(name) || name === "nearest");
     if (!this.recorded) return known.filter((name) => name !== "recorded");
     return ["recorded", ...known.filter((name) => name !== "recorded" && !REDISTRIBUTIONS.includes(name))];
+  }
+
+  // Whether one explanation's maps diverge about zero, all alike.
+  get signed() {
+    const [low, high] = bounds(this.masses);
+    return low < -NEGLIGIBLE * Math.max(high, -low);
   }
 
   get defaults() {

@@ -114,6 +114,6 @@ function hMap(scores, [height, width], kernel) {
 
 function sum(values) {
   let total = 0;
-  for (const value of values) total += value;
+  for (let at = 0; at < values.length; at++) total += values[at];
   return total;
 }

@@ -1,7 +1,13 @@
 // Words and figures beside the picture. Text is always inserted as text, never as markup.
 
 const MARKS = { satisfied: "✓ kept", violated: "✗ violated", "not applicable": "– does not apply" };
-const DESIDERATA = ["D1", "D2", "D3", "D4", "D5"];
+const DESIDERATA = {
+  D1: "cells keep their mass",
+  D2: "higher scores get no less",
+  D3: "equal steps, equal ratios",
+  D4: "a cell on its own",
+  D5: "no jump between cells",
+};
 const MOST_BARS = 6;
 
 const byId = (id) => document.getElementById(id);
@@ -20,7 +26,7 @@ function short(value) {
   return String(Number(value.toPrecision(4))).replace("-", "−");
 }
 
-const percent = (share) => `${short(Number((100 * share).toPrecision(3)))} %`;
+const percent = (share, digits = 3) => `${short(Number((100 * share).toPrecision(digits)))} %`;
 
 function options(select, pairs, chosen) {
   const key = JSON.stringify(pairs);
@@ -42,7 +48,6 @@ function probabilityOf({ probability }) {
 function fillHead({ plain }) {
   const parts = [
     plain.title === plain.target ? null : plain.target,
-    plain.probability === null ? null : percent(plain.probability),
     plain.model,
     `${plain.source}, ${plain.cellsTitle}`,
     `${plain.forwardPasses} forward passes`,
@@ -91,35 +96,50 @@ function firstDepths({ call, settings }, depth) {
   return `{${counts.join(", ")}}`;
 }
 
-function fillVerdicts({ plain, methods }, shown) {
+function fillVerdicts(explanation, shown) {
+  const { plain, methods } = explanation;
   const rows = methods.filter((method) => plain.verdicts?.[method]);
+  const measured = Object.keys(DESIDERATA).filter((name) => rows.some((method) => plain.verdicts[method][name]));
+  byId("verdicts-head").replaceChildren(...["upsampler", ...measured].map((name) => verdictHead(name)));
   byId("verdicts").replaceChildren(
     ...rows.map((method) => {
       const row = element("tr", "", shown.includes(method) ? "shown" : "");
-      const head = element("th", TITLES[method]);
+      const head = element("th", titleOf(explanation, method));
       head.scope = "row";
-      row.append(head, ...DESIDERATA.map((name) => verdictCell(plain.verdicts[method][name])));
+      row.append(head, ...measured.map((name) => verdictCell(plain.verdicts[method][name])));
       return row;
     }),
   );
   byId("verdicts-table").hidden = !rows.length;
-  const { temperature, importanceTemperature } = plain.redistribution;
-  const between = importanceTemperature === null ? "" : `, ε_Λ = ${short(importanceTemperature)}`;
-  byId("verdicts-note").textContent = rows.length
-    ? `Measured on this coarse map and on random ones when the page was made, at ε = ${short(temperature)}${between}; each ` +
-      `verdict has its relative residual below it. The maps shown are highlighted. The D1 error under the picture is live.` +
-      (plain.further.length ? " Of several grids, the first was measured." : "")
-    : "Not measured for this page; the D1 error under the picture is live.";
+  byId("verdicts-note").textContent = rows.length ? verdictWords(plain) : "Not measured for this page; the D1 error is live.";
   const reasons = rows
     .filter((method) => shown.includes(method))
-    .flatMap((method) => DESIDERATA.map((name) => [method, name, plain.verdicts[method][name]]))
-    .filter(([, , finding]) => finding.witness);
+    .flatMap((method) => measured.map((name) => [method, name, plain.verdicts[method][name]]))
+    .filter(([, , finding]) => finding?.witness);
   byId("witnesses").replaceChildren(
-    ...reasons.map(([method, name, { witness }]) => element("li", `${TITLES[method]}, ${name}: ${witness}`)),
+    ...reasons.map(([method, name, { witness }]) => element("li", `${titleOf(explanation, method)}, ${name}: ${witness}`)),
   );
 }
 
-function verdictCell({ verdict, residual, witness }) {
+function verdictWords({ redistribution: { temperature, importanceTemperature }, further }) {
+  const between = importanceTemperature === null ? "" : `, ε_Λ = ${short(importanceTemperature)}`;
+  return (
+    `Measured on this coarse map and on random ones when the page was made, at ε = ${short(temperature)}${between}; each ` +
+    "verdict has its relative residual below it. The maps shown are highlighted. The D1 error under “Sums” is live." +
+    (further.length ? " Of several grids, the first was measured." : "")
+  );
+}
+
+function verdictHead(name) {
+  const head = element("th", name);
+  head.scope = "col";
+  if (DESIDERATA[name]) head.append(" ", element("small", DESIDERATA[name]));
+  return head;
+}
+
+function verdictCell(finding) {
+  if (!finding) return element("td");
+  const { verdict, residual, witness } = finding;
   const cell = element("td", MARKS[verdict], verdict.replace(" ", "-"));
   if (residual !== null) cell.append(element("small", short(Number(residual.toPrecision?.(2) ?? residual))));
   if (witness) cell.title = witness;
@@ -150,10 +170,11 @@ function fillPixel(view, pixel) {
   const cell = cells.owner[pixel];
   const got = figures.method.sums[cell];
   const scores = explanation.scores(state.depth);
+  const compared = maps.other && view.beside === explanation;
   const rows = [
     ["place", `row ${row}, column ${column}`],
-    [TITLES[state.method], `${short(maps.method[pixel])} ${plain.unit}`],
-    ...(maps.other ? [[TITLES[state.other], short(maps.other[pixel])]] : []),
+    [titleOf(explanation, state.method), `${short(maps.method[pixel])} ${plain.unit}`],
+    ...(compared ? [[titleOf(explanation, state.other), short(maps.other[pixel])]] : []),
     ["its cell", `${cells.name(cell)}, mass ${short(masses[cell])}; the map gives it ${short(got)}`],
     ["its weight", got === 0 ? "none: its cell has no mass" :
       `${percent(maps.method[pixel] / got)} of the cell (an even share: ${percent(1 / cells.areas[cell])})`],
@@ -162,7 +183,7 @@ function fillPixel(view, pixel) {
   ];
   definitions(byId("pixel"), rows);
   fillShares(view, cell, pixel);
-  return `${rows[0][1]}: ${rows[1].join(" ")}; ${rows[maps.other ? 3 : 2][1]}; score ${short(scores[pixel])}`;
+  return `${rows[0][1]}: ${rows[1].join(" ")}; ${rows[compared ? 3 : 2][1]}; score ${short(scores[pixel])}`;
 }
 
 function segmentRows({ partitions, plain }, pixel, depth) {

@@ -1,16 +1,22 @@
-// Read the data in the file, then show the first explanation.
+// Read the data in the file, then show the first explanation, or the one that the address names.
+
+let gallery = null;
+
+function select(index) {
+  choose(index);
+  gallery?.mark(index);
+}
 
 async function start() {
   const data = JSON.parse(byId("data").textContent);
-  const explanations = await Promise.all(data.map((plain) => Explanation.load(plain)));
-  const gallery = explanations.length > 1 ? new Gallery(explanations, select) : null;
-  function select(index) {
-    choose(explanations[index]);
-    gallery?.mark(index);
-  }
+  view.all = await Promise.all(data.map((plain) => Explanation.load(plain)));
+  gallery = view.all.length > 1 ? new Gallery(view.all, select) : null;
+  const names = view.all.map(({ plain }, index) => [index, [plain.title, plain.name].filter(Boolean).join(", ")]);
+  options(byId("beside"), names, 0);
   listenToControls();
   listenToPicture();
   select(0);
+  readAddress(view.all);
   await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
 }
 
@@ -23,5 +29,5 @@ window.usu = {
   }),
   map: (side = "method") => view.maps[side],
   figures: (side = "method") => view.figures[side],
-  state: () => ({ ...view.state, split: look.split, zoom: stage.zoom }),
+  state: () => ({ ...view.state, ...look, zoom: stage.zoom, explanation: view.index }),
 };

@@ -1,0 +1,86 @@
+"""The size of figures and of their text: for the screen, or for a paper's column or page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+from usu.arrays.checks import check_choice
+
+_POINTS = 72  # per inch
+_PAPER: Any = {
+    "pdf.fonttype": 42,  # letters as letters
+    "svg.fonttype": "none",
+    "font.size": 7,
+    "axes.linewidth": 0.5,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+}
+_SIZES = {"column": 3.35, "page": 6.9}  # inches
+
+
+@dataclass(frozen=True)
+class Style:
+    """Sizes of a figure.
+
+    Attributes:
+        width: of the whole figure, in inches; None for panels of their own size.
+        small: points of titles, labels and ticks.
+        large: points of the headline.
+    """
+
+    width: float | None = None
+    small: float = 11
+    large: float = 12
+
+
+_SCREEN = Style()
+_STYLE: ContextVar[Style] = ContextVar("style")
+
+
+def style() -> Style:
+    """Return the sizes that figures take now."""
+    return _STYLE.get(_SCREEN)
+
+
+@contextmanager
+def publication(size: str = "column") -> Iterator[None]:
+    """Make figures of a paper's size inside the block: text of 7 points, and as text in PDF and SVG.
+
+    Args:
+        size: "column" (3.35 inches wide, for `overlay_figure`) or "page" (6.9 inches).
+
+    Raises:
+        ValueError: another size.
+
+    >>> with publication("page"):
+    ...     style().width
+    6.9
+    """
+    check_choice(size, tuple(_SIZES), "size")
+    token = _STYLE.set(Style(_SIZES[size], small=7, large=7.5))
+    try:
+        with mpl.rc_context(_PAPER):
+            yield
+    finally:
+        _STYLE.reset(token)
+
+
+def fitted(text: str, width: float, points: float) -> float:
+    """Return the points, at most these, in which a line of text fits into so many inches."""
+    path = TextPath((0, 0), text or " ", size=points, prop=FontProperties())
+    extent = float(path.get_extents().width) / _POINTS
+    return points * min(1.0, width / max(extent, 1e-9))
+
+
+def title(axis: Axes, text: str, width: float) -> None:
+    """Write a panel's title into the panel's width, in inches; bars may take a little of that yet."""
+    axis.set_title(text, fontsize=fitted(text, 0.9 * width, style().small))
