@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.scores.photographs import Photograph, photographs
@@ -27,8 +26,8 @@ from usu.models.classifier import Classifier
 from usu.models.loading import load_classifier
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "looks.png"
-_PANEL, _DPI = 1.6, 100  # inches of a panel's side, and pixels of an inch
-_SMALL, _LARGE = 10, 13  # points
+_PANEL, _DPI = 1.35, 100  # inches of a panel's side, and pixels of an inch
+_SMALL, _LARGE = 9, 11  # points
 
 
 def looks(best: Mapping[tuple[str, bool], float]) -> dict[str, Look]:
@@ -91,9 +90,6 @@ def main() -> None:
     columns = looks(chosen([read(path) for path in sorted(options.rows.glob("*.parquet"))]))
     rows = subjects(load_classifier("efficientnet-lite0"), options.data, options.photographs)
     plot.save_figure(draw(rows, columns), options.out, dpi=_DPI)
-    with Image.open(options.out) as sheet:  # a third of the size with 256 colours
-        fewer = sheet.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    fewer.save(options.out, optimize=True)
     print(f"{options.out}, {options.out.stat().st_size / 1e6:.1f} MB")
 
 
