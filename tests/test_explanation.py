@@ -61,7 +61,7 @@ def test_files_of_format_1_still_load(name, tmp_path):
 def test_refinements_of_format_1_are_merged_again():
     inputs = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(3))
     settings = {"segmentation": {"quadtree": (4, 16), "slic": (6,)}, "mixing": "segment"}
-    fresh = usu.explain(small_cnn(), inputs, 2, **settings)
+    fresh = usu.explain(small_cnn(), inputs, 2, mode="usu", **settings)
     found = usu.Explanation.load(DATA / "format-1-mixed.npz")
     assert [len(one.partitions) for one in found.refinements] == [2, 1]
     for old, new in zip(found.refinements, fresh.refinements, strict=True):
@@ -171,7 +171,9 @@ def power(scores):
 
 def test_a_potential_of_ones_own_is_never_taken_for_a_built_in_one():
     coarse, inputs = torch.rand(4, 4), torch.randn(3, 16, 16)
-    found = usu.upsample(coarse, inputs, small_cnn(), 2, segmentation={"quadtree": (4, 16)}, potential=power)
+    found = usu.upsample(
+        coarse, inputs, small_cnn(), 2, segmentation={"quadtree": (4, 16)}, potential=power, mode="usu"
+    )
     assert found.settings["potential"] == "power()"
     with pytest.raises(ValueError, match=r"potential must be one of .* got 'power\(\)'"):
         found.upsampled_by("usu")
@@ -191,6 +193,7 @@ def test_real_numbers_of_every_kind_are_kept_as_floats(temperature):
         segmentation={"quadtree": (np.int64(4), np.int64(16))},
         temperature=temperature,
         threshold=temperature,
+        mode="usu",
     )
     assert found.settings["temperature"] == found.settings["threshold"] == 0.25
     assert type(found.settings["temperature"]) is float
@@ -201,7 +204,7 @@ def test_real_numbers_of_every_kind_are_kept_as_floats(temperature):
 
 def test_bfloat16_is_saved_and_shown_in_float32(tmp_path):
     inputs = torch.randn(3, 16, 16).bfloat16()
-    found = usu.explain(small_cnn().bfloat16(), inputs, 2, segmentation={"quadtree": (4, 16)})
+    found = usu.explain(small_cnn().bfloat16(), inputs, 2, segmentation={"quadtree": (4, 16)}, mode="usu")
     assert found.image.dtype == torch.bfloat16
     found.save(tmp_path / "a.npz")
     loaded = usu.Explanation.load(tmp_path / "a.npz")

@@ -25,7 +25,7 @@ def inputs():
 
 
 def test_explanation_keeps_every_stage(model, inputs):
-    found = usu.explain(model, inputs, 2, **OPTIONS)
+    found = usu.explain(model, inputs, 2, mode="usu", **OPTIONS)
     assert found.attribution.shape == found.score_map.shape == found.h_map.shape == (16, 16)
     assert found.coarse.shape == (4, 4)
     assert found.image.shape == (3, 16, 16)
@@ -45,13 +45,13 @@ def test_explanation_keeps_every_stage(model, inputs):
 def test_forward_passes_are_what_the_model_saw(model, inputs):
     seen = []
     handle = model[0].register_forward_hook(lambda module, arguments, output: seen.append(len(output)))
-    found = usu.explain(model, inputs, **OPTIONS)
+    found = usu.explain(model, inputs, mode="usu", **OPTIONS)
     handle.remove()
     assert found.forward_passes == sum(seen)
 
 
 def test_cells_sum_to_logit_less_bias_and_mass_is_conserved(model, inputs):
-    found = usu.explain(model, inputs, 1, **OPTIONS)
+    found = usu.explain(model, inputs, 1, mode="usu", **OPTIONS)
     logit = model(inputs[None])[0, 1] - model[-1].bias[1]
     assert found.coarse.sum().item() == pytest.approx(logit.item(), rel=1e-5)
     cells = found.attribution.double().view(4, 4, 4, 4).sum((1, 3))
@@ -61,7 +61,7 @@ def test_cells_sum_to_logit_less_bias_and_mass_is_conserved(model, inputs):
 
 @pytest.mark.parametrize("mode", ["iwmr", "hybrid"])
 def test_other_modes_conserve_the_total(model, inputs, mode):
-    strict = usu.explain(model, inputs, 1, **OPTIONS)
+    strict = usu.explain(model, inputs, 1, mode="usu", **OPTIONS)
     soft = usu.explain(model, inputs, 1, mode=mode, **OPTIONS)
     assert soft.mode == mode
     assert torch.allclose(soft.attribution.sum(), strict.attribution.sum(), rtol=1e-4)
@@ -84,9 +84,9 @@ def test_grad_cam_equals_the_library_before_its_scaling(model, inputs):
 
 def test_batch_with_different_targets_equals_one_by_one(model, inputs):
     batch = torch.stack([inputs, inputs.flip(-1), inputs.roll(3, 1)])
-    together = usu.explain(model, batch, [0, 4, 2], **OPTIONS)
+    together = usu.explain(model, batch, [0, 4, 2], mode="usu", **OPTIONS)
     for image, target in enumerate([0, 4, 2]):
-        alone = usu.explain(model, batch[image], target, layer="4", **OPTIONS)
+        alone = usu.explain(model, batch[image], target, layer="4", mode="usu", **OPTIONS)
         assert together[image].target == target
         assert torch.allclose(together[image].attribution, alone.attribution, rtol=1e-4, atol=1e-5)
 
@@ -94,7 +94,13 @@ def test_batch_with_different_targets_equals_one_by_one(model, inputs):
 def test_several_hierarchies_are_averaged_depth_by_depth(model, inputs):
     image = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(2))
     found = usu.explain(
-        model, inputs, 1, images=image, segmentation={"quadtree": (4, 16), "watershed": (9,)}, mixing="mean"
+        model,
+        inputs,
+        1,
+        images=image,
+        segmentation={"quadtree": (4, 16), "watershed": (9,)},
+        mixing="mean",
+        mode="usu",
     )
     maps = [scores[labels] for scores, labels in zip(found.scores, found.partitions, strict=True)]
     assert len(maps) == 3
@@ -107,7 +113,7 @@ def test_own_hierarchy_and_own_source(model, inputs):
     def constant(model, inputs, targets, layer):
         return usu.CoarseMap(torch.ones(len(inputs), 2, 2), source="constant")
 
-    found = usu.explain(model, inputs, 1, source=constant, segmentation=usu.Hierarchy([halves]))
+    found = usu.explain(model, inputs, 1, source=constant, segmentation=usu.Hierarchy([halves]), mode="usu")
     assert torch.equal(found.partitions[0], halves)
     assert found.attribution.sum() == pytest.approx(256, rel=1e-5)  # densities: each of 4 cells has mass 64
     assert (found.source, found.layer) == ("constant", None)
@@ -117,7 +123,9 @@ def test_own_hierarchy_and_own_source(model, inputs):
 def test_superpixel_neighbourhoods(model, inputs):
     superpixels = usu.segment(torch.zeros(3, 16, 16), (5,), "quadtree").levels[0]
     values = torch.tensor([1.0, -2.0, 3.0, 0.0, 5.0])
-    found = usu.upsample(values, inputs, model, 1, neighbourhoods=superpixels, mass="total", **OPTIONS)
+    found = usu.upsample(
+        values, inputs, model, 1, neighbourhoods=superpixels, mass="total", mode="usu", **OPTIONS
+    )
     sums = torch.zeros(5).index_add(0, superpixels.flatten(), found.attribution.flatten())
     assert torch.allclose(sums, values, atol=1e-5)
 
@@ -129,10 +137,10 @@ def test_numpy_and_a_callable_that_is_no_model(model, inputs):
             return model(torch.from_numpy(batch)).numpy()
 
     coarse = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
-    found = usu.upsample(coarse, inputs.numpy(), session, 1, **OPTIONS)
+    found = usu.upsample(coarse, inputs.numpy(), session, 1, mode="usu", **OPTIONS)
     assert isinstance(found.attribution, np.ndarray)
     assert isinstance(found.score_map, np.ndarray)
-    again = usu.upsample(torch.from_numpy(coarse), inputs, model, 1, **OPTIONS)
+    again = usu.upsample(torch.from_numpy(coarse), inputs, model, 1, mode="usu", **OPTIONS)
     assert np.allclose(found.attribution, again.attribution.numpy(), atol=1e-6)
 
 
@@ -142,10 +150,16 @@ LABELS = torch.arange(4).repeat_interleave(4).repeat(16, 1)  # (16, 16), four co
 @pytest.mark.parametrize("kind", [lambda labels: labels, Tensor.numpy, Tensor.tolist, Tensor.int])
 def test_labels_of_any_kind_come_back_in_the_inputs(model, inputs, kind):
     coarse = torch.tensor([1.0, -2.0, 3.0, 0.0])
-    expected = usu.upsample(coarse, inputs, model, 1, neighbourhoods=LABELS, **OPTIONS)
-    found = usu.upsample(coarse, inputs, model, 1, neighbourhoods=kind(LABELS), **OPTIONS)
+    expected = usu.upsample(coarse, inputs, model, 1, neighbourhoods=LABELS, mode="usu", **OPTIONS)
+    found = usu.upsample(coarse, inputs, model, 1, neighbourhoods=kind(LABELS), mode="usu", **OPTIONS)
     both = usu.upsample(
-        coarse.expand(2, 4), inputs.expand(2, -1, -1, -1), model, 1, neighbourhoods=kind(LABELS), **OPTIONS
+        coarse.expand(2, 4),
+        inputs.expand(2, -1, -1, -1),
+        model,
+        1,
+        neighbourhoods=kind(LABELS),
+        mode="usu",
+        **OPTIONS,
     )
     for one in (found, *both):
         assert torch.equal(one.neighbourhoods, LABELS.to(one.neighbourhoods.dtype))
@@ -159,6 +173,7 @@ def test_labels_in_numpy_where_the_inputs_are():
         lambda batch: batch.mean((2, 3)),
         1,
         neighbourhoods=LABELS,
+        mode="usu",
         **OPTIONS,
     )
     assert isinstance(found.neighbourhoods, np.ndarray)
@@ -168,10 +183,14 @@ def test_labels_in_numpy_where_the_inputs_are():
 def test_labels_for_each_image(model, inputs, kind):
     labels = torch.stack([LABELS, LABELS.T])
     batch = torch.stack([inputs, inputs])
-    found = usu.upsample(torch.ones(2, 4), batch, model, 1, neighbourhoods=kind(labels), **OPTIONS)
+    found = usu.upsample(
+        torch.ones(2, 4), batch, model, 1, neighbourhoods=kind(labels), mode="usu", **OPTIONS
+    )
     assert all(torch.equal(one.neighbourhoods, own) for one, own in zip(found, labels, strict=True))
     with pytest.raises(ValueError, match=r"neighbourhoods of coarse must be one label map .*, 2, got 1"):
-        usu.upsample(torch.ones(2, 4), batch, model, 1, neighbourhoods=kind(labels[:1]), **OPTIONS)
+        usu.upsample(
+            torch.ones(2, 4), batch, model, 1, neighbourhoods=kind(labels[:1]), mode="usu", **OPTIONS
+        )
 
 
 @pytest.mark.parametrize(
@@ -195,10 +214,10 @@ def test_maps_that_do_not_fit_are_refused_before_scores(model, inputs, coarse, l
 
     handle = model.register_forward_hook(lambda *_: seen.append(1))
     with pytest.raises(error, match=message):
-        usu.upsample(coarse, inputs, model, 1, neighbourhoods=labels, **OPTIONS)
+        usu.upsample(coarse, inputs, model, 1, neighbourhoods=labels, mode="usu", **OPTIONS)
     for own in (source, further) if labels is None else (source,):
         with pytest.raises(error, match=message):
-            usu.explain(model, inputs, 1, source=own, **OPTIONS)
+            usu.explain(model, inputs, 1, source=own, mode="usu", **OPTIONS)
     handle.remove()
     assert len(seen) <= 3  # the answers to explain, once for each call
 
@@ -206,7 +225,7 @@ def test_maps_that_do_not_fit_are_refused_before_scores(model, inputs, coarse, l
 def test_vision_transformer_and_non_square_inputs():
     model = SmallViT().eval()
     wide = torch.randn(3, 16, 32, generator=torch.Generator().manual_seed(0))
-    found = usu.explain(model, wide, 1, **OPTIONS)
+    found = usu.explain(model, wide, 1, mode="usu", **OPTIONS)
     assert found.coarse.shape == (4, 8)
     # After the last attention only the class token counts: the last layer with cells comes before it.
     assert found.layer == "blocks.1.norm1"
@@ -215,7 +234,9 @@ def test_vision_transformer_and_non_square_inputs():
 
 def test_layer_that_gives_no_tensor_is_refused():
     with pytest.raises(ValueError, match=r"layer 'blocks.0.self_attn' gives a tuple"):
-        usu.explain(SmallViT().eval(), torch.randn(3, 16, 16), 1, layer="blocks.0.self_attn", **OPTIONS)
+        usu.explain(
+            SmallViT().eval(), torch.randn(3, 16, 16), 1, layer="blocks.0.self_attn", mode="usu", **OPTIONS
+        )
 
 
 @pytest.mark.parametrize(
@@ -243,10 +264,10 @@ def test_model_is_left_as_it_was_found(model, inputs):
     model[0].weight.requires_grad_(False)
     model[2].weight.grad = torch.ones_like(model[2].weight)
     before = fingerprint(model)
-    usu.explain(model, inputs, **OPTIONS)
+    usu.explain(model, inputs, mode="usu", **OPTIONS)
     assert fingerprint(model) == before
     with torch.no_grad():
-        usu.explain(model, inputs, **OPTIONS)
+        usu.explain(model, inputs, mode="usu", **OPTIONS)
     assert fingerprint(model) == before
 
 
@@ -268,7 +289,7 @@ def test_model_is_left_as_it_was_found_after_an_exception(model, inputs, failing
             return outputs
 
     with pytest.raises(RuntimeError, match="out of luck"):
-        usu.explain(Failing().eval(), inputs, perturbations_per_eval=4, **OPTIONS)
+        usu.explain(Failing().eval(), inputs, perturbations_per_eval=4, mode="usu", **OPTIONS)
     assert len(calls) == failing_call
     assert fingerprint(model) == before
 
@@ -300,14 +321,14 @@ def test_model_is_left_as_it_was_found_after_an_exception(model, inputs, failing
 def test_bad_values(model, inputs, change, message):
     arguments = {"model": model, "inputs": inputs, "target": 1, **OPTIONS, **change}
     with pytest.raises(ValueError, match=message):
-        usu.explain(**arguments)
+        usu.explain(mode="usu", **arguments)
 
 
 @pytest.mark.parametrize("name", ["source", "output", "baselines"])
 def test_unknown_names_are_refused_before_the_model_runs(model, inputs, name):
     model.register_forward_pre_hook(lambda *_: pytest.fail("the model ran"))
     with pytest.raises(ValueError, match=f"{name} must be one of .* or a callable, got 'x'"):
-        usu.explain(model, inputs, **{name: "x"})
+        usu.explain(model, inputs, mode="usu", **{name: "x"})
 
 
 @pytest.mark.parametrize("name", ["output", "baselines"])
@@ -330,19 +351,19 @@ def test_settings_refuse_unknown_names(name):
 def test_bad_types(model, inputs, change, message):
     arguments = {"model": model, "inputs": inputs, "target": 1, **OPTIONS, **change}
     with pytest.raises(TypeError, match=message):
-        usu.explain(**arguments)
+        usu.explain(mode="usu", **arguments)
 
 
 def test_training_mode_is_refused(model, inputs):
     with pytest.raises(ValueError, match=r"training mode .* call model.eval\(\)"):
-        usu.explain(model.train(), inputs)
+        usu.explain(model.train(), inputs, mode="usu")
     assert model.training
 
 
 def test_model_without_cells_names_the_way_out(inputs):
     flat = nn.Sequential(nn.Flatten(), nn.Linear(768, 4)).eval()
     with pytest.raises(ValueError, match="layer=None found no layer"):
-        usu.explain(flat, inputs)
+        usu.explain(flat, inputs, mode="usu")
 
 
 @pytest.mark.parametrize(
@@ -355,7 +376,7 @@ def test_model_without_cells_names_the_way_out(inputs):
 )
 def test_bad_coarse_maps(model, inputs, coarse, message):
     with pytest.raises(ValueError, match=message):
-        usu.upsample(coarse, inputs, model, 1, **OPTIONS)
+        usu.upsample(coarse, inputs, model, 1, mode="usu", **OPTIONS)
 
 
 def test_an_unknown_mass_is_the_callers_or_the_sources(model, inputs):
@@ -363,20 +384,20 @@ def test_an_unknown_mass_is_the_callers_or_the_sources(model, inputs):
         return usu.CoarseMap(torch.ones(1, 4, 4), mass="totl")
 
     with pytest.raises(ValueError, match=r"^mass of coarse must be one of .*, got 'totl'"):
-        usu.upsample(torch.ones(4, 4), inputs, model, 1, mass="totl", **OPTIONS)
+        usu.upsample(torch.ones(4, 4), inputs, model, 1, mass="totl", mode="usu", **OPTIONS)
     with pytest.raises(ValueError, match=r"^mass of source's values must be one of .*, got 'totl'"):
-        usu.explain(model, inputs, 1, source=source, **OPTIONS)
+        usu.explain(model, inputs, 1, source=source, mode="usu", **OPTIONS)
 
 
 def test_passes_of_a_source_are_integers_of_any_kind(model, inputs, tmp_path):
     def counted(passes):
         return usu.CoarseMap(torch.ones(1, 4, 4), forward_passes=(passes,))
 
-    found = usu.explain(model, inputs, 1, source=lambda *_: counted(np.int64(3)), **OPTIONS)
+    found = usu.explain(model, inputs, 1, source=lambda *_: counted(np.int64(3)), mode="usu", **OPTIONS)
     assert type(found.forward_passes) is int
     found.save(tmp_path / "found.npz")
     with pytest.raises(TypeError, match=r"forward_passes in integers, got \(3.5,\)"):
-        usu.explain(model, inputs, 1, source=lambda *_: counted(3.5), **OPTIONS)
+        usu.explain(model, inputs, 1, source=lambda *_: counted(3.5), mode="usu", **OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -395,19 +416,21 @@ def test_what_does_not_fit_is_refused_before_the_source_runs(model, inputs, chan
         pytest.fail("the source ran")
 
     with pytest.raises(ValueError, match=message):
-        usu.explain(model, inputs, 1, source=dear, **{**OPTIONS, **change})
+        usu.explain(model, inputs, 1, source=dear, mode="usu", **{**OPTIONS, **change})
 
 
 def test_grey_inputs_give_a_record_that_can_be_shown():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 5, 4, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     inputs = torch.rand(2, 1, 16, 16)
-    for found in usu.explain(model.eval(), inputs, 1, **OPTIONS):
+    for found in usu.explain(model.eval(), inputs, 1, mode="usu", **OPTIONS):
         assert found.image.shape == (3, 16, 16)
         assert (found.image == found.image[0]).all()
         assert found._repr_html_()
         assert overlay_figure(found).axes
-    given = usu.upsample(torch.rand(4, 4), inputs[0], model, 1, images=torch.rand(1, 16, 16), **OPTIONS)
+    given = usu.upsample(
+        torch.rand(4, 4), inputs[0], model, 1, images=torch.rand(1, 16, 16), mode="usu", **OPTIONS
+    )
     assert given.image.shape == (3, 16, 16)
 
 
@@ -415,10 +438,10 @@ def test_a_batch_of_one_has_hierarchies_per_image_as_any_batch(model, inputs):
     several = [usu.segment(torch.zeros(3, 16, 16), (count,), "quadtree") for count in (4, 9)]
     for batch in (inputs[None], torch.stack([inputs, inputs])):
         coarse = torch.ones(len(batch), 4, 4)
-        found = usu.upsample(coarse, batch, model, 1, segmentation=[several] * len(batch))
+        found = usu.upsample(coarse, batch, model, 1, segmentation=[several] * len(batch), mode="usu")
         assert [len(one.partitions) for one in found] == [2] * len(batch)
     with pytest.raises(ValueError, match="segmentation has entries for 2 images, inputs are 1"):
-        usu.upsample(torch.ones(1, 4, 4), inputs[None], model, 1, segmentation=several)
+        usu.upsample(torch.ones(1, 4, 4), inputs[None], model, 1, segmentation=several, mode="usu")
 
 
 @pytest.mark.parametrize("kind", ["array", "tensor"])
@@ -427,7 +450,7 @@ def test_inputs_of_another_dtype_than_the_model_are_named(model, inputs, kind, t
     wide = inputs.double() if kind == "tensor" else inputs.double().numpy()
     message = "inputs are float64, but the model's weights are float32: give inputs in float32"
     with pytest.raises(TypeError, match=message):
-        usu.explain(model, wide, target, **OPTIONS)
+        usu.explain(model, wide, target, mode="usu", **OPTIONS)
 
 
 def test_a_model_that_takes_other_dtypes_than_its_own_is_let_alone(model, inputs):
@@ -439,5 +462,5 @@ def test_a_model_that_takes_other_dtypes_than_its_own_is_let_alone(model, inputs
         def forward(self, batch):
             return self.inner(batch.float())
 
-    found = usu.upsample(torch.ones(4, 4), inputs.double(), Casting().eval(), 1, **OPTIONS)
+    found = usu.upsample(torch.ones(4, 4), inputs.double(), Casting().eval(), 1, mode="usu", **OPTIONS)
     assert found.probability == pytest.approx(model(inputs[None]).softmax(1)[0, 1].item())

@@ -60,7 +60,7 @@ LAYERED = {
 @pytest.mark.parametrize("method", LAYERED)
 def test_layer_attributions_keep_their_cells(model, batch, method):
     attributions = LAYERED[method](model, model[4]).attribute(batch, target=TARGETS)
-    found = captum.upsample(attributions, batch, model, TARGETS, **OPTIONS)
+    found = captum.upsample(attributions, batch, model, TARGETS, mode="usu", **OPTIONS)
     expected = attributions.detach().sum(1).float()
     assert len(found) == 2
     for one, cells, target in zip(found, expected, TARGETS, strict=True):
@@ -71,7 +71,7 @@ def test_layer_attributions_keep_their_cells(model, batch, method):
 
 def test_gradcam_sums_to_logit_less_bias(model, batch):
     attributions = library.LayerGradCam(model, model[4]).attribute(batch[:1], target=3)
-    found = captum.upsample(attributions, batch[0], model, 3, **OPTIONS)
+    found = captum.upsample(attributions, batch[0], model, 3, mode="usu", **OPTIONS)
     logit = (model(batch[:1])[0, 3] - model[-1].bias[3]).item()
     assert found.attribution.sum().item() == pytest.approx(logit, rel=1e-4)
 
@@ -79,7 +79,7 @@ def test_gradcam_sums_to_logit_less_bias(model, batch):
 def test_conductance_sums_to_the_difference_of_answers(batch):
     model = smooth_cnn()
     attributions = library.LayerConductance(model, model[4]).attribute(batch, target=TARGETS, n_steps=200)
-    found = captum.upsample(attributions, batch, model, TARGETS, **OPTIONS)
+    found = captum.upsample(attributions, batch, model, TARGETS, mode="usu", **OPTIONS)
     difference = (model(batch) - model(torch.zeros_like(batch)))[range(2), TARGETS]
     for one, expected in zip(found, difference.tolist(), strict=True):
         assert one.attribution.sum().item() == pytest.approx(expected, rel=0.02)
@@ -87,7 +87,7 @@ def test_conductance_sums_to_the_difference_of_answers(batch):
 
 def test_density_and_other_settings_pass_through(model, batch):
     attributions = library.LayerGradCam(model, model[4]).attribute(batch[:1], target=3)
-    total = captum.upsample(attributions, batch[0], model, 3, **OPTIONS)
+    total = captum.upsample(attributions, batch[0], model, 3, mode="usu", **OPTIONS)
     dense = captum.upsample(attributions, batch[0], model, 3, mass="density", mode="hybrid", **OPTIONS)
     assert (dense.mass, dense.mode) == ("density", "hybrid")
     assert dense.attribution.sum().item() == pytest.approx(16 * total.attribution.sum().item(), rel=1e-3)
@@ -98,15 +98,15 @@ def test_tokens_become_a_grid_without_the_class_token(batch):
     layer = model.blocks[0].norm1
     attributions = library.LayerGradientXActivation(model, layer).attribute(batch, target=TARGETS)
     assert attributions.shape == (2, 1 + 24, 16)
-    found = captum.upsample(attributions, batch, model, TARGETS, **OPTIONS)
+    found = captum.upsample(attributions, batch, model, TARGETS, mode="usu", **OPTIONS)
     expected = attributions.detach()[:, 1:].sum(-1).view(2, 4, 6)
     assert torch.allclose(torch.stack([one.coarse for one in found]), expected)
 
 
 def test_channels_may_come_last(model, batch):
     attributions = torch.randn(1, 16, 4, 6, generator=torch.Generator().manual_seed(0))
-    first = captum.upsample(attributions, batch[0], model, 1, **OPTIONS)
-    last = captum.upsample(attributions.movedim(1, -1), batch[0], model, 1, **OPTIONS)
+    first = captum.upsample(attributions, batch[0], model, 1, mode="usu", **OPTIONS)
+    last = captum.upsample(attributions.movedim(1, -1), batch[0], model, 1, mode="usu", **OPTIONS)
     assert torch.allclose(first.attribution, last.attribution, atol=1e-6)
 
 
@@ -115,7 +115,7 @@ def test_cells_need_not_have_the_inputs_proportions_to_the_pixel():
     model = SwinTransformer([4, 4], 24, [1, 1], [2, 2], [4, 4], num_classes=5).eval()
     wide = torch.randn(1, 3, 90, 128)  # 22 × 32 cells
     attributions = library.LayerGradientXActivation(model, model.features[1]).attribute(wide, target=3)
-    (found,) = captum.upsample(attributions, wide, model, 3, **OPTIONS)
+    (found,) = captum.upsample(attributions, wide, model, 3, mode="usu", **OPTIONS)
     assert torch.equal(found.coarse, attributions[0].detach().sum(-1))
     assert found.coarse.shape == (22, 32)
 
@@ -127,8 +127,10 @@ def test_gradcam_of_channels_that_come_last_is_refused(name):
     square = torch.randn(1, 3, 32, 32)
     attributions = library.LayerGradCam(model, model.get_submodule(name)).attribute(square, target=3)
     with pytest.raises(ValueError, match="LayerGradCam sums axis 1"):
-        captum.upsample(attributions, square, model, 3, **OPTIONS)
-    found = captum.upsample(torch.rand(1, 1, 1, 7), square[..., :8, :], model, 3, **OPTIONS)  # of stride 4
+        captum.upsample(attributions, square, model, 3, mode="usu", **OPTIONS)
+    found = captum.upsample(
+        torch.rand(1, 1, 1, 7), square[..., :8, :], model, 3, mode="usu", **OPTIONS
+    )  # of stride 4
     assert found[0].coarse.shape == (1, 7)
 
 
@@ -158,7 +160,9 @@ def sums_over(found, labels):
 def test_a_feature_counts_once_whatever_its_size(model, batch, shape):
     labels = superpixels(9)
     mask = (3 * labels + 5).expand(*shape, 16, 24).contiguous()  # ids with gaps
-    found = captum.upsample(ablation(model, batch, mask), batch, model, TARGETS, feature_mask=mask, **OPTIONS)
+    found = captum.upsample(
+        ablation(model, batch, mask), batch, model, TARGETS, feature_mask=mask, mode="usu", **OPTIONS
+    )
     for one, image, target in zip(found, batch, TARGETS, strict=True):
         expected = falls(model, image[None], 3 * labels + 5, target)
         sums = sums_over(one, labels).tolist()
@@ -171,7 +175,9 @@ def test_a_feature_counts_once_whatever_its_size(model, batch, shape):
 def test_features_may_differ_from_image_to_image(model, batch):
     several = [superpixels(9), superpixels(5).flip(-1)]
     mask = torch.stack(several)[:, None]
-    found = captum.upsample(ablation(model, batch, mask), batch, model, TARGETS, feature_mask=mask, **OPTIONS)
+    found = captum.upsample(
+        ablation(model, batch, mask), batch, model, TARGETS, feature_mask=mask, mode="usu", **OPTIONS
+    )
     for one, image, labels, target in zip(found, batch, several, TARGETS, strict=True):
         expected = falls(model, image[None], labels, target)
         assert sums_over(one, labels).tolist() == pytest.approx(list(expected.values()), abs=1e-5)
@@ -181,7 +187,9 @@ def test_channels_in_features_of_their_own_add_up(model, batch):
     labels = superpixels(6)
     mask = torch.stack([labels + 6 * channel for channel in range(3)])[None]
     image = batch[:1]
-    found = captum.upsample(ablation(model, image, mask), batch[0], model, 4, feature_mask=mask, **OPTIONS)
+    found = captum.upsample(
+        ablation(model, image, mask), batch[0], model, 4, feature_mask=mask, mode="usu", **OPTIONS
+    )
     expected = falls(model, image, mask, 4)
     for label, total in enumerate(sums_over(found, labels).tolist()):
         assert total == pytest.approx(sum(expected[label + 6 * channel] for channel in range(3)), abs=1e-5)
@@ -226,7 +234,9 @@ def test_surrogate_models_of_the_library(model, batch, method):
     attributions = explainer.attribute(
         batch, target=TARGETS, feature_mask=labels[None, None], n_samples=60, perturbations_per_eval=10
     )
-    found = captum.upsample(attributions, batch, model, TARGETS, feature_mask=labels[None, None], **OPTIONS)
+    found = captum.upsample(
+        attributions, batch, model, TARGETS, feature_mask=labels[None, None], mode="usu", **OPTIONS
+    )
     for one, raw in zip(found, attributions, strict=True):
         values = torch.stack([raw[0][labels == label][0] for label in range(6)])
         assert torch.allclose(sums_over(one, labels).float(), values, atol=1e-5)
@@ -269,16 +279,22 @@ BAD = {
 def test_bad_attributions(model, batch, case):
     arguments, message = BAD[case]
     with pytest.raises(ValueError, match=message):
-        captum.upsample(inputs=batch[0], forward_func=model, target=1, **arguments, **OPTIONS)
+        captum.upsample(inputs=batch[0], forward_func=model, target=1, mode="usu", **arguments, **OPTIONS)
 
 
 def test_a_tuple_of_attributions_is_refused(model, batch):
     with pytest.raises(TypeError, match="attributions must be one tensor, got tuple"):
-        captum.upsample((torch.ones(1, 3, 4, 6),), batch[0], model, 1, **OPTIONS)
+        captum.upsample((torch.ones(1, 3, 4, 6),), batch[0], model, 1, mode="usu", **OPTIONS)
 
 
 def test_fractional_features_are_refused(model, batch):
     with pytest.raises(TypeError, match="feature_mask must be integer labels"):
         captum.upsample(
-            torch.ones(1, 3, 16, 24), batch[0], model, 1, feature_mask=torch.ones(1, 1, 16, 24), **OPTIONS
+            torch.ones(1, 3, 16, 24),
+            batch[0],
+            model,
+            1,
+            feature_mask=torch.ones(1, 1, 16, 24),
+            mode="usu",
+            **OPTIONS,
         )

@@ -53,7 +53,7 @@ def test_raw_maps_through_the_librarys_steps_are_its_maps(model, batch, name, de
         outputs = model(batch)
         (expected,) = extractor(TARGETS, outputs)
         torch.manual_seed(7)
-        raw = coarse_of(upsample(extractor, batch, TARGETS, **OPTIONS))
+        raw = coarse_of(upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS))
         relu = extractor.base_cam._relu if name == "FinerCAM" else extractor._relu
     found = methods.GradCAM._normalize(raw.relu() if relu else raw.clone())
     assert torch.allclose(found, expected, atol=1e-5)
@@ -62,13 +62,13 @@ def test_raw_maps_through_the_librarys_steps_are_its_maps(model, batch, name, de
 @pytest.mark.parametrize("name", [name for name in [*CLASSES, *RANDOM] if name != "LayerCAM"])
 def test_maps_keep_their_sign(model, batch, name):
     with extractor_of(name, model, "3") as extractor:
-        assert coarse_of(upsample(extractor, batch, TARGETS, **OPTIONS)).amin() < 0
+        assert coarse_of(upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS)).amin() < 0
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_mass_is_conserved_to_pixels(model, batch, name):
     with extractor_of(name, model) as extractor:
-        found = upsample(extractor, batch[0], 2, **OPTIONS)
+        found = upsample(extractor, batch[0], 2, mode="usu", **OPTIONS)
     assert (found.source, found.layer, found.mass, found.target) == (name, "4", "total", 2)
     coarse = found.coarse.double()
     cells = found.attribution.double().view(4, 4, 4, 4).sum((1, 3))
@@ -77,7 +77,7 @@ def test_mass_is_conserved_to_pixels(model, batch, name):
 
 def test_gradcams_cells_sum_to_the_logit_less_its_bias(model, batch):
     with methods.GradCAM(model, "4") as extractor:
-        raw = coarse_of(upsample(extractor, batch, TARGETS, **OPTIONS))
+        raw = coarse_of(upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS))
     logits = (model(batch) - model[-1].bias)[range(3), TARGETS]
     assert torch.allclose(raw.sum((1, 2)), logits, rtol=1e-5, atol=1e-6)
 
@@ -88,7 +88,7 @@ def test_what_follows_in_place_does_not_overwrite_the_layers_output(batch, name)
     for in_place in (False, True):
         with extractor_of(name, Residual(in_place).eval(), "norm") as extractor:
             torch.manual_seed(7)
-            maps.append(coarse_of(upsample(extractor, batch, TARGETS, **OPTIONS)))
+            maps.append(coarse_of(upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS)))
     assert torch.equal(*maps)
 
 
@@ -96,7 +96,7 @@ def test_a_model_that_works_in_place_on_its_inputs(batch):
     maps, kept = [], batch.clone()
     for in_place in (False, True):
         with methods.GradCAM(Normalising(small_cnn(), in_place).eval(), "inner.4") as extractor:
-            maps.append(coarse_of(upsample(extractor, batch, **OPTIONS)))
+            maps.append(coarse_of(upsample(extractor, batch, mode="usu", **OPTIONS)))
         assert torch.equal(batch, kept)
     assert torch.equal(*maps)
 
@@ -105,42 +105,42 @@ def test_it_is_what_usu_upsample_makes_of_the_same_map(model, batch):
     with methods.XGradCAM(model, "4") as extractor:
         found = upsample(extractor, batch, TARGETS, mode="hybrid", temperature=0.3, **OPTIONS)
     options = {"mode": "hybrid", "temperature": 0.3, "mass": "total", **OPTIONS}
-    expected = usu.upsample(coarse_of(found), batch, model, TARGETS, **options)
+    expected = usu.upsample(coarse_of(found), batch, model, TARGETS, mode="usu", **options)
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one.attribution, other.attribution)
 
 
 def test_no_class_is_the_predicted_one(model, batch):
     with methods.GradCAM(model, "4") as extractor:
-        found = upsample(extractor, batch, **OPTIONS)
+        found = upsample(extractor, batch, mode="usu", **OPTIONS)
     assert [each.target for each in found] == model(batch).argmax(1).tolist()
 
 
 def test_a_layer_is_chosen_among_several(model, batch):
     with methods.LayerCAM(model, ["2", "4"]) as extractor:
-        found = upsample(extractor, batch[0], 1, layer="2", **OPTIONS)
+        found = upsample(extractor, batch[0], 1, layer="2", mode="usu", **OPTIONS)
         with pytest.raises(ValueError, match=r"one of the extractor's target layers \['2', '4'\], got None"):
-            upsample(extractor, batch[0], 1, **OPTIONS)
+            upsample(extractor, batch[0], 1, mode="usu", **OPTIONS)
     with methods.LayerCAM(model, "2") as extractor:
-        expected = upsample(extractor, batch[0], 1, **OPTIONS)
+        expected = upsample(extractor, batch[0], 1, mode="usu", **OPTIONS)
     assert torch.equal(found.coarse, expected.coarse)
     assert found.layer == "2"
 
 
 def test_a_callable_is_explained_like_the_class_it_reads(model, batch):
     with methods.GradCAM(model, "4") as extractor:
-        found = upsample(extractor, batch, lambda outputs: outputs[:, 4], **OPTIONS)
-        expected = upsample(extractor, batch, [4, 4, 4], **OPTIONS)
+        found = upsample(extractor, batch, lambda outputs: outputs[:, 4], mode="usu", **OPTIONS)
+        expected = upsample(extractor, batch, [4, 4, 4], mode="usu", **OPTIONS)
     assert torch.equal(coarse_of(found), coarse_of(expected))
     with extractor_of("CAM", model) as extractor, pytest.raises(ValueError, match="arbitrary output targets"):
-        upsample(extractor, batch, lambda outputs: outputs[:, 4], **OPTIONS)
+        upsample(extractor, batch, lambda outputs: outputs[:, 4], mode="usu", **OPTIONS)
 
 
 def test_batch_equals_one_by_one(model, batch):
     with methods.GradCAMpp(model, "4") as extractor:
-        together = upsample(extractor, batch, TARGETS, **OPTIONS)
+        together = upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS)
         for image, target in enumerate(TARGETS):
-            alone = upsample(extractor, batch[image], target, **OPTIONS)
+            alone = upsample(extractor, batch[image], target, mode="usu", **OPTIONS)
             assert torch.allclose(together[image].coarse, alone.coarse, rtol=1e-4, atol=1e-6)
 
 
@@ -149,7 +149,7 @@ def test_forward_passes_are_what_the_model_saw(model, batch, name):
     with extractor_of(name, model) as extractor:
         seen = []
         handle = model[0].register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-        found = upsample(extractor, batch, TARGETS, **OPTIONS)
+        found = upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS)
         handle.remove()
     assert sum(each.forward_passes for each in found) == sum(seen)
 
@@ -161,8 +161,8 @@ def patches(tokens):
 def test_tokens_through_the_users_reshape_transform(batch):
     model = SmallViT().eval()
     with methods.GradCAM(model, "blocks.1.norm1", reshape_transform=patches) as extractor:
-        found = coarse_of(upsample(extractor, batch, TARGETS, **OPTIONS))
-    expected = usu.explain(model, batch, TARGETS, layer="blocks.1.norm1", **OPTIONS)
+        found = coarse_of(upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS))
+    expected = usu.explain(model, batch, TARGETS, layer="blocks.1.norm1", mode="usu", **OPTIONS)
     assert torch.allclose(found, coarse_of(expected), rtol=1e-4, atol=1e-6)
 
 
@@ -175,10 +175,10 @@ def test_legrad_is_the_librarys():
     with methods.LeGrad(model, layers) as extractor:
         before = fingerprint(model)
         (expected,) = extractor([1, 2], model(images))
-        found = upsample(extractor, images, [1, 2], **OPTIONS)
+        found = upsample(extractor, images, [1, 2], mode="usu", **OPTIONS)
         assert fingerprint(model) == before
         with pytest.raises(ValueError, match="one map for all its layers"):
-            upsample(extractor, images, [1, 2], layer="encoder.layers.encoder_layer_1", **OPTIONS)
+            upsample(extractor, images, [1, 2], layer="encoder.layers.encoder_layer_1", mode="usu", **OPTIONS)
     assert torch.allclose(methods.GradCAM._normalize(coarse_of(found)), expected, atol=1e-5)
     assert expected.amax() > 0.99
     assert found[0].layer == "encoder.layers.encoder_layer_0, encoder.layers.encoder_layer_1"
@@ -191,9 +191,9 @@ def test_extractor_and_model_are_left_as_they_were(model, batch, name):
     with extractor_of(name, model) as extractor:
         outputs = model(batch)
         before = fingerprint(model)
-        upsample(extractor, batch, TARGETS, **OPTIONS)
+        upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS)
         with pytest.raises(ValueError, match="below the model's 5 classes"):
-            upsample(extractor, batch, [0, 1, 5], **OPTIONS)
+            upsample(extractor, batch, [0, 1, 5], mode="usu", **OPTIONS)
         assert fingerprint(model) == before
         torch.manual_seed(7)
         (found,) = extractor(TARGETS, outputs)  # of the user's own pass, whose graph is still there
@@ -205,7 +205,7 @@ def test_extractor_and_model_are_left_as_they_were(model, batch, name):
 
 def test_hooks_record_no_scored_image(model, batch):
     with methods.LayerCAM(model, "4") as extractor:
-        upsample(extractor, batch, TARGETS, **OPTIONS)
+        upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS)
         assert extractor.hook_a == extractor.hook_g == extractor._hook_outputs == [None]
         assert extractor._hooks_enabled
 
@@ -216,10 +216,10 @@ def test_thirty_calls_keep_nothing_alive(model, batch):
         return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
 
     with methods.GradCAM(model, "4") as extractor:
-        upsample(extractor, batch[:1], [1], segmentation={"quadtree": (2,)})
+        upsample(extractor, batch[:1], [1], segmentation={"quadtree": (2,)}, mode="usu")
         few = tensors()
         for _ in range(30):
-            upsample(extractor, batch[:1], [1], segmentation={"quadtree": (2,)})
+            upsample(extractor, batch[:1], [1], segmentation={"quadtree": (2,)}, mode="usu")
         assert tensors() <= few
 
 
@@ -227,18 +227,18 @@ def test_an_extractor_without_hooks_is_refused(model, batch):
     with methods.GradCAM(model, "4") as extractor:
         pass
     with pytest.raises(ValueError, match="inside its `with` block"):
-        upsample(extractor, batch, TARGETS, **OPTIONS)
+        upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS)
 
 
 def test_refinecam_is_refused_and_so_is_anything_else(model, batch):
     with methods.RefineCAM(model, ["2", "4"]) as extractor, pytest.raises(ValueError, match="RefineCAM"):
-        upsample(extractor, batch, TARGETS, **OPTIONS)
+        upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS)
     with pytest.raises(TypeError, match="one of torch-cam's, such as GradCAM, got Linear"):
-        upsample(nn.Linear(2, 2), batch, TARGETS, **OPTIONS)
+        upsample(nn.Linear(2, 2), batch, TARGETS, mode="usu", **OPTIONS)
 
 
 def test_training_mode_is_refused(model, batch):
     with methods.GradCAM(model, "4") as extractor:
         model.train()
         with pytest.raises(ValueError, match="training mode"):
-            upsample(extractor, batch, TARGETS, **OPTIONS)
+            upsample(extractor, batch, TARGETS, mode="usu", **OPTIONS)

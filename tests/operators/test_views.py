@@ -13,7 +13,7 @@ OPTIONS = {"segmentation": {"quadtree": (4, 16)}, "temperature": 0.3}
 @pytest.fixture(scope="module")
 def explanation():
     torch.manual_seed(1)
-    return usu.explain(small_cnn(), torch.rand(3, 16, 16), 1, **OPTIONS)
+    return usu.explain(small_cnn(), torch.rand(3, 16, 16), 1, mode="usu", **OPTIONS)
 
 
 @pytest.mark.parametrize("name", list(usu.UPSAMPLERS))
@@ -34,7 +34,7 @@ def further_source(model, inputs, targets, layer):
 
 
 def test_further_grids_are_redistributed_and_added(tmp_path):
-    found = usu.explain(small_cnn(), torch.rand(3, 16, 16), 1, source=further_source, **OPTIONS)
+    found = usu.explain(small_cnn(), torch.rand(3, 16, 16), 1, source=further_source, mode="usu", **OPTIONS)
     assert float(found.attribution.sum()) == pytest.approx(16 * 1 + 4 * 2 + 256 * 16, rel=1e-6)
     parts = [
         usu.redistribute(grid, found.score_map, temperature=0.3, mass="total")
@@ -56,7 +56,9 @@ def halves_and_quarters(model, inputs, targets, layer):
 
 
 def test_cells_may_differ_from_image_to_image():
-    found = usu.explain(small_cnn(), torch.rand(2, 3, 16, 16), [0, 1], source=halves_and_quarters, **OPTIONS)
+    found = usu.explain(
+        small_cnn(), torch.rand(2, 3, 16, 16), [0, 1], source=halves_and_quarters, mode="usu", **OPTIONS
+    )
     columns = [one.attribution.sum(0) for one in found]
     assert columns[0].reshape(2, 8).sum(1).tolist() == pytest.approx([1, 3])
     assert columns[1].reshape(4, 4).sum(1).tolist() == pytest.approx([1, 2, 3, 4])
@@ -68,10 +70,10 @@ def test_the_same_by_upsample():
     model, inputs = small_cnn(), torch.rand(2, 3, 16, 16)
     given = halves_and_quarters(model, inputs, [0, 1], None)
     options = {"mass": "total", "neighbourhoods": given.neighbourhoods, **OPTIONS}
-    found = usu.upsample(list(given.values), inputs, model, [0, 1], **options)
+    found = usu.upsample(list(given.values), inputs, model, [0, 1], mode="usu", **options)
     assert [float(one.attribution.sum()) for one in found] == pytest.approx([4, 10])
     with pytest.raises(ValueError, match="coarse must be one map per image, 2, got 1"):
-        usu.upsample(list(given.values)[:1], inputs, model, [0, 1], **options)
+        usu.upsample(list(given.values)[:1], inputs, model, [0, 1], mode="usu", **options)
 
 
 @pytest.mark.parametrize(
@@ -86,13 +88,18 @@ def test_the_same_by_upsample():
 def test_bad_coarse_maps(fields, words):
     with pytest.raises(ValueError, match=words):
         usu.explain(
-            small_cnn(), torch.rand(2, 3, 16, 16), 1, source=lambda *_: usu.CoarseMap(**fields), **OPTIONS
+            small_cnn(),
+            torch.rand(2, 3, 16, 16),
+            1,
+            source=lambda *_: usu.CoarseMap(**fields),
+            mode="usu",
+            **OPTIONS,
         )
 
 
 def test_at_the_photographs_size(explanation, tmp_path):
     placement = usu.Placement.whole((40, 30)).resize((20, 16)).center_crop(16)
-    found = usu.explain(small_cnn(), torch.rand(3, 16, 16), 1, placement=placement, **OPTIONS)
+    found = usu.explain(small_cnn(), torch.rand(3, 16, 16), 1, placement=placement, mode="usu", **OPTIONS)
     whole = found.to_original_size()
     assert whole.shape == (40, 30)
     assert float(whole.sum()) == pytest.approx(float(found.attribution.sum()), rel=1e-6)
@@ -114,4 +121,4 @@ def test_at_the_photographs_size(explanation, tmp_path):
 )
 def test_bad_placements(placement, words):
     with pytest.raises(ValueError, match=words):
-        usu.explain(small_cnn(), torch.rand(3, 16, 16), 1, placement=placement, **OPTIONS)
+        usu.explain(small_cnn(), torch.rand(3, 16, 16), 1, placement=placement, mode="usu", **OPTIONS)

@@ -12,7 +12,7 @@ from usu.scoring.controls import mean_map, shuffled
 def scored(mixing, counts=(4, 16)):
     inputs = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
     return usu.upsample(
-        torch.ones(4, 4), inputs, small_cnn(), 2, segmentation={"quadtree": counts}, mixing=mixing
+        torch.ones(4, 4), inputs, small_cnn(), 2, segmentation={"quadtree": counts}, mixing=mixing, mode="usu"
     )
 
 

@@ -64,6 +64,7 @@ def test_the_fit_is_the_one_by_autograd(ridge, seed, device):
         0,
         segmentation=[usu.Hierarchy([FOUR]), usu.Hierarchy([ROWS])],
         images=torch.rand(3, 8, 8),
+        mode="usu",
         **{**OPTIONS, "scoring": usu.Order(passes=2 + 6 * 9, ridge=ridge, seed=seed)},
     )
     numbers, score_map = slow_fit(curved, inputs, coarse, [FOUR, ROWS], 9, ridge, seed)
@@ -89,6 +90,7 @@ def test_the_logit_of_the_map_is_the_mean_of_the_partitions():
         passes=20,
         segmentation=segmentation,
         perturbations_per_eval=1,
+        mode="usu",
     )
     assert [len(one.partitions) for one in found.refinements] == [2, 1]
     logits = [own[labels].logit() for own, labels in zip(found.scores, found.partitions, strict=True)]
@@ -126,10 +128,10 @@ def test_passes_are_counted_and_bounded(passes, at_once, count):
 def test_a_batch_equals_one_by_one(model, output):
     inputs, before = torch.rand(3, 3, 16, 16), fingerprint(model)
     options = {"scoring": "order", "passes": 50, "segmentation": {"slic": (4, 16)}, "output": output}
-    together = usu.explain(model, inputs, [0, 1, 2], perturbations_per_eval=5, **options)
+    together = usu.explain(model, inputs, [0, 1, 2], perturbations_per_eval=5, mode="usu", **options)
     for image, found in enumerate(together):
-        one = usu.explain(model, inputs[image], image, **options)
-        again = usu.explain(model, inputs[image], image, **options)
+        one = usu.explain(model, inputs[image], image, mode="usu", **options)
+        again = usu.explain(model, inputs[image], image, mode="usu", **options)
         assert torch.equal(one.score_map, again.score_map)
         assert torch.allclose(one.score_map, found.score_map, atol=1e-4)
     assert not torch.allclose(together[0].score_map, together[1].score_map, atol=0.1)
@@ -154,7 +156,9 @@ def test_the_unit_of_the_answer_does_not_matter(model):
 
 def test_the_start_is_what_the_ridge_holds(model):
     coarse, inputs = torch.rand(4, 4), torch.rand(3, 16, 16)
-    held = usu.upsample(coarse, inputs, model, 0, scoring=usu.Order(ridge=1e6), segmentation={"slic": (16,)})
+    held = usu.upsample(
+        coarse, inputs, model, 0, scoring=usu.Order(ridge=1e6), segmentation={"slic": (16,)}, mode="usu"
+    )
     start = interpolate(coarse[None, None], (16, 16), mode="bilinear", align_corners=False)[0, 0]
     labels = held.partitions[0]
     means = torch.stack([start[labels == one].mean() for one in range(int(labels.max()) + 1)])
@@ -162,7 +166,7 @@ def test_the_start_is_what_the_ridge_holds(model):
     assert torch.allclose(held.raw_scores[0], expected, atol=0.1)
     cells = usu.upsample(
         coarse.flatten()[:2], inputs, model, 0, neighbourhoods=np.arange(256).reshape(16, 16) // 128,
-        scoring=usu.Order(ridge=1e6), segmentation={"slic": (16,)},
+        scoring=usu.Order(ridge=1e6), segmentation={"slic": (16,)}, mode="usu",
     )  # fmt: skip
     assert torch.sign(cells.score_map[:6].mean() - 0.5) == torch.sign(coarse[0, 0] - coarse[0, 1])
 
@@ -257,6 +261,7 @@ def test_no_hierarchy_of_another_size(model):
             0,
             segmentation=usu.Hierarchy([FOUR]),
             scoring="order",
+            mode="usu",
         )
 
 
@@ -266,13 +271,20 @@ def test_masking_and_order_share_the_passes_and_the_exponents(model):
     trees = [[usu.segment(image, (count, 16), "slic"), usu.segment(image, (8,), "watershed")]
              for image, count in zip(inputs, (4, 9), strict=True)]  # fmt: skip
     options = {"segmentation": trees, "output": "logit"}
-    both = usu.upsample(coarse, inputs, model, [0, 1], scoring="mask+order", passes=44, **options)
+    both = usu.upsample(coarse, inputs, model, [0, 1], scoring="mask+order", passes=44, mode="usu", **options)
     for image, found in enumerate(both):
         count = trees[image][0].counts[0]
         steps = (44 - 2 - count) // 6
         own = {**options, "segmentation": trees[image]}
         order = usu.upsample(
-            coarse[image], inputs[image], model, image, scoring="order", passes=2 + 6 * steps, **own
+            coarse[image],
+            inputs[image],
+            model,
+            image,
+            scoring="order",
+            passes=2 + 6 * steps,
+            mode="usu",
+            **own,
         )
         masked = usu.score_segments(
             model, inputs[image], trees[image][0].levels[0], image, output="logit", scoring="mask"

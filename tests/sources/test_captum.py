@@ -169,7 +169,7 @@ def test_lime_superpixels_differ_from_image_to_image(model, batch):
     found = SOURCES["lime"](model, batch, TARGETS, None)
     assert [len(values) for values in found.values] == [12, 12]
     assert not torch.equal(*found.neighbourhoods)
-    explained = usu.explain(model, batch, TARGETS, source=SOURCES["lime"], **OPTIONS)
+    explained = usu.explain(model, batch, TARGETS, source=SOURCES["lime"], mode="usu", **OPTIONS)
     for one, values, labels in zip(explained, found.values, found.neighbourhoods, strict=True):
         sums = torch.zeros(12).index_add(0, labels.flatten(), one.attribution.flatten())
         assert torch.allclose(sums, values, atol=1e-6 * float(values.abs().max()) * 10)
@@ -177,7 +177,7 @@ def test_lime_superpixels_differ_from_image_to_image(model, batch):
 
 @pytest.mark.parametrize("name", ["integrated-gradients", "occlusion"])
 def test_mass_is_conserved_to_pixels(model, batch, name):
-    found = usu.explain(model, batch[0], 2, source=SOURCES[name], **OPTIONS)
+    found = usu.explain(model, batch[0], 2, source=SOURCES[name], mode="usu", **OPTIONS)
     assert (found.source, found.layer, found.mass) == (name, None, "total")
     cells = found.attribution.double().view(4, 4, 6, 4).sum((1, 3))
     coarse = found.coarse.double()

@@ -218,7 +218,7 @@ def test_a_vision_transformer_has_the_bias_of_its_patches_only():
 
 
 def test_the_pixel_map_sums_to_the_answer(model, batch):
-    explanations = usu.explain(model, batch, TARGETS, source=fullgrad, **OPTIONS)
+    explanations = usu.explain(model, batch, TARGETS, source=fullgrad, mode="usu", **OPTIONS)
     logits = (model(batch) - model[-1].bias)[range(3), TARGETS].detach()
     for explanation, logit in zip(explanations, logits, strict=True):
         assert explanation.attribution.double().sum().item() == pytest.approx(logit.item(), rel=1e-5)

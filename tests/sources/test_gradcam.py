@@ -215,7 +215,7 @@ def test_outputs_of_any_kind_through_a_callable(model, batch, name):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_mass_is_conserved_to_pixels(model, batch, name):
-    found = usu.explain(model, batch[0], 2, source=name, **OPTIONS)
+    found = usu.explain(model, batch[0], 2, source=name, mode="usu", **OPTIONS)
     assert (found.source, found.layer, found.mass) == (name, "4", "total")
     cells = found.attribution.double().view(4, 4, 4, 4).sum((1, 3))
     coarse = found.coarse.double()

@@ -58,11 +58,11 @@ def test_every_name_through_the_pipeline(name):
     """Mass conserved, batch equal to one by one, images not square, model and inputs left alone."""
     model, batch = network_for(name), images(2, 16, 32)
     before, kept = fingerprint(model), batch.clone()
-    together = usu.explain(model, batch, TARGETS, source=name, **OPTIONS)
+    together = usu.explain(model, batch, TARGETS, source=name, mode="usu", **OPTIONS)
     assert fingerprint(model) == before
     assert torch.equal(batch, kept)
     for image, found in enumerate(together):
-        alone = usu.explain(model, batch[image], TARGETS[image], source=name, **OPTIONS)
+        alone = usu.explain(model, batch[image], TARGETS[image], source=name, mode="usu", **OPTIONS)
         scale = float(alone.attribution.abs().max())
         assert scale > 0
         torch.testing.assert_close(found.attribution, alone.attribution, rtol=1e-4, atol=1e-5 * scale)
@@ -85,9 +85,11 @@ def test_every_name_through_the_pipeline(name):
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_LAYER])
 def test_several_dtypes_through_the_pipeline(name):
     model, image = small_cnn(), images(1, 16, 16)[0]
-    expected = usu.explain(model, image, 2, source=name, layer="4", **OPTIONS).coarse
+    expected = usu.explain(model, image, 2, source=name, layer="4", mode="usu", **OPTIONS).coarse
     for dtype in (torch.float64, torch.bfloat16, torch.float16):
-        found = usu.explain(model.to(dtype), image.to(dtype), 2, source=name, layer="4", **OPTIONS)
+        found = usu.explain(
+            model.to(dtype), image.to(dtype), 2, source=name, layer="4", mode="usu", **OPTIONS
+        )
         assert found.attribution.dtype == found.coarse.dtype == dtype
         # Eigen-CAM is a projection whose sign rounding may turn.
         tolerance = 1e-3 if dtype == torch.float64 else 0.25
@@ -105,7 +107,7 @@ def test_a_model_that_works_in_place_on_its_inputs(name, target):
     options = {"source": source, **OPTIONS} if name else {"mode": "complete", "passes": 8, **OPTIONS}
     for in_place in (False, True):
         model = Normalising(network_for(name), in_place).eval()
-        maps.append(usu.explain(model, batch, target, **options)[0].attribution)
+        maps.append(usu.explain(model, batch, target, mode="usu", **options)[0].attribution)
         assert torch.equal(batch, kept)
     assert torch.equal(*maps)
 
@@ -132,7 +134,7 @@ def test_model_is_left_as_it_was_where_the_pipeline_fails(name, failing_call):
     model = Failing(network_for(name), failing_call).eval()
     before, modules = fingerprint(model), list(model.modules())
     with pytest.raises(RuntimeError, match="out of luck"):
-        usu.explain(model, images(1, 16, 16)[0], 2, source=name, **OPTIONS)
+        usu.explain(model, images(1, 16, 16)[0], 2, source=name, mode="usu", **OPTIONS)
     assert fingerprint(model) == before
     assert list(model.modules()) == modules
 
@@ -145,17 +147,19 @@ def test_inference_mode_is_told_to_be_left(name):
     model, image = network_for(name), images(1, 16, 16)[0]
     before = fingerprint(model)
     with torch.inference_mode(), pytest.raises(ValueError, match=r"leave it first, or use torch.no_grad\(\)"):
-        usu.explain(model, image, 2, source=name, **OPTIONS)
+        usu.explain(model, image, 2, source=name, mode="usu", **OPTIONS)
     assert fingerprint(model) == before
 
 
 @pytest.mark.parametrize("name", BY_GRADIENTS)
 def test_inputs_of_inference_mode_are_like_any(name):
     model, image = network_for(name), images(1, 16, 16)[0]
-    expected = usu.explain(model, image, 2, source=name, **OPTIONS)
+    expected = usu.explain(model, image, 2, source=name, mode="usu", **OPTIONS)
     with torch.inference_mode():
         image = image.clone()
-    assert torch.equal(usu.explain(model, image, 2, source=name, **OPTIONS).attribution, expected.attribution)
+    assert torch.equal(
+        usu.explain(model, image, 2, source=name, mode="usu", **OPTIONS).attribution, expected.attribution
+    )
 
 
 def test_inference_mode_in_mode_complete():
@@ -168,7 +172,7 @@ def test_a_model_of_inference_mode_is_to_be_made_outside(name):
     with torch.inference_mode():
         model = network_for(name)
     with pytest.raises(ValueError, match="make or load the model outside of it"):
-        usu.explain(model, images(1, 16, 16)[0], 2, source=name, **OPTIONS)
+        usu.explain(model, images(1, 16, 16)[0], 2, source=name, mode="usu", **OPTIONS)
 
 
 class Parameterless(nn.Module):
@@ -185,8 +189,8 @@ class Parameterless(nn.Module):
 def test_a_model_without_parameters():
     model, image = Parameterless().eval(), images(1, 16, 16)[0]
     with pytest.raises(ValueError, match=r"gradcam needs a model with parameters, .* such as 'occlusion'"):
-        usu.explain(model, image, 2, source="gradcam", **OPTIONS)
-    assert usu.explain(model, image, 2, source="occlusion", **OPTIONS).coarse.any()
+        usu.explain(model, image, 2, source="gradcam", mode="usu", **OPTIONS)
+    assert usu.explain(model, image, 2, source="occlusion", mode="usu", **OPTIONS).coarse.any()
 
 
 def a_probability(outputs):
@@ -200,10 +204,10 @@ LOGITS = ("gradcam", "hirescam", "xgradcam", "fullgrad", *SUPERPIXELS, "occlusio
 def test_the_unit_is_the_answers_where_the_source_has_one(name):
     model, image = network_for(name), images(1, 16, 16)[0]
     known = name in LOGITS or name == "rise"
-    of_class = unit_of(usu.explain(model, image, 2, source=name, **OPTIONS))
+    of_class = unit_of(usu.explain(model, image, 2, source=name, mode="usu", **OPTIONS))
     assert of_class == ("logits" if name in LOGITS else "probability" if known else "units of the coarse map")
     if name != "finercam":  # which compares classes
-        own = unit_of(usu.explain(model, image, a_probability, source=name, **OPTIONS))
+        own = unit_of(usu.explain(model, image, a_probability, source=name, mode="usu", **OPTIONS))
         assert own == ("units of the answer" if known else "units of the coarse map")
 
 
@@ -213,7 +217,12 @@ def test_the_unit_is_the_answers_where_the_source_has_one(name):
 )
 def test_the_unit_of_rises_own_output(output, unit, tmp_path):
     found = usu.explain(
-        small_cnn(), images(1, 16, 16)[0], 2, source=Rise(cells=2, masks=20, output=output), **OPTIONS
+        small_cnn(),
+        images(1, 16, 16)[0],
+        2,
+        source=Rise(cells=2, masks=20, output=output),
+        mode="usu",
+        **OPTIONS,
     )
     assert unit_of(found) == unit
     found.save(tmp_path / "rise.npz")
@@ -222,9 +231,9 @@ def test_the_unit_of_rises_own_output(output, unit, tmp_path):
 
 def test_the_unit_of_a_complete_map_is_the_answers():
     options = {"mode": "complete", "passes": 9, **OPTIONS}
-    assert unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], 2, **options)) == "probability"
+    assert unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], 2, mode="usu", **options)) == "probability"
     assert (
-        unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], a_probability, **options))
+        unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], a_probability, mode="usu", **options))
         == "units of the answer"
     )
 
@@ -232,7 +241,7 @@ def test_the_unit_of_a_complete_map_is_the_answers():
 @pytest.mark.parametrize("name", ["rollout", "rise", "occlusion", "integrated-gradients"])
 def test_a_layer_is_refused_where_none_is_described(name):
     with pytest.raises(ValueError, match="layer"):
-        usu.explain(network_for(name), images(1, 16, 16)[0], 2, source=name, layer="4")
+        usu.explain(network_for(name), images(1, 16, 16)[0], 2, source=name, layer="4", mode="usu")
 
 
 def swin():

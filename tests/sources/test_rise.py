@@ -183,7 +183,7 @@ def test_targets_may_be_scores_of_the_callers(model, batch):
 
 def test_the_pipeline_keeps_its_mass(model, batch):
     explanation = usu.explain(
-        model, batch[0], 1, source=Rise(masks=40, cells=4), segmentation={"quadtree": (4, 16)}
+        model, batch[0], 1, source=Rise(masks=40, cells=4), segmentation={"quadtree": (4, 16)}, mode="usu"
     )
     cells = explanation.attribution.reshape(4, 3, 4, 4).sum((1, 3))
     np.testing.assert_allclose(cells, explanation.coarse, atol=1e-6)

@@ -66,8 +66,8 @@ accounts for the prediction itself, by Owen values on parts of the picture (defa
 with --continuous or --no-continuous)"""
 _CONTINUOUS = """for usu, iwmr and hybrid: no steps at the borders of cells; --no-continuous is the
 paper's operator"""
-_SMOOTHING = """radius, as a part of the shorter side, of the filter that smooths scores along the picture's edges
-(default: 1/28 of the side for total-conserving, else none)"""
+_SMOOTHING = """radius, as a part of the shorter side, of the filter that smooths scores along the picture's
+edges (default: 1/28 of the side for total-conserving, else none)"""
 _SOURCE = """method that gives the coarse map: %(choices)s (default: gradcam; for complete, the gradient
 times the difference from the fill)"""
 _SIZE = """what overlay.png shows: the network's input, or the whole photograph with the map at its size
