@@ -321,7 +321,7 @@ def test_model_is_left_as_it_was_found_after_an_exception(model, inputs, failing
 def test_bad_values(model, inputs, change, message):
     arguments = {"model": model, "inputs": inputs, "target": 1, **OPTIONS, **change}
     with pytest.raises(ValueError, match=message):
-        usu.explain(mode="usu", **arguments)
+        usu.explain(**arguments)
 
 
 @pytest.mark.parametrize("name", ["source", "output", "baselines"])

@@ -184,7 +184,7 @@ PIPELINE: dict[str, Bad] = {
     **{name: OPERATOR[name] for name in ("temperature", "potential")},
     **RULES,
     "target": TARGET,
-    "mode": NAMES,
+    "mode": given(NAMES),
     "images": given(IMAGES),
     "importance_temperature": NUMBER,
     "negative": NAMES,

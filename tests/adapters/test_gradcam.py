@@ -207,12 +207,12 @@ def test_settings_reach_the_redistribution(model, batch, settings):
         scaled(
             each.attribution
             for each in usu.upsample(
-                raw, batch, model, [0, 4, 2], mass="total", mode="usu", **options, **FINE
+                raw, batch, model, [0, 4, 2], mass="total", **options, **FINE
             )
         )
         for options in (settings, {"mode": settings["mode"]})
     )
-    found = upsampled(cam_of("LayerCAM", model), mode="usu", **settings, **FINE)(batch, targets(""))
+    found = upsampled(cam_of("LayerCAM", model), **settings, **FINE)(batch, targets(""))
     assert np.allclose(found, expected, atol=1e-5)
     assert not np.allclose(found, plain, atol=0.01)
 
@@ -451,7 +451,7 @@ def test_a_layer_that_the_answer_does_not_run_is_refused(model, batch):
 def test_bad_arguments(model, change, error, message):
     arguments = {"cam": cam_of("GradCAM", model), **change}
     with pytest.raises(error, match=message):
-        upsampled(arguments.pop("cam"), mode="usu", **arguments)
+        upsampled(arguments.pop("cam"), **arguments)
 
 
 def test_training_mode_is_refused_before_a_pass_changes_statistics(model, batch):

@@ -105,7 +105,7 @@ def test_it_is_what_usu_upsample_makes_of_the_same_map(model, batch):
     with methods.XGradCAM(model, "4") as extractor:
         found = upsample(extractor, batch, TARGETS, mode="hybrid", temperature=0.3, **OPTIONS)
     options = {"mode": "hybrid", "temperature": 0.3, "mass": "total", **OPTIONS}
-    expected = usu.upsample(coarse_of(found), batch, model, TARGETS, mode="usu", **options)
+    expected = usu.upsample(coarse_of(found), batch, model, TARGETS, **options)
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one.attribution, other.attribution)
 

@@ -164,7 +164,7 @@ def test_the_total_is_shared_by_the_bilinear_map_times_the_potential(kind, dtype
 def test_smoothed_scores_follow_the_picture_and_are_recorded(tmp_path):
     inputs = torch.rand(3, 28, 56, generator=torch.Generator().manual_seed(2))
     few = {"segmentation": {"quadtree": (4, 16)}, "mode": "total-conserving"}
-    plain = usu.explain(small_cnn(), inputs, 2, **few)
+    plain = usu.explain(small_cnn(), inputs, 2, score_smoothing=None, **few)
     found = usu.explain(small_cnn(), inputs, 2, score_smoothing=1 / 14, **few)
     picture = (inputs - inputs.min()) / (inputs.max() - inputs.min())
     torch.testing.assert_close(found.score_map, guided_filter(plain.score_map, picture, 2))
@@ -174,6 +174,26 @@ def test_smoothed_scores_follow_the_picture_and_are_recorded(tmp_path):
     assert usu.Explanation.load(tmp_path / "map.npz").settings["score_smoothing"] == 1 / 14
     told = str(Entry(found, verdicts=False).plain())
     assert "the score map was smoothed along the picture's edges" in told
+
+
+def test_the_default_mode_is_continuous_and_one_word_gives_the_papers():
+    """Without a mode the total is shared; `continuous` alone asks for USU; superpixels have no hats."""
+    inputs = torch.rand(3, 28, 56, generator=torch.Generator().manual_seed(2))
+    few = {"segmentation": {"quadtree": (4, 16)}}
+    for asked, mode, smoothing, continuous in (
+        ({}, "total-conserving", 1 / 28, False),
+        ({"continuous": False}, "usu", None, False),
+        ({"continuous": True}, "usu", None, True),
+        ({"mode": "usu"}, "usu", None, False),
+    ):
+        found = usu.explain(small_cnn(), inputs, 2, **asked, **few)
+        told = (found.mode, found.settings["score_smoothing"], found.settings["continuous"])
+        assert told == (mode, smoothing, continuous)
+    labels = (torch.arange(28 * 56) % 3).view(28, 56)
+    whole = usu.upsample(torch.ones(3), inputs, small_cnn(), 2, neighbourhoods=labels, **few)
+    assert (whole.mode, whole.settings["score_smoothing"]) == ("usu", None)
+    own = usu.explain(small_cnn(), inputs, 2, source="lime", **few)
+    assert own.mode == "usu"
 
 
 @pytest.mark.parametrize("part", [0, -1.0, 1.5, float("nan"), "wide", True])

@@ -191,7 +191,8 @@ def test_theorem_04_does_not_hold_in_the_other_direction(problem):
 @given(problem=problems(signed=True), temperature=temperatures)
 def test_theorem_05_usu_satisfies_all_four(problem, temperature):
     report = check_desiderata("usu", *problem, temperature=temperature)
-    assert not [name for name, finding in report.items() if finding.verdict == VIOLATED], str(report)
+    of_the_paper = {name: finding for name, finding in report.items() if name != "D5"}  # not the paper's
+    assert not [name for name, finding in of_the_paper.items() if finding.verdict == VIOLATED], str(report)
 
 
 @given(problem=problems(signed=True), temperature=temperatures)

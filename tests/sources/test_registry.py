@@ -107,7 +107,7 @@ def test_a_model_that_works_in_place_on_its_inputs(name, target):
     options = {"source": source, **OPTIONS} if name else {"mode": "complete", "passes": 8, **OPTIONS}
     for in_place in (False, True):
         model = Normalising(network_for(name), in_place).eval()
-        maps.append(usu.explain(model, batch, target, mode="usu", **options)[0].attribution)
+        maps.append(usu.explain(model, batch, target, **options)[0].attribution)
         assert torch.equal(batch, kept)
     assert torch.equal(*maps)
 
@@ -231,9 +231,9 @@ def test_the_unit_of_rises_own_output(output, unit, tmp_path):
 
 def test_the_unit_of_a_complete_map_is_the_answers():
     options = {"mode": "complete", "passes": 9, **OPTIONS}
-    assert unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], 2, mode="usu", **options)) == "probability"
+    assert unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], 2, **options)) == "probability"
     assert (
-        unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], a_probability, mode="usu", **options))
+        unit_of(usu.explain(small_cnn(), images(1, 16, 16)[0], a_probability, **options))
         == "units of the answer"
     )
 

@@ -14,7 +14,7 @@ from usu.adapters.gradcam import upsampled
 from usu.sources.registry import find_source
 
 CAMS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "shapleycam", "finercam")
-FLAT = {"segmentation": {"quadtree": (4, 16)}, "temperature": 1e9}
+FLAT = {"segmentation": {"quadtree": (4, 16)}, "temperature": 1e9, "mode": "usu"}
 
 
 class Pair(nn.Module):
