@@ -225,12 +225,12 @@ def _means(means: pd.DataFrame, models: Sequence[str]) -> list[str]:
         Map=[title("contestant", name) for name in means.contestant],
     )
     rows = pd.MultiIndex.from_frame(means[["Group", "Map"]].drop_duplicates())
-    parts = []
+    parts, measured = [], set(means.measure)
     for model in models:
         for block, words in BLOCKS.items():
             measures = [
                 "forward_passes",
-                *(name for name in LABELS if LABELS[name].block == block),
+                *(name for name in LABELS if LABELS[name].block == block and name in measured),
             ]
             own = means[(means.model == model) & means.measure.isin(measures)]
             wide = own.set_index(["Group", "Map", "measure"]).text.unstack("measure")

@@ -665,7 +665,7 @@ def test_honest_keeps_the_blocks_apart_and_shows_every_contestant():
     means = sheet.blocks[0]
     groups = [group for group, _ in means.columns]
     assert groups == ["The map"] * 3 + [
-        "A: as the paper measures"] * 8 + ["B: scale-fair, other segmenters, whole pixels"] * 9  # fmt: skip
+        "A: as the paper measures"] * 8 + ["B: scale-fair, other segmenters, whole pixels"] * 13  # fmt: skip
     rows = means.cells[["Group", "Contestant"]].drop_duplicates()
     assert [*rows.Group.unique()] == ["Upsamplers", "Controls", "Peers", "Others"]
     assert [*rows.Contestant] == [*TITLES["contestant"].values(), "mine"]

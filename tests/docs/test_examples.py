@@ -35,7 +35,8 @@ def test_the_first_example_draws_and_keeps_a_map_of_the_predicted_class(tmp_path
         assert drawn.width > 500
     found = usu.Explanation.load("quickstart.npz")
     assert f"the cells sum to {found.coarse.sum():.4f}, " in said
-    cells = found.attribution.reshape(7, 32, 7, 32).sum((1, 3))
+    np.testing.assert_allclose(found.attribution.sum(), found.coarse.sum(), rtol=1e-4)
+    cells = found.upsampled_by("usu").reshape(7, 32, 7, 32).sum((1, 3))
     np.testing.assert_allclose(cells, found.coarse, rtol=1e-4, atol=1e-5)
 
 
@@ -82,7 +83,7 @@ def test_map_and_scores_are_of_the_target(case, seen):
     assert scale > 0
     torch.testing.assert_close(found.coarse, expected, rtol=1e-4, atol=1e-5 * scale)
     rows, columns = (pixels // cells for pixels, cells in zip((128, 192), expected.shape, strict=True))
-    cells = found.attribution.double().unfold(0, rows, rows).unfold(1, columns, columns).sum((2, 3))
+    cells = found.upsampled_by("usu").double().unfold(0, rows, rows).unfold(1, columns, columns).sum((2, 3))
     torch.testing.assert_close(cells, found.coarse.double(), rtol=1e-5, atol=1e-5 * scale)
     assert max(float(raw.std()) for raw in found.raw_scores) > 0
     assert found.probability is None

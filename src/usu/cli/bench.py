@@ -21,7 +21,7 @@ from usu.sources.registry import SOURCES
 
 def _listed(flag: str, groups: Mapping[str, Sequence[str]]) -> str:
     told = ", ".join(f'"{group}" ({", ".join(names)})' for group, names in groups.items())
-    return textwrap.fill(f'Names of {flag}: {told}, "all", or single ones.', 110)
+    return textwrap.fill(f'Names of {flag}: {told}, "all", or single ones.', 110, break_on_hyphens=False)
 
 
 _BLOCKS = {"A": "paper", "B": "fair"}
