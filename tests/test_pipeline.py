@@ -159,6 +159,7 @@ def test_labels_in_numpy_where_the_inputs_are():
         lambda batch: batch.mean((2, 3)),
         1,
         neighbourhoods=LABELS,
+        output="logit",  # means of channels lie in [0, 1], as probabilities do
         **OPTIONS,
     )
     assert isinstance(found.neighbourhoods, np.ndarray)

@@ -18,13 +18,14 @@ from usu.arrays.convert import Array, as_numpy
 from usu.operators.registry import INTERPOLATIONS, REDISTRIBUTIONS
 from usu.plot.panels import coarse_cells, heat, overlay, photograph, score_map, segment_borders
 from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, power_of_ten
-from usu.record import Record, coarse_title, unit_of
+from usu.record import Record, answer_of, coarse_title, unit_of
 from usu.runtime.files import written_whole
 from usu.runtime.renames import renamed
 
 TITLES = INTERPOLATIONS | REDISTRIBUTIONS
 
 _COLUMNS = 4
+_FILES_ONLY = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 _SMALL, _LARGE = 11, 12
 
 
@@ -100,6 +101,26 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
         figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight", pad_inches=0.06)
 
 
+def show_figure(figure: Figure) -> None:
+    """Show a figure by matplotlib's backend: in a window until it is closed, or below a notebook's cell.
+
+    Raises:
+        RuntimeError: the backend only writes files.
+    """
+    import matplotlib.pyplot as plt
+
+    backend = plt.get_backend()
+    if backend.lower() in _FILES_ONLY:
+        raise RuntimeError(
+            f"matplotlib's backend {backend!r} opens no window: write a file, save_image('map.png')"
+        )
+    manager = plt.figure().canvas.manager
+    assert manager is not None, "pyplot makes one"
+    manager.canvas.figure = figure
+    figure.set_canvas(manager.canvas)
+    plt.show()
+
+
 def _panels(explanation: Record, rows: int, columns: int, width: float) -> tuple[Figure, list[list[Axes]]]:
     """Return a figure of panels with the picture's proportions, each `width` inches wide."""
     height = width * explanation.attribution.shape[0] / explanation.attribution.shape[1]
@@ -146,9 +167,9 @@ def _colour_bar(
 
 def _headline(explanation: Record, class_name: str | None, model: str | None) -> str:
     kind = "class" if isinstance(explanation.target, int) else "target"
-    name = f"{kind} {explanation.target}" if class_name is None else class_name
-    if explanation.probability is not None:
-        name += f", probability {100 * explanation.probability:.1f} %"
+    name = class_name or explanation.class_name or f"{kind} {explanation.target}"
+    model = model or explanation.model
+    name = ", ".join(filter(None, (name, answer_of(explanation))))
     parts = (name, model, coarse_title(explanation), f"{explanation.forward_passes} forward passes")
     return "  ·  ".join(filter(None, parts))
 
