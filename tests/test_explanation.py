@@ -146,9 +146,9 @@ def test_truncated_and_foreign_files_are_refused(explanation, tmp_path):
 
 def test_a_newer_format_is_told(explanation, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("usu.record.FORMAT", 3)
+        patch.setattr("usu.record.FORMAT", 4)
         explanation.save(tmp_path / "new.npz")
-    with pytest.raises(ValueError, match=r"saved by a newer usu, in format 3; this one reads 2"):
+    with pytest.raises(ValueError, match=r"saved by a newer usu, in format 4; this one reads 3"):
         usu.Explanation.load(tmp_path / "new.npz")
 
 

@@ -174,6 +174,7 @@ def test_labels_in_numpy_where_the_inputs_are():
         1,
         neighbourhoods=LABELS,
         mode="usu",
+        output="logit",  # means of channels lie in [0, 1], as probabilities do
         **OPTIONS,
     )
     assert isinstance(found.neighbourhoods, np.ndarray)

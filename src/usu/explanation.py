@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,13 +55,30 @@ class Explanation(Record):
         tell("Explanation.at_photograph", "Explanation.to_original_size")
         return self.to_original_size(padding)
 
+    def show(self) -> None:
+        """Open a window, or a notebook's output, with the picture and the map over it.
+
+        Raises:
+            ImportError: matplotlib is missing.
+            RuntimeError: there is no display.
+        """
+        from usu.plot import overlay_figure, show_figure
+
+        show_figure(overlay_figure(self))
+
+    def save_image(self, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
+        """Write the picture and the map over it, such as to "map.png"; see `usu.plot.save_figure`."""
+        from usu.plot import overlay_figure, save_figure
+
+        save_figure(overlay_figure(self), path, dpi=dpi)
+
     @renamed(category="class_name")
     def to_html(self, *, class_name: str | None = None, model: str | None = None) -> str:
         """Return the interactive report of this explanation, one self-contained HTML document.
 
         Args:
-            class_name: name of the class.
-            model: name of the model.
+            class_name: name of the class; by default the record's.
+            model: name of the model; by default the record's.
         """
         from usu.report import Entry, html
 

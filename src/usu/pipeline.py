@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,8 +14,18 @@ from torch import Tensor, nn
 from usu.arrays.checks import check_choice
 from usu.arrays.convert import Array, as_floats, as_labels, as_tensor, like
 from usu.explanation import Explanation
-from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs
+from usu.models.forward import (
+    Face,
+    ForwardFunc,
+    as_given,
+    check_evaluation_mode,
+    check_inputs,
+    check_layer_name,
+    integers_of,
+    take_apart,
+)
 from usu.models.forward import run as run_once
+from usu.models.naming import ClassNames, find_class_names, name_of_class, name_of_model
 from usu.models.placement import Placement
 from usu.models.targets import Targets, check_outputs, name_of, unit_of_answer
 from usu.models.tokens import Tokens
@@ -29,6 +39,7 @@ from usu.scoring.perturbation import Perturbation
 from usu.scoring.refinement import Refinement
 from usu.segmentation.guided import guided_filter
 from usu.settings import Settings, as_plain
+from usu.sources._answer import ImageSource
 from usu.sources.coarse_map import CoarseMap, Source, check_cells, check_coarse_map
 from usu.sources.registry import find_source, told
 from usu.views import Views, views_of
@@ -50,7 +61,7 @@ def explain(
     layer: str | nn.Module | None = None,
     mode: str | None = None,
     images: Array | None = None,
-    class_names: Sequence[str] | None = None,
+    class_names: ClassNames | None = None,
     placement: Placement | Sequence[Placement] | None = None,
     tokens: Tokens | None = None,
     run: int | None = None,
@@ -62,7 +73,8 @@ def explain(
 
     Args:
         model: a classifier in evaluation mode, from (B, C, H, W) to (B, classes); left unchanged.
-        inputs: (C, H, W), or a batch (B, C, H, W); what the network takes.
+        inputs: (C, H, W), or a batch (B, C, H, W); what the network takes. Or what a processor of Hugging
+            Face returned: images as `pixel_values`, and perhaps texts; one image counts as (C, H, W).
         target: class index, name of `class_names`, or a callable from the model's output, of any kind, to one
             score per image (B,); for a batch also one of these per image; the predicted class if None.
         source: name of an attribution source (see `usu.sources.SOURCES`), or a callable that returns a
@@ -76,7 +88,8 @@ def explain(
             f(x) - f(fill). By default "total-conserving", but "usu" where `continuous` is given (False is the
             paper's operator) or where the source's cells are not a grid.
         images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
-        class_names: names in the order of the outputs, for targets given by name.
+        class_names: names in the order of the outputs, a mapping from indices, or "imagenet"; for targets
+            given by name, and to be shown. By default the model's own, if it has some.
         placement: where the inputs lie in the photograph, for `Explanation.to_original_size`; for a batch,
             one per image.
         tokens: where the cells lie in the layer's output, or among the tokens of attention, for models whose
@@ -101,10 +114,16 @@ def explain(
             f"model must be a torch.nn.Module, got {type(model).__name__}; for others, usu.upsample"
         )
     check_evaluation_mode(model, "model")
+    check_layer_name(model, layer)
+    names, title = find_class_names(class_names, model), name_of_model(model)
+    model, inputs = take_apart(model, inputs)
     batch, batched = check_inputs(inputs)
+    integers = _check_integers(inputs, source, mode)
     predicted = 0
     if target is None:
-        target = check_outputs(run_once(model, batch.clone()), len(batch)).argmax(1).tolist()
+        target = (
+            check_outputs(run_once(model, as_given(batch.clone(), integers)), len(batch)).argmax(1).tolist()
+        )
         target, predicted = (target if batched else target[0]), 1
     perturbed = Perturbation(
         model,
@@ -112,7 +131,7 @@ def explain(
         target,
         baselines=options.baselines,
         output=options.output,
-        class_names=class_names,
+        class_names=names,
         perturbations_per_eval=perturbations_per_eval,
         show_progress=show_progress,
     )
@@ -120,12 +139,12 @@ def explain(
     if find is None:
         found = CoarseMap(perturbed.first_order(), mass="total", source="gradient")
     else:
-        found = find(model, batch, perturbed.targets, layer)
+        found = _alike(find, perturbed)(_plain(model, perturbed), batch, perturbed.targets, layer)
     coarse = check_coarse_map(found, len(batch))
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
     mode = mode_of(mode, settings, coarse.neighbourhoods is None)
-    coarse = replace(coarse, forward_passes=passes)
-    return _run(coarse, perturbed, views, mode, settings_of(mode, settings), source)
+    options, words = settings_of(mode, settings), _Words(names, title, source)
+    return _run(replace(coarse, forward_passes=passes), perturbed, views, mode, options, words)
 
 
 @renamed(classes="class_names", method="scoring")
@@ -139,7 +158,7 @@ def upsample(
     mass: Mass = "density",
     neighbourhoods: Array | Sequence[Array] | None = None,
     images: Array | None = None,
-    class_names: Sequence[str] | None = None,
+    class_names: ClassNames | None = None,
     placement: Placement | Sequence[Placement] | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
@@ -173,18 +192,22 @@ def upsample(
     """
     mode = mode_of(mode, settings, neighbourhoods is None)
     options = settings_of(mode, settings)
+    names = find_class_names(class_names, forward_func)
+    if isinstance(forward_func, nn.Module):
+        forward_func, inputs = take_apart(forward_func, inputs)
     perturbed = Perturbation(
         forward_func,
         inputs,
         target,
         baselines=options.baselines,
         output=options.output,
-        class_names=class_names,
+        class_names=names,
         perturbations_per_eval=perturbations_per_eval,
         show_progress=show_progress,
     )
     given = _given(coarse, mass, neighbourhoods, perturbed)
-    return _run(given, perturbed, views_of(perturbed, images, placement, options), mode, options)
+    words = _Words(names, name_of_model(forward_func))
+    return _run(given, perturbed, views_of(perturbed, images, placement, options), mode, options, words)
 
 
 def _find(
@@ -197,6 +220,40 @@ def _find(
         if given is not None:
             raise ValueError(f"{name}={given!r} needs a source that describes a layer, such as 'gradcam'")
     return None
+
+
+# Sources that ask the model for nothing but answers.
+_WITHOUT_GRADIENTS = ("rise", "occlusion", "shap", "lime")
+
+
+def _check_integers(inputs: Any, source: str | Source | None, mode: str | None) -> torch.dtype | None:
+    """Return the dtype of integer inputs, None for floats; raise TypeError where gradients are needed."""
+    integers = integers_of(inputs)
+    needs = source is None or (isinstance(source, str) and source not in _WITHOUT_GRADIENTS)
+    if integers is not None and needs:
+        what = (
+            f"mode {mode!r}" if source is None and mode == "complete" else f"source {source or 'gradcam'!r}"
+        )
+        raise TypeError(
+            f"inputs are {str(integers).removeprefix('torch.')}, and {what} needs gradients, which integers "
+            f"do not have: give floats as the model takes them, or name a source of {_WITHOUT_GRADIENTS}"
+        )
+    return integers
+
+
+def _plain(model: nn.Module, perturbed: Perturbation) -> nn.Module:
+    """Return the model as sources take it: floats in, and scores out where the targets are classes."""
+    read = not perturbed.is_tensor and not any(map(callable, perturbed.targets))
+    if not read and perturbed.integers is None:
+        return model
+    return Face(model, integers=perturbed.integers, read=read)
+
+
+def _alike(source: Source, perturbed: Perturbation) -> Source:
+    """Let a source that asks for a probability read it off the outputs as the scores do."""
+    if isinstance(source, ImageSource) and source.output == "probability" and perturbed.kind:
+        return cast(Source, replace(cast(Any, source), output=perturbed.kind))
+    return source
 
 
 def _given(
@@ -231,7 +288,7 @@ def _run(
     views: Views,
     mode: str,
     settings: Settings,
-    source: str | Source | None = None,
+    words: _Words,
 ) -> Any:
     """Score and refine the segments, redistribute: the rest of the pipeline, for a batch."""
     check_cells(coarse, tuple(perturbed.inputs.shape[-2:]))
@@ -244,10 +301,10 @@ def _run(
         own = tuple(islice(refinements, len(several)))
         shared = _given_back(coarse[image], perturbed)
         score_map = _mean_score_map(own, settings)
-        record = _provenance(image, coarse, perturbed, settings, source)
+        record = _provenance(image, coarse, perturbed, settings, words)
         if mode == "complete":  # Owen values are the cells; the source's value at a pixel is its score
             score_map, shared = _pixel_scores(shared, score_map), _owen(own, perturbed)
-            record["unit"] = unit_of_answer(perturbed.targets[image], settings.output)
+            record["unit"] = record["answer_unit"]
         score_map = smoothed(score_map, views.pictures[image], settings.score_smoothing)
         upsampler = "usu" if mode == "complete" else mode
         explanations.append(
@@ -269,22 +326,36 @@ def _run(
     return explanations if perturbed.batched else explanations[0]
 
 
+@dataclass(frozen=True)
+class _Words:
+    """What a record says of its origin: names of the classes and of the model, the source as it was given."""
+
+    class_names: tuple[str, ...] | None
+    model: str
+    source: str | Source | None = None
+
+
 def _provenance(
-    image: int, coarse: CoarseMap, perturbed: Perturbation, settings: Settings, source: str | Source | None
+    image: int, coarse: CoarseMap, perturbed: Perturbation, settings: Settings, words: _Words
 ) -> dict[str, Any]:
     """Return the fields of an image's `Explanation` that say how it was computed."""
     plain = settings.plain()
-    if callable(source):
-        plain["source"] = as_plain(source)
+    if callable(words.source):
+        plain["source"] = as_plain(words.source)
     spent_before = coarse.forward_passes[image] if coarse.forward_passes else 0
+    target, kind = perturbed.targets[image], perturbed.kind
     return {
-        "target": name_of(perturbed.targets[image]),
+        "target": name_of(target),
         "probability": perturbed.probabilities[image],
+        "answer": float(perturbed.references[image]),
+        "answer_unit": unit_of_answer(target, perturbed.output, kind),
+        "class_name": name_of_class(words.class_names, name_of(target)),
+        "model": words.model,
         "settings": plain,
         "forward_passes": spent_before + perturbed.passes[image],
         "source": coarse.source,
         "layer": coarse.layer,
-        "unit": coarse.output and unit_of_answer(perturbed.targets[image], coarse.output),
+        "unit": coarse.output and unit_of_answer(target, coarse.output, kind),
     }
 
 

@@ -27,7 +27,7 @@ from usu.scoring.regrouping import regrouped
 from usu.sources.registry import SOURCE_NAMES
 
 _LIBRARIES = ("usu-xai", "torch", "numpy", "higra", "scikit-image", "grad-cam")
-FORMAT = 2
+FORMAT = 3
 _ARRAY = "array"  # the key under which a file's facts name one of its arrays
 
 
@@ -60,8 +60,9 @@ class Record:
         h_map: (H, W), the H-map of `score_map`.
         score_map: (H, W) in [0, 1], the merged score matrix Φ by which mass was shared.
         target: class index, or the name of the callable that was explained.
-        probability: the target's entry in a softmax of the model's outputs, even if these already are
-            probabilities; None for a callable, and for a model of one output.
+        probability: of the target: in a softmax of the model's outputs, in these themselves if they already
+            are probabilities, or in their sigmoid if that was asked for; None for a callable, and for the
+            softmax of one output.
         mode: "usu", "iwmr", "hybrid" or "complete".
         mass: "density" or "total", the convention of `coarse`.
         unit: of the mass, such as "logits", if the source names one.
@@ -73,6 +74,10 @@ class Record:
         layer: the layer that the source describes, if there is one.
         neighbourhoods: (H, W) labels, if the cells are not a grid.
         placement: where the image lies in the photograph that it was cropped from, if that is known.
+        answer: f_t(x), the model's answer to the whole image as it was scored; None in older files.
+        answer_unit: of the answer and of `raw_scores`: "probability", "logits" or "units of the answer".
+        class_name: of the target, if it is a class whose name is known.
+        model: its name.
         versions: of the libraries involved.
     """
 
@@ -94,6 +99,10 @@ class Record:
     further: tuple[Array, ...] = ()
     placement: Placement | None = None
     unit: str | None = None
+    answer: float | None = None
+    answer_unit: str | None = None
+    class_name: str | None = None
+    model: str | None = None
     versions: dict[str, str] = field(default_factory=library_versions)
 
     @property
@@ -161,7 +170,7 @@ class Record:
             found = facts.pop("format")
             if found > FORMAT:
                 raise ValueError(f"it was saved by a newer usu, in format {found}; this one reads {FORMAT}")
-            values = _of_format_1(facts, arrays) if found == 1 else _of_format_2(facts, arrays)
+            values = _of_format_1(facts, arrays) if found == 1 else _of_later_format(facts, arrays)
             placement = values.pop("placement", None)
             return cls(**values, placement=placement and Placement(**placement))
         except OSError:
@@ -193,7 +202,7 @@ def _put_together(facts: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any
     return facts
 
 
-def _of_format_2(facts: dict[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+def _of_later_format(facts: dict[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
     """Return the fields of a record as `save` writes them; settings are plain values, in which lists stay."""
     settings = facts.pop("settings")
     values = _put_together(facts, arrays)
@@ -226,6 +235,15 @@ def coarse_title(record: Record) -> str:
 def unit_of(record: Record) -> str:
     """Return the unit of a coarse map's mass."""
     return record.unit or "units of the coarse map"
+
+
+def answer_of(record: Record) -> str:
+    """Return the model's answer in words: the target's probability, and what was scored if not that."""
+    words = [] if record.probability is None else [f"probability {100 * record.probability:.1f} %"]
+    if record.answer is not None and record.answer_unit != "probability":
+        what = "logit" if record.answer_unit == "logits" else "answer"
+        words.append(f"{what} {record.answer:.4g}")
+    return ", ".join(words)
 
 
 def cells_of(record: Record) -> str:

@@ -45,7 +45,9 @@ class Settings:
         scoring: how segments are scored: "mask", "keep", "both", "owen", "regression", "order" or
             "mask+order", or a scoring with its own settings, such as `usu.Owen(passes=300)`.
         baselines: what replaces masked pixels.
-        output: what is scored: "probability", "logit" or a callable.
+        output: what is scored: the target's "probability" (the softmax of the outputs, or these themselves if
+            they already are probabilities), "softmax", "sigmoid" (multi-label, or one logit), "given" (the
+            outputs, which are probabilities), "logit" (the outputs as they are) or a callable.
         rules: of refinement.
 
     Raises:
@@ -116,7 +118,10 @@ class Settings:
                     raise ValueError(f"segmentation must name methods of {SEGMENTERS}, got {name!r}")
         elif not isinstance(self.segmentation, Hierarchy | Sequence) or isinstance(self.segmentation, str):
             kind = type(self.segmentation).__name__
-            raise TypeError(f"segmentation must be a mapping, a Hierarchy or a list of them, got {kind}")
+            raise TypeError(
+                "segmentation must be a mapping such as {'slic': (16, 64)}, a Hierarchy or a list of them, "
+                f"got {kind}"
+            )
 
     @property
     def way(self) -> Scoring:

@@ -206,9 +206,7 @@ def test_settings_reach_the_redistribution(model, batch, settings):
     expected, plain = (
         scaled(
             each.attribution
-            for each in usu.upsample(
-                raw, batch, model, [0, 4, 2], mass="total", **options, **FINE
-            )
+            for each in usu.upsample(raw, batch, model, [0, 4, 2], mass="total", **options, **FINE)
         )
         for options in (settings, {"mode": settings["mode"]})
     )

@@ -261,3 +261,67 @@ def test_explanations_that_do_not_fit(model, batch):
     plain = from_shap.Explanation(explained[..., 2].values)
     with pytest.raises(ValueError, match="explanation has no partition tree"):
         adapter.upsample(plain, batch, model, 2, **OPTIONS)
+
+
+def cells_by_the_library(model, batch, fill, max_evals, target):
+    """Count the parts that an explanation of all outputs told apart for one image: by the masks it ran."""
+    watched = Watched(model).eval()
+    explain_directly(watched, batch, fill, max_evals)
+    kept = (torch.cat(watched.seen) == batch).all(1).flatten(1)
+    return kept.unique(dim=1).shape[1]
+
+
+SLICES = {
+    "one of five": lambda explained: explained[..., 2],
+    "one of two of five": lambda explained: explained[..., 1:3][..., 1],
+    "all axes named": lambda explained: explained[:, :, :, :, 2],
+    "its axis kept": lambda explained: explained[..., [2]],
+}
+
+
+@pytest.mark.parametrize("way", SLICES)
+def test_a_slice_of_several_outputs_has_its_own_rectangles(model, way):
+    batch = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    explained = explain_directly(model, batch, torch.zeros(3, 16, 16), 20)
+    (found,) = adapter.upsample(SLICES[way](explained), batch, model, 2, **OPTIONS)
+    labels = torch.as_tensor(found.neighbourhoods)
+    cells = cells_by_the_library(model, batch, torch.zeros(3, 16, 16), 20, 2)
+    assert len(found.coarse) == int(labels.max()) + 1 == cells < 256
+    pixels = explained.values[0, ..., 2].sum(-1)
+    areas = np.bincount(labels.flatten())
+    assert np.allclose((np.asarray(found.coarse) / areas)[labels], pixels, atol=1e-6)
+    sums = np.bincount(labels.flatten(), weights=found.attribution.double().flatten())
+    assert np.allclose(sums, found.coarse, atol=1e-5)
+    moved = np.abs(np.asarray(found.attribution) - pixels).max()
+    assert moved > 0.1 * np.abs(pixels).max()  # within rectangles
+
+
+@pytest.mark.parametrize("outputs", [2, slice(2, 3)])
+def test_one_output_with_and_without_its_axis(model, batch, outputs):
+    explained = explain_directly(model, batch, torch.zeros(3, 10, 16), 20, outputs)
+    for one in adapter.upsample(explained, batch, model, 2, **OPTIONS):
+        assert 1 < len(one.coarse) < 160
+    if explained.values.ndim == 5:
+        sliced = adapter.upsample(explained[..., 0], batch, model, 2, **OPTIONS)
+        whole = adapter.upsample(explained, batch, model, 2, **OPTIONS)
+        assert all(
+            torch.equal(*pair)
+            for pair in zip(*([one.coarse for one in found] for found in (sliced, whole)), strict=True)
+        )
+
+
+def test_one_image_and_one_output_of_several(model, batch):
+    explained = explain_directly(model, batch, torch.zeros(3, 10, 16), 20)
+    together = adapter.upsample(explained[..., 4], batch, model, 4, **OPTIONS)
+    for number, several in enumerate(together):
+        for sliced in (explained[number][..., 4], explained[..., 4][number], explained[number, ..., 4]):
+            alone = adapter.upsample(sliced, batch[number], model, 4, **OPTIONS)
+            assert torch.equal(alone.coarse, several.coarse)
+
+
+def test_values_that_are_no_output_of_the_tree_are_refused(model, batch):
+    explained = explain_directly(model, batch, torch.zeros(3, 10, 16), 20)
+    mixed = explained[..., 2]
+    mixed.values = mixed.values + explained.values[..., 3]
+    with pytest.raises(ValueError, match=r"a tree of 5 outputs, and its values are those of none"):
+        adapter.upsample(mixed, batch, model, 2, **OPTIONS)

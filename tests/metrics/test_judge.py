@@ -271,11 +271,11 @@ def test_bad_maps_and_metrics(maps, metrics, error, message):
 @pytest.mark.parametrize(
     ("answer", "error", "message"),
     [
-        (lambda batch: {"logits": batch}, TypeError, "the model's output must be an array"),
-        (lambda batch: batch, ValueError, r"model must return logits \(32, classes\).* \(32, 3, 32, 32\)"),
-        (lambda batch: batch.mean((2, 3))[:1], ValueError, r"model must return logits \(32, classes\)"),
+        (lambda batch: (batch.mean((2, 3)), batch.amax((2, 3))), TypeError, "several could be the scores"),
+        (lambda batch: batch, ValueError, r"must be \(32, classes\), got \(32, 3, 32, 32\)"),
+        (lambda batch: batch.mean((2, 3))[:1], ValueError, r"the model's output must be \(32, classes\)"),
         (lambda batch: batch.mean((1, 2, 3))[:, None], ValueError, "two or more classes"),
-        (lambda batch: batch.mean((2, 3)) * math.nan, ValueError, "the model's output must be finite"),
+        (lambda batch: batch.mean((2, 3)) * math.nan, ValueError, "the model's output has NaN or infinite"),
         (
             lambda batch: batch.mean((2, 3))[:, :2],
             ValueError,

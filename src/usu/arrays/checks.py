@@ -19,7 +19,8 @@ def suggestion(text: str, names: Iterable[str]) -> str:
 def check_choice(value: Any, choices: Sequence[str], name: str) -> None:
     """Raise ValueError unless `value`, of whatever type, is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}")
+        near = suggestion(value, choices) if isinstance(value, str) else ""
+        raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}{near}")
 
 
 def check_flag(value: Any, name: str) -> None:

@@ -167,6 +167,8 @@ def explain_picture(
     **keywords: Any,
 ) -> None:
     """Explain one picture, write the four files, print the tables; verdicts in the report take seconds."""
+    from dataclasses import replace
+
     from tqdm import tqdm
 
     from usu.pipeline import explain
@@ -189,6 +191,7 @@ def explain_picture(
     class_name = classifier.class_names[explanation.target] if classifier.class_names else None
     shown = _in_the_photograph(explanation, image) if size == "photograph" else explanation
     names = {"class_name": class_name, "model": classifier.name}
+    explanation = replace(explanation, **names)  # so that a report of the file needs neither
     explanation.save(folder / "explanation.npz")
     save_figure(overlay_figure(shown, **names), folder / "overlay.png")
     save_figure(comparison(explanation, maps, **names), folder / "comparison.png")

@@ -20,7 +20,7 @@ examples:
   usu report usu-demo/explanation.npz
       writes report.html; open it in a browser
   usu report usu-out/*/explanation.npz -o gallery.html --model resnet50
-      a gallery, with the name of the network that a record does not hold
+      a gallery, with another name of the network than the recorded one
   usu report mine.npz --classes names.txt
       with the names of the classes, a line for each
 """
@@ -34,7 +34,7 @@ def add_parser(commands: Commands) -> None:
     add = parser.add_argument
     add("explanations", metavar="EXPLANATION.npz", nargs="+", help="files that usu wrote")
     add("-o", "--out", metavar="FILE", default="report.html", help="the page (default: %(default)s)")
-    add("--model", metavar="NAME", help="name of the network, which a record does not hold")
+    add("--model", metavar="NAME", help="name of the network, in place of the recorded one")
     add("--classes", metavar="FILE", help="file with the names of the classes, a line for each")
     add("--quick", action="store_true", help="leave out the verdicts, which take most of the time")
     parser.set_defaults(run=run)

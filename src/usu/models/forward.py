@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from usu.arrays.convert import Array, as_floats, check_finite
+from usu.arrays.checks import suggestion
+from usu.arrays.convert import as_tensor, check_finite
 from usu.models.diagnosis import is_exported
+from usu.models.outputs import scores_of
 
 ForwardFunc: TypeAlias = Callable[[Any], Any]
 
@@ -51,11 +55,116 @@ def check_evaluation_mode(forward_func: Any, name: str = "forward_func") -> None
             )
 
 
-def check_inputs(inputs: Array) -> tuple[Tensor, bool]:
-    """Return inputs as (B, C, H, W) and whether they came as a batch; raise ValueError if they do not fit."""
-    tensor = check_finite(as_floats(inputs, "inputs").detach(), "inputs")
-    if tensor.dim() not in (3, 4):
-        raise ValueError(f"inputs must be (C, H, W) or a batch (B, C, H, W), got {tuple(tensor.shape)}")
+def check_inputs(inputs: Any) -> tuple[Tensor, bool]:
+    """Return inputs as (B, C, H, W) and whether they came as a batch; raise ValueError if they do not fit.
+
+    Integers come back as floats, which hold them exactly; `as_given` undoes it before the model is called.
+    """
+    if isinstance(inputs, Image.Image):
+        raise TypeError(
+            "inputs must be what the model takes, a tensor (C, H, W), got a PIL image: apply the model's "
+            "transform first, inputs = transform(image)"
+        )
+    tensor = as_tensor(inputs, "inputs").detach()
+    if not tensor.is_floating_point():
+        small = tensor.dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.uint16)
+        tensor = tensor.to(torch.get_default_dtype() if small else torch.float64)
+    tensor = check_finite(tensor, "inputs")
+    shape = tuple(tensor.shape)
+    if len(shape) not in (3, 4):
+        raise ValueError(f"inputs must be (C, H, W) or a batch (B, C, H, W), got {shape}")
+    if shape[-1] in (1, 3, 4) and min(shape[-3:-1]) > 4:
+        turned = ".movedim(-1, -3)" if isinstance(inputs, Tensor) else "np.moveaxis(inputs, -1, -3)"
+        raise ValueError(
+            f"inputs must be (C, H, W) or a batch (B, C, H, W), got {shape}, whose channels come last: turn "
+            f"them by {turned}, after the model's own preprocessing"
+        )
     if tensor.is_inference():  # gradients cannot be taken with respect to it
         tensor = tensor.clone()
     return (tensor, True) if tensor.dim() == 4 else (tensor[None], False)
+
+
+def integers_of(inputs: Any) -> torch.dtype | None:
+    """Return the dtype of inputs that are integers (or booleans), which the model is called with."""
+    dtype = as_tensor(inputs, "inputs").dtype
+    return None if dtype.is_floating_point else dtype
+
+
+def as_given(batch: Tensor, integers: torch.dtype | None) -> Tensor:
+    """Return images rounded to the caller's integers, or as they are if these were floats."""
+    if integers is None or not batch.is_floating_point():
+        return batch
+    if integers == torch.bool:
+        return batch.round().bool()
+    limits = torch.iinfo(integers)
+    return batch.round().clamp(limits.min, limits.max).to(integers)
+
+
+class Face(nn.Module):
+    """A model as the pipeline calls it, with the same modules under the same names.
+
+    Args:
+        model: what is called.
+        keyword: of the images, if they are not the first argument.
+        others: further arguments by name, such as the texts of CLIP.
+        integers: what the images are turned into, if the caller's are integers.
+        read: whether an output that is no tensor is replaced by the scores in it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        keyword: str | None = None,
+        others: Mapping[str, Any] | None = None,
+        integers: torch.dtype | None = None,
+        read: bool = False,
+    ) -> None:
+        super().__init__()
+        self.__dict__.update(_model=model, _modules=model._modules, _parameters=model._parameters)
+        self.__dict__.update(_buffers=model._buffers, training=model.training)
+        self.keyword, self.others, self.integers, self.read = keyword, dict(others or {}), integers, read
+
+    def forward(self, batch: Tensor) -> Any:
+        """Call the model."""
+        given = as_given(batch, self.integers)
+        model: nn.Module = self.__dict__["_model"]
+        outputs = model(**{self.keyword: given}, **self.others) if self.keyword else model(given)
+        return scores_of(outputs, len(batch)) if self.read and not isinstance(outputs, Tensor) else outputs
+
+
+def check_layer_name(model: nn.Module, layer: Any) -> None:
+    """Raise ValueError for the name of a layer that the model does not have, before anything is run."""
+    names = [name for name, _ in model.named_modules() if name]
+    if isinstance(layer, str) and layer and layer not in names:
+        near = suggestion(layer, names) or f"; its last ones are {', '.join(map(repr, names[-4:]))}"
+        raise ValueError(f"layer {layer!r} is not in the model{near}")
+
+
+PIXELS = "pixel_values"  # the images, for the models of Hugging Face
+
+
+def take_apart(model: nn.Module, inputs: Any) -> tuple[nn.Module, Any]:
+    """Return a model that takes images alone, and the images, (C, H, W) if a mapping holds a single one.
+
+    Args:
+        model: as the user has it.
+        inputs: images, or a mapping with `pixel_values`, as processors of Hugging Face make it; its other
+            entries go to the model as they are.
+
+    Raises:
+        ValueError: a mapping without `pixel_values`, or with an entry for each of its pixels.
+    """
+    if not isinstance(inputs, Mapping):
+        try:
+            named = list(inspect.signature(model.forward).parameters)
+        except (TypeError, ValueError):  # of modules that were compiled
+            named = []
+        return (Face(model, PIXELS) if PIXELS in named[1:] else model), inputs
+    others = {name: value for name, value in inputs.items() if name != PIXELS}
+    if PIXELS not in inputs:
+        raise ValueError(f"inputs, a mapping, must hold {PIXELS!r}, got {', '.join(map(repr, inputs))}")
+    masks = [name for name in others if name.startswith("pixel_")]
+    if any(not bool(torch.as_tensor(others.pop(name)).all()) for name in masks):
+        raise ValueError(f"inputs has {masks[0]!r} with padding, which differs between images: crop instead")
+    pixels = inputs[PIXELS]
+    return Face(model, PIXELS, others), pixels[0] if len(pixels) == 1 and pixels.ndim == 4 else pixels

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from usu.arrays.checks import suggestion
 from usu.arrays.convert import Array, as_floats
+from usu.models.outputs import Kind, kind_of, scores_of
 
 Target: TypeAlias = "int | Callable[[Any], Any]"
 Targets: TypeAlias = "Target | str | Sequence[Target | str] | Array"
@@ -112,16 +113,30 @@ def _softmax(outputs: Tensor) -> Tensor:
     if outputs.shape[1] == 1:
         raise ValueError(
             "output must not be 'probability' for a model of one output, whose softmax is always 1: pass "
-            "output='logit', or output=torch.sigmoid if the model's one output is a logit"
+            "output='logit', or output='sigmoid' if the one output is a logit, 'given' if it is a probability"
         )
     return outputs.softmax(dim=1)
 
 
-_LINKS: dict[str, Link] = {"probability": _softmax, "logit": lambda outputs: outputs}
+def _probability(outputs: Tensor) -> Tensor:
+    """Return rows that already sum to 1 as they are, and the softmax of others."""
+    return outputs if kind_of(outputs.detach(), None) == "given" else _softmax(outputs)
+
+
+_LINKS: dict[str, Link] = {
+    "probability": _probability,
+    "softmax": _softmax,
+    "sigmoid": torch.sigmoid,
+    "given": lambda outputs: outputs,
+    "logit": lambda outputs: outputs,
+}
 
 
 def find_link(output: Output) -> Link:
-    """Return the function of (B, classes) outputs whose entry is f_t; raise ValueError for unknown names."""
+    """Return the function of (B, classes) outputs whose entry is f_t; raise ValueError for unknown names.
+
+    "probability" is the softmax, unless the outputs already are probabilities, which sum to 1.
+    """
     if callable(output):
         return output
     if not isinstance(output, str) or output not in _LINKS:
@@ -129,12 +144,17 @@ def find_link(output: Output) -> Link:
     return _LINKS[output]
 
 
-_UNITS = {"probability": "probability", "logit": "logits"}
+def unit_of_answer(target: Target, output: Output, kind: Kind | None = None) -> str:
+    """Return the unit of f_t; if target or output is a callable, "units of the answer".
 
-
-def unit_of_answer(target: Target, output: Output) -> str:
-    """Return the unit of f_t; if target or output is a callable, "units of the answer"."""
-    return "units of the answer" if callable(target) or callable(output) else _UNITS[output]
+    Args:
+        target: what is explained.
+        output: what is scored.
+        kind: of the model's outputs; if they already are probabilities, output="logit" takes these.
+    """
+    if callable(target) or callable(output):
+        return "units of the answer"
+    return "logits" if output == "logit" and kind != "given" else "probability"
 
 
 def answers(outputs: Any, targets: Sequence[Target], link: Link = _LINKS["logit"]) -> Tensor:
@@ -188,39 +208,31 @@ def _own_score(target: Callable[[Any], Any], outputs: Any, count: int) -> Tensor
 
 
 def check_outputs(outputs: Any, count: int, indices: Sequence[int] = ()) -> Tensor:
-    """Return a model's outputs as a tensor (count, classes) in float32 or wider.
+    """Return the scores (count, classes) in a model's output; see `usu.models.outputs.scores_of`.
 
     Raises:
-        TypeError: not an array of numbers.
+        TypeError: no array of numbers.
         ValueError: the wrong shape, values that are not finite, an index beyond the classes.
     """
-    try:
-        scores = as_floats(outputs, "the result of forward_func")
-    except (TypeError, ValueError) as problem:
-        raise type(problem)(f"{problem}; give a callable on the output as target") from None
-    if scores.dim() != 2 or len(scores) != count:
-        raise ValueError(
-            f"forward_func must return ({count}, classes) outputs, got {tuple(scores.shape)}; for other "
-            "kinds of output, give a callable on the output as target"
-        )
-    if not bool(scores.isfinite().all()):
-        raise ValueError("forward_func returned NaN or infinite outputs; they give no score")
+    scores = scores_of(outputs, count)
     if max(indices, default=0) >= scores.shape[1]:
         raise ValueError(f"target must be below the model's {scores.shape[1]} classes, got {max(indices)}")
-    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return scores
 
 
-def probabilities(outputs: Any, targets: Sequence[Target]) -> list[float | None]:
-    """Return the softmax probability of each image's class.
+def probabilities(
+    outputs: Any, targets: Sequence[Target], kind: Kind | None = "softmax"
+) -> list[float | None]:
+    """Return the probability of each image's class.
 
-    None if there is none: the target is a callable, or the model has one output.
+    None if there is none: the target is a callable, the softmax is of one output, or `kind` is None.
     """
-    if all(callable(target) for target in targets):
+    if kind is None or all(callable(target) for target in targets):
         return [None] * len(targets)
-    rows = check_outputs(outputs, len(targets)).detach().softmax(1)
-    if rows.shape[1] == 1:
+    rows = check_outputs(outputs, len(targets)).detach()
+    if rows.shape[1] == 1 and kind == "softmax":
         return [None] * len(targets)
-    pairs = zip(rows, targets, strict=True)
+    pairs = zip(_LINKS[kind](rows), targets, strict=True)
     return [None if callable(target) else float(row[target]) for row, target in pairs]
 
 

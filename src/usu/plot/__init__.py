@@ -11,7 +11,7 @@ with needed("figures need matplotlib", "plot"):
 
 from usu.plot.distributions import distributions
 from usu.plot.error_maps import error_figure, error_limits, error_map
-from usu.plot.figures import TITLES, comparison, overlay_figure, save_figure
+from usu.plot.figures import TITLES, comparison, overlay_figure, save_figure, show_figure
 from usu.plot.panels import (
     cell_weights,
     changes,
@@ -62,4 +62,5 @@ __all__ = [
     "score_map",
     "scores",
     "segment_borders",
+    "show_figure",
 ]

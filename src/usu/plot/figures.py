@@ -28,7 +28,7 @@ from usu.plot.panels import (
 )
 from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, is_signed, power_of_ten
 from usu.plot.style import fitted, style, title
-from usu.record import Record, cells_of, coarse_title, unit_of
+from usu.record import Record, answer_of, cells_of, coarse_title, unit_of
 from usu.runtime.files import written_whole
 from usu.runtime.renames import renamed
 
@@ -38,6 +38,7 @@ _COLUMNS = (4, 5)
 _WIDE = 8.8  # inches for the panels of a row
 _LEAST = 5.0  # inches that a comparison needs
 _BARS, _INCH = 1.0, 11  # inches for colour bars and their labels, in text of so many points
+_FILES_ONLY = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 
 
 @renamed(category="class_name")
@@ -123,6 +124,26 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
     kind = Path(path).suffix.removeprefix(".") or "png"
     with written_whole(path) as file:
         figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight", pad_inches=0.06)
+
+
+def show_figure(figure: Figure) -> None:
+    """Show a figure by matplotlib's backend: in a window until it is closed, or below a notebook's cell.
+
+    Raises:
+        RuntimeError: the backend only writes files.
+    """
+    import matplotlib.pyplot as plt
+
+    backend = plt.get_backend()
+    if backend.lower() in _FILES_ONLY:
+        raise RuntimeError(
+            f"matplotlib's backend {backend!r} opens no window: write a file, save_image('map.png')"
+        )
+    manager = plt.figure().canvas.manager
+    assert manager is not None, "pyplot makes one"
+    manager.canvas.figure = figure
+    figure.set_canvas(manager.canvas)
+    plt.show()
 
 
 def _panels(
@@ -224,9 +245,9 @@ def _caption(explanation: Record) -> str:
 
 def _headline(explanation: Record, class_name: str | None, model: str | None) -> str:
     kind = "class" if isinstance(explanation.target, int) else "target"
-    name = f"{kind} {explanation.target}" if class_name is None else class_name
-    if explanation.probability is not None:
-        name += f", probability {100 * explanation.probability:.1f} %"
+    name = class_name or explanation.class_name or f"{kind} {explanation.target}"
+    model = model or explanation.model
+    name = ", ".join(filter(None, (name, answer_of(explanation))))
     parts = (name, model, coarse_title(explanation), f"{explanation.forward_passes} forward passes")
     return "  ·  ".join(filter(None, parts))
 

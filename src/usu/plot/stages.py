@@ -146,9 +146,10 @@ def _scoring(explanation: Record, row: Sequence[Axes], depths: int) -> None:
 def _raw_words(explanation: Record) -> str:
     """Return what the raw scores are, by the record."""
     settings = explanation.settings
-    output = settings.get("output", "probability")
-    named = isinstance(explanation.target, int) and output in ("probability", "logit")
-    return RAW_TITLES[settings.get("scoring", "mask")].format(output if named else "answer")
+    scored = explanation.answer_unit or settings.get("output", "probability")
+    named = {"probability": "probability", "logits": "logit", "logit": "logit"}
+    output = named.get(scored, "answer") if isinstance(explanation.target, int) else "answer"
+    return RAW_TITLES[settings.get("scoring", "mask")].format(output)
 
 
 def _redistribution(explanation: Record, row: Sequence[Axes], cell: int) -> None:

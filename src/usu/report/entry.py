@@ -14,7 +14,7 @@ from usu.desiderata.check import check_desiderata
 from usu.models.placement import Placement
 from usu.operators.potentials import POTENTIALS
 from usu.operators.registry import ON_ANY_CELLS, UPSAMPLERS
-from usu.record import Record, cells_of, coarse_title, unit_of
+from usu.record import Record, answer_of, cells_of, coarse_title, unit_of
 from usu.report.call import call_of
 from usu.report.merging import merged, partitions
 from usu.report.packing import jpeg, pack, photograph
@@ -36,8 +36,8 @@ class Entry:
     Attributes:
         explanation: what is shown; its image and its score map are of the same size.
         name: in the gallery, for example a file's name.
-        class_name: name of the explained class.
-        model: name of the model.
+        class_name: name of the explained class; by default the record's.
+        model: name of the model; by default the record's.
         photograph: from which the image was cropped as the record's placement says; it is shown at up to
             1,600 pixels a side, with a frame around what the network saw.
         verdicts: whether to measure the desiderata of each upsampler, with some fifty calls each.
@@ -66,10 +66,11 @@ class Entry:
         target = f"class {record.target}" if isinstance(record.target, int) else record.target
         return {
             "name": self.name,
-            "title": self.class_name or target,
+            "title": self.class_name or record.class_name or target,
             "target": target,
-            "model": self.model,
+            "model": self.model or record.model,
             "probability": record.probability,
+            "answer": answer_of(record),
             "mode": _shown(record),
             "recordedMode": record.mode,
             "source": coarse_title(record),

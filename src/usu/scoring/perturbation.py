@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ from usu.arrays.checks import check_count
 from usu.arrays.convert import Array, as_tensor, check_finite, like
 from usu.models.baselines import Baselines, make_fill
 from usu.models.contexts import differentiable
-from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs, run
+from usu.models.forward import ForwardFunc, as_given, check_evaluation_mode, check_inputs, integers_of, run
+from usu.models.outputs import Kind, Watch, can_be_watched, kind_of, scores_of, tell_unclear
 from usu.models.targets import Output, Targets, answers, check_targets, find_link, probabilities
 from usu.operators.coarse import Coarse
 
@@ -52,12 +54,16 @@ class Perturbation:
     A context manager, which closes its progress bar at the end.
 
     Attributes:
-        inputs: (B, C, H, W).
+        inputs: (B, C, H, W), as floats.
+        integers: the dtype in which the model is called, if the caller's inputs are integers.
         targets: one per image.
         fills: (B, C, H, W), what replaces masked pixels.
+        output: what is scored; of "probability", how it is read off the model's outputs: as their "softmax",
+            their "sigmoid", or "given" if they already are probabilities.
+        is_tensor: whether the model returns one.
+        kind: how the probability of a class is read off, whatever is scored; None if that is not clear.
         references: (B,), f_t of each image as it is.
-        probabilities: softmax probability of each image's target, or None; see
-            `usu.models.targets.probabilities`.
+        probabilities: of each image's target, or None; see `usu.models.targets.probabilities`.
         passes: forward passes of each image so far.
         coarse: the coarse map of an image by its number, for scorings that start from it; None if unknown.
     """
@@ -77,8 +83,11 @@ class Perturbation:
         check_evaluation_mode(forward_func)
         check_count(perturbations_per_eval, "perturbations_per_eval", 1)
         self.inputs, self.batched = check_inputs(inputs)
+        self.integers = integers_of(inputs)
         self.targets = check_targets(target, len(self.inputs), self.batched, class_names)
-        self._link = find_link(output)
+        self.output, self._link = output, find_link(output)
+        self.kind: Kind | None = None
+        self.is_tensor = False
         self._forward_func, self._caller = forward_func, inputs
         self._chunk = perturbations_per_eval
         self.fills = make_fill(self.inputs, baselines)
@@ -91,10 +100,35 @@ class Perturbation:
         references = []
         self.probabilities: list[float | None] = []
         for part in _chunks(list(range(len(self.inputs))), self._chunk):
-            values, outputs = self._ask(self.inputs[part], part)
-            references.append(values)
-            self.probabilities += probabilities(outputs, [self.targets[image] for image in part])
+            wanted = [self.targets[image] for image in part]
+            first = self.kind is None and any(isinstance(target, int) for target in wanted)
+            outputs = self._watched(part) if first else self._run(self.inputs[part], part)
+            self.is_tensor = isinstance(outputs, Tensor)
+            references.append(self._values(outputs, part))
+            self.probabilities += probabilities(outputs, wanted, self.kind)
         self.references = torch.cat(references)
+
+    def _watched(self, images: list[int]) -> Any:
+        """Return the outputs for images as they are, and settle what a probability is from them."""
+        watch = Watch() if can_be_watched(self._forward_func) else None
+        with watch or nullcontext():
+            outputs = self._run(self.inputs[images], images)
+            scores = scores_of(outputs, len(images))
+        self._settle(scores, watch)
+        return outputs
+
+    def _settle(self, scores: Tensor, watch: Watch | None) -> None:
+        """Settle what a probability is: by the caller's word, the end of the model, or the scores."""
+        if self.output in ("softmax", "sigmoid", "given"):
+            self.kind = cast(Kind, self.output)
+            return
+        self.kind = kind_of(scores, None if watch is None else watch.saw(scores))
+        if self.output == "probability":
+            if self.kind is None and scores.shape[1] > 1:
+                self.kind = "given"
+                tell_unclear()
+            self.output = self.kind or "softmax"
+            self._link = find_link(self.output)
 
     def __enter__(self) -> Perturbation:
         return self
@@ -110,7 +144,7 @@ class Perturbation:
         """Return f_t of the fill alone, a scalar per entry; one pass per image, however often called."""
         missing = sorted(set(images) - self._floors.keys())
         for part in _chunks(missing, self._chunk):
-            values, _ = self._ask(self.fills[part], part)
+            values = self._ask(self.fills[part], part)
             self._floors.update(zip(part, values, strict=True))
         return [self._floors[image] for image in images]
 
@@ -206,7 +240,7 @@ class Perturbation:
             batch = self.inputs.new_empty((len(part), *self.inputs.shape[1:]))
             for row, (image, present) in zip(batch, part, strict=True):
                 torch.where(present, self.inputs[image], self.fills[image], out=row)
-            values.append(self._ask(batch, [coalition.image for coalition in part])[0])
+            values.append(self._ask(batch, [coalition.image for coalition in part]))
             self._bar.update(len(part))
         return torch.cat(values)
 
@@ -220,14 +254,21 @@ class Perturbation:
         )
         return list(self.evaluate(coalitions, sum(counts)).split(counts))
 
-    def _ask(self, batch: Tensor, images: list[int]) -> tuple[Tensor, Any]:
-        """Return f_t of a batch made of these images, (n,), and the outputs."""
+    def _ask(self, batch: Tensor, images: list[int]) -> Tensor:
+        """Return f_t of a batch made of these images, (n,)."""
+        return self._values(self._run(batch, images), images)
+
+    def _run(self, batch: Tensor, images: list[int]) -> Any:
+        batch = as_given(batch, self.integers)
         given = batch if isinstance(self._forward_func, nn.Module) else self.give(batch)
         outputs = run(self._forward_func, given)
         for image in images:
             self.passes[image] += 1
+        return outputs
+
+    def _values(self, outputs: Any, images: list[int]) -> Tensor:
         values = answers(outputs, [self.targets[image] for image in images], self._link)
-        return values.detach().to(self.inputs.device), outputs
+        return values.detach().to(self.inputs.device)
 
 
 def _chunks(items: list[Any], length: int) -> list[list[Any]]:

@@ -7,6 +7,8 @@ from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from usu.arrays.checks import suggestion
+
 if TYPE_CHECKING:
     from usu.sources.coarse_map import Source
 
@@ -56,7 +58,9 @@ def find_source(source: str | Source) -> Source:
         raise TypeError(f"source must be a name or a callable, got {type(source).__name__}")
     _, place = _SOURCES.get(source, (None, None))
     if place is None:
-        raise ValueError(f"source must be one of {SOURCES} or a callable, got {source!r}")
+        raise ValueError(
+            f"source must be one of {SOURCES} or a callable, got {source!r}{suggestion(source, SOURCES)}"
+        )
     module, name = place.split(":")
     found: Source = getattr(import_module(f"usu.sources.{module}"), name)
     return found

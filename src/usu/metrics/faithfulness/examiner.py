@@ -14,8 +14,16 @@ from torch import Tensor, nn
 from usu.arrays.checks import check_count
 from usu.arrays.convert import Array, as_floats, as_numpy, check_finite, like
 from usu.models.baselines import make_fill
-from usu.models.forward import ForwardFunc, check_evaluation_mode, check_inputs, run
-from usu.models.targets import check_targets
+from usu.models.forward import (
+    ForwardFunc,
+    as_given,
+    check_evaluation_mode,
+    check_inputs,
+    integers_of,
+    run,
+)
+from usu.models.outputs import scores_of
+from usu.models.targets import check_targets, find_link
 from usu.segmentation.methods import check_image, stretched
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.floating[Any]]]"
@@ -78,7 +86,7 @@ class Examiner:
         self.image = _picture(image, self.inputs)
         self.array: Floats = np.ascontiguousarray(as_numpy(self.inputs))
         self.passes = 0
-        self._caller, self._most = inputs, perturbations_per_eval
+        self._caller, self._most, self._integers = inputs, perturbations_per_eval, integers_of(inputs)
         self._whole = Case(b"whole", lambda: self.inputs)
         self._known: dict[bytes, tuple[float, float, bool]] = {}
         self._kept: dict[str, Any] = {}
@@ -170,21 +178,21 @@ class Examiner:
             waiting.clear()
 
     def _logits(self, batch: Tensor) -> Tensor:
+        batch = as_given(batch, self._integers)
         given = batch if isinstance(self.model, nn.Module) else like(batch, self._caller)
-        outputs = as_floats(run(self.model, given), "the model's output")
+        logits = scores_of(run(self.model, given), len(batch)).detach()
         self.passes += len(batch)
-        if outputs.dim() != 2 or len(outputs) != len(batch) or outputs.shape[1] < 2:
+        if logits.shape[1] < 2:
             raise ValueError(
                 f"model must return logits ({len(batch)}, classes) of two or more classes, got "
-                f"{tuple(outputs.shape)}"
+                f"{tuple(logits.shape)}"
             )
-        logits = check_finite(outputs, "the model's output").detach()
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits
 
     def _remember(self, keys: list[bytes], logits: Tensor) -> None:
         if self.target >= logits.shape[1]:
             raise ValueError(f"target must be below the model's {logits.shape[1]} classes, got {self.target}")
-        shares = logits.softmax(1)
+        shares = find_link("probability")(logits)
         columns = (logits[:, self.target], shares[:, self.target], shares.argmax(1) == self.target)
         self._known.update(zip(keys, zip(*(c.tolist() for c in columns), strict=True), strict=True))
 

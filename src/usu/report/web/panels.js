@@ -41,13 +41,10 @@ function definitions(list, rows) {
   list.replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
 }
 
-function probabilityOf({ probability }) {
-  return probability === null ? "none: the target is a callable, or the model has one output" : percent(probability);
-}
-
 function fillHead({ plain }) {
   const parts = [
     plain.title === plain.target ? null : plain.target,
+    plain.answer,
     plain.model,
     `${plain.source}, ${plain.cellsTitle}`,
     `${plain.forwardPasses} forward passes`,
@@ -60,7 +57,7 @@ function fillFacts({ plain }) {
   const recorded = plain.recordedMode === "complete" ? "complete (shared as USU)" : TITLES[plain.recordedMode];
   const rows = [
     ["target", plain.title === plain.target ? plain.target : `${plain.title}, ${plain.target}`],
-    ["probability", probabilityOf(plain)],
+    ["answer", plain.answer || "not recorded"],
     ["model", plain.model ?? "not recorded"],
     ["coarse map", `${plain.source}, ${plain.cellsTitle}${plain.layer ? `, layer ${plain.layer}` : ""}`],
     ["pixels", plain.size.join(" × ")],
