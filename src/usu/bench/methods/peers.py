@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -180,12 +181,13 @@ def xrai(subject: Subject) -> Tensor:
 def refinecam(subject: Subject) -> Tensor:
     """Return RefineCAM by pytorch-grad-cam: Grad-CAM++ of the last layer of each resolution, multiplied."""
     layers = resolutions(subject)
+    # Of several, each has a grid of its own; they are of one kind, (B, C, h, w) or (B, h, w, C).
+    kind = layers[-1] if len(layers) == 1 else replace(layers[-1], tokens=None)
     inputs = subject.inputs[None].clone().requires_grad_()
     cam = library("pytorch_grad_cam").RefineCAM(
         subject.model,
         [layer.module for layer in layers],
-        # One for all: the layers are of one kind, (B, C, h, w) or tokens.
-        reshape_transform=lambda output: layers[-1].grid_of(output, subject.size),
+        reshape_transform=lambda output: kind.grid_of(output, subject.size),
     )
     try:
         with frozen(subject.model):
