@@ -48,7 +48,7 @@ def explanations(photograph: str, target: str | None) -> tuple[list[Explanation]
     classifier = load_classifier("efficientnet-lite0")
     inputs, picture = classifier.prepare(Image.fromarray(getattr(skimage.data, photograph)()))
     index = None if target is None else find_class(classifier.class_names, target)
-    first = usu.explain(classifier.model, inputs, index, images=picture)
+    first = usu.explain(classifier.model, inputs, index, images=picture, mode="usu")
     found = []
     for name in METHODS:
         coarse = find_source(name)(classifier.model, inputs[None], [first.target], None)

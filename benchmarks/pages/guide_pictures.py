@@ -119,6 +119,7 @@ def draw_known_truth(seed: int = 0) -> Figure:
         scene.target,
         images=scene.picture,
         mass="total",
+        mode="usu",
     )
     maps = {name: found.upsampled_by(name) for name in ("nearest", "bilinear", "usu", "hybrid")}
     figure, ((first, truth, cells, *panels),) = _grid(1, 3 + len(maps), below=0.42)
@@ -164,7 +165,7 @@ def main() -> None:
     classifier = load_classifier("efficientnet-lite0")
     rows = []
     for name in PHOTOGRAPHS:
-        strict, category = explain(classifier, name)
+        strict, category = explain(classifier, name, mode="usu")
         complete, _ = explain(classifier, name, mode="complete")
         rows.append((strict, complete, category))
         print(

@@ -38,7 +38,7 @@ def explained(classifier: Classifier, image: Image.Image, target: int | None) ->
     inputs, picture = classifier.prepare(image)
     segmentation = {METHOD: PIPELINE}
     found: Explanation = usu.explain(
-        classifier.model, inputs, target, images=picture, segmentation=segmentation, **RULES
+        classifier.model, inputs, target, images=picture, segmentation=segmentation, mode="usu", **RULES
     )
     return found
 

@@ -37,6 +37,7 @@ def masking(task: Task) -> dict[str, Pixels]:
         photograph.target,
         mass=coarse.mass,
         images=photograph.picture,
+        mode="usu",
         **MASKING,
     )
     temperature = Settings.of(**MASKING).temperature
@@ -65,6 +66,7 @@ def valued(task: Task, tree: str, method: str = "owen", passes: int = 158) -> di
         segmentation=segmentation(task, tree),
         scoring=method,
         passes=passes,
+        mode="usu",
     )
     return {f"scores {method} {tree}": found.score_map}
 

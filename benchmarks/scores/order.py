@@ -7,7 +7,7 @@ The photographs and their halves are those of `python -m benchmarks.scores`. One
 is added to `--out` as it is measured, and what is there already is not measured again; `--images 0` only
 prints the tables. Scores by order fill with the blurred image: the mean colour, IROF and ROAD were not
 fitted to. A gradient counts three passes. Maps whose names begin with "choice" are variants among which was
-chosen, at 156 passes: "three" are fits on three partitions, "one" on one, "48 masks and three" share them.
+chosen, at 156 passes: "six" are fits on six partitions, "one" on one, "48 masks and three" share them.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Asked(Subject):
             images=self.picture,
             scoring=scoring,
             segmentation=segmentation,
+            mode="usu",
         )
         return torch.as_tensor(record.score_map)
 
@@ -106,7 +107,7 @@ class Asked(Subject):
 
 MASK = ("mask", None)
 BOTH_TEMPERATURE = 0.12 / 0.7  # of (0.3 m + 0.4 o) / 0.7: the exponents of m at 0.4 and of o at 0.3 add up
-THREE = {"slic": (64, 256), "watershed": (64,)}
+SIX = {"slic": (64, 256), "watershed": (64, 256), "quadtree": (64, 256)}
 # Partitions that are masked once each, beside a fit on the rest of the passes, by their number of segments.
 MASKED = {
     144: None,
@@ -121,16 +122,16 @@ def by_order(asked: Asked, way: str, filtered: bool = False, segmentation: Any =
     return redistributed(asked, way, asked.scores(usu.Order(**own), segmentation, filtered), 0.2)
 
 
-def by_both(asked: Asked, way: str) -> Tensor:
+def by_both(asked: Asked, way: str, segmentation: Any = None) -> Tensor:
     """Return a map by the library's masking and order together, filtered by the picture."""
-    scores = asked.scores(usu.MaskOrder(), filtered=True)
+    scores = asked.scores(usu.MaskOrder(), segmentation, filtered=True)
     return redistributed(asked, way, scores, BOTH_TEMPERATURE)
 
 
 def shared(asked: Asked, way: str, masks: int, passes: int) -> Tensor:
     """Return a map by masking of some partitions and by order on three, at a number of passes of the fit."""
     masked = asked.scores("mask", MASKED[masks], filtered=True)
-    order = asked.scores(usu.Order(passes=passes), THREE, filtered=True)
+    order = asked.scores(usu.Order(passes=passes), filtered=True)
     return redistributed(asked, way, (0.3 * masked + 0.4 * order) / 0.7, BOTH_TEMPERATURE)
 
 
@@ -155,8 +156,8 @@ MAPS: dict[str, Callable[[Asked], Any]] = {
     "continuous, mask+order": partial(by_both, way="continuous"),
     "choice continuous, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2, continuous=True),
     "choice total, mask filtered": lambda asked: asked.total(asked.scores(*MASK, filtered=True), 0.2),
-    "choice continuous, three": partial(by_order, way="continuous", segmentation=THREE),
-    "choice total, three filtered": partial(by_order, way="total", segmentation=THREE, filtered=True),
+    **{f"choice {way}, six": partial(by_order, way=way, segmentation=SIX) for way in WAYS[:3]},
+    "choice total, six with masks": partial(by_both, way="total", segmentation=SIX),
     "choice total, mask 144 + order 156": partial(shared, way="total", masks=144, passes=156),
 }
 for _masks in (48, 64, 96):
@@ -165,15 +166,13 @@ for _masks in (48, 64, 96):
             shared, way=_way, masks=_masks, passes=156 - _masks
         )
 for _name, _own in {
-    "three": {},
     "three, ridge 0.1": {"ridge": 0.1},
     "three, ridge 1": {"ridge": 1.0},
     "three, 80 passes": {"passes": 80},
     "one": {"segmentation": {"slic": (256,)}},
 }.items():
     for _way in ("strict", "total"):
-        _settings: dict[str, Any] = {"segmentation": THREE, **_own}
-        MAPS[f"choice {_way}, {_name}"] = partial(by_order, way=_way, **_settings)
+        MAPS[f"choice {_way}, {_name}"] = partial(by_order, way=_way, **_own)
 
 
 def measure(

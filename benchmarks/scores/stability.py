@@ -1,12 +1,12 @@
 """How far a map stays the same when what should not matter changes, and changes when what matters does.
 
-    python -m benchmarks.scores.stability DATA --out ROWS [--images 24] [--half choosing] [--three]
+    python -m benchmarks.scores.stability DATA --out ROWS [--images 24] [--half choosing] [--six]
 
 Rank correlations of band-limited maps (a Gaussian of 6 pixels at 224), with the map of the photograph as it
 is: with another seed; from a start at 0 (scores by order only); of the photograph moved by 8 pixels, on the
 pixels that both show; and of the photograph after JPEG at quality 50. And of what should differ: the map of
 another class, and of the network with the rows of its last layer shuffled among the classes. One line per
-photograph is added to `--out`; `--images 0` only prints the table. `--three` fits on three partitions.
+photograph is added to `--out`; `--images 0` only prints the table. `--six` fits on six partitions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from tqdm import tqdm
 
 import usu
-from benchmarks.scores.order import THREE, Asked
+from benchmarks.scores.order import SIX, Asked
 from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import HALVES, line
 from usu.bench.compiled import quickened
@@ -40,10 +40,10 @@ SHIFT, QUALITY = 8, 50
 Map = Callable[[Asked, int], Tensor]
 
 
-class Few(Asked):
-    """A photograph whose scores by order are fitted on three partitions."""
+class Many(Asked):
+    """A photograph whose scores by order are fitted on six partitions."""
 
-    order_partitions = THREE
+    order_partitions = SIX
 
 
 def order_scores(asked: Asked, seed: int, ridge: float = 0.3) -> Tensor:
@@ -70,6 +70,7 @@ def from_zero(asked: Asked) -> Tensor:
         asked.model,
         asked.target,
         images=asked.picture,
+        mode="usu",
         scoring="order",
         segmentation=asked.order_partitions,
     )
@@ -171,7 +172,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of photographs")
     parser.add_argument("--images", type=int, default=24, help="number of photographs, of both halves")
     parser.add_argument("--half", choices=HALVES, default="choosing")
-    parser.add_argument("--three", action="store_true", help="fit on three partitions")
+    parser.add_argument("--six", action="store_true", help="fit on six partitions")
     parser.add_argument("--out", type=Path, required=True, help="file of rows")
     arguments = parser.parse_args()
     classifier = load_classifier("efficientnet-lite0")
@@ -183,7 +184,7 @@ def main() -> None:
     for position, photograph in enumerate(tqdm(chosen, total=arguments.images, desc="photographs")):
         if HALVES[position % 2] != arguments.half or photograph.name in known:
             continue
-        kind = Few if arguments.three else Asked
+        kind = Many if arguments.six else Asked
         found = measure(photograph, (classifier.model, quick), mixed, kind)
         rounded = {name: {key: round(r, 4) for key, r in row.items()} for name, row in found.items()}
         with arguments.out.open("a") as file:

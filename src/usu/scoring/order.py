@@ -59,11 +59,7 @@ class Order(Budgeted):
     ridge: float = 0.3
     seed: int = 0
     name: ClassVar[str] = "order"
-    segmentation: ClassVar[Mapping[str, tuple[int, ...]]] = {
-        "slic": (64, 256),
-        "watershed": (64, 256),
-        "quadtree": (64, 256),
-    }
+    segmentation: ClassVar[Mapping[str, tuple[int, ...]]] = {"slic": (64, 256), "watershed": (64,)}
 
     def __post_init__(self) -> None:
         check_count(self.passes, "passes", 2 + STEP)
