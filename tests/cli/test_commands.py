@@ -362,3 +362,16 @@ def test_progress_bars_only_on_a_terminal(photograph, tmp_path, monkeypatch, cap
     errors = capsys.readouterr().err
     assert errors.count(f"bars: {terminal}") == 2
     assert ("2/2" in errors) == terminal
+
+
+def test_a_deep_picture_is_explained_with_a_line_or_by_its_range(tmp_path, capsys):
+    from usu.cli import main
+
+    values = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
+    path = str(tmp_path / "deep.png")
+    Image.fromarray(values).save(path)
+    assert main(["explain", path, "--out", str(tmp_path / "a")]) == 0
+    assert "usu: note: " in (told := capsys.readouterr().err)
+    assert "taken as 12 bits" in told
+    assert main(["explain", path, "--range", "-10", "4095", "--out", str(tmp_path / "b")]) == 0
+    assert "usu: note" not in capsys.readouterr().err

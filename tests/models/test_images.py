@@ -75,7 +75,7 @@ def test_float_grey_in_the_unit_interval(tmp_path):
 
 def test_float_grey_of_unknown_scale_is_refused(tmp_path):
     path = saved(tmp_path, Image.fromarray(RAMP.astype(np.float32)), "wild.tif")
-    with pytest.raises(ValueError, match="grey values lie outside"):
+    with pytest.raises(ValueError, match="out of range for floats"):
         read_image(path)
 
 
@@ -175,3 +175,38 @@ def test_pillow_is_left_as_it_was(tmp_path):
     before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
     read_image(saved(tmp_path, Image.fromarray(COLOURS)))
     assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+
+
+SCENE = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_fewer_bits_in_a_16_bit_file_keep_their_brightness_and_are_told(tmp_path, bits):
+    path = saved(tmp_path, Image.fromarray((SCENE / 255 * (2**bits - 1)).round().astype(np.uint16)))
+    with pytest.warns(UserWarning, match=rf"taken as {bits} bits, 0 to {2**bits - 1}: if not, say"):
+        read = pixels(path)
+    assert np.abs(read[..., 0].astype(int) - SCENE).max() <= 1
+    said = np.asarray(read_image(path, value_range=(0, 2**bits - 1)))
+    assert (said == read).all()
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_values_of_ct_are_out_of_range_until_black_and_white_are_said(tmp_path, kind):
+    values = np.linspace(-1000, 3000, 2000).reshape(40, 50).round().astype(kind)
+    path = saved(tmp_path, Image.fromarray(values), "ct.tif")
+    with pytest.raises(ValueError, match=r"ct\.tif has grey .* out of range .* --range -1000 3000") as caught:
+        read_image(path)
+    assert "damaged" not in str(caught.value)
+    read = np.asarray(read_image(path, value_range=(-160, 240)))[..., 0].astype(int)
+    assert set(read[values <= -160]) == {0}
+    assert set(read[values >= 240]) == {255}
+    inside = (values > -160) & (values < 240)
+    assert np.abs(read[inside] - 255 * (values[inside] + 160) / 400).max() <= 0.5
+
+
+def test_ranges_that_do_not_fit(tmp_path):
+    path = saved(tmp_path, Image.fromarray(COLOURS))
+    with pytest.raises(ValueError, match="is no grey picture of more than 8 bits"):
+        read_image(path, value_range=(0, 4095))
+    with pytest.raises(ValueError, match="values of black and white, in this order"):
+        read_image(path, value_range=(5, 5))

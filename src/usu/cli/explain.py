@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
@@ -70,6 +71,8 @@ _SMOOTHING = """radius, as a part of the shorter side, of the filter that smooth
 edges (default: 1/28 of the side for total-conserving, else none)"""
 _SOURCE = """method that gives the coarse map: %(choices)s (default: gradcam; for complete, the gradient
 times the difference from the fill)"""
+_RANGE = """values that are black and white in grey pictures of more than 8 bits, such as -160 240 for CT
+(default: 0 1 for floats, else 16 bits, or as few as hold the values, which a line says)"""
 _SIZE = """what overlay.png shows: the network's input, or the whole photograph with the map at its size
 (default: %(default)s)"""
 _IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temperature)"
@@ -109,6 +112,7 @@ def add_parser(commands: Commands) -> None:
     add("--source", choices=SOURCES, metavar="NAME", help=_SOURCE)
     add("--scoring", metavar="NAME", help=_SCORING)
     add("--output", metavar="NAME", help=_OUTPUT)
+    add("--range", metavar=("LOW", "HIGH"), nargs=2, type=float, help=_RANGE)
     add("--size", choices=("network", "photograph"), default="network", help=_SIZE)
     add("--temperature", metavar="T", type=positive_number, help=TEMPERATURE)
     add("--importance-temperature", metavar="T", type=positive_number, help=_IMPORTANCE)
@@ -122,7 +126,6 @@ def run(options: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
-    from usu.models.images import read_image
     from usu.models.layers import find_layer
     from usu.models.loading import load_classifier
     from usu.models.targets import find_class
@@ -146,7 +149,7 @@ def run(options: argparse.Namespace) -> int:
     silent = len(photographs) == 1 or not sys.stderr.isatty()
     for path, name in tqdm(photographs, desc="photographs", unit="photograph", disable=silent):
         try:
-            image = read_image(path)
+            image = _read(path, options.range)
             own = folder / name
             own.mkdir(exist_ok=True)
             explain_picture(image, classifier, own, options.size, **keywords)
@@ -156,6 +159,20 @@ def run(options: argparse.Namespace) -> int:
             failed = True
             complain(problem, path)
     return BAD_INPUT if failed else 0
+
+
+def _read(path: str, value_range: Sequence[float] | None) -> Image.Image:
+    """Read a picture; what was assumed about its values is a line on standard error."""
+    from tqdm import tqdm
+
+    from usu.models.images import read_image
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        image = read_image(path, None if value_range is None else (value_range[0], value_range[1]))
+    for one in told:
+        tqdm.write(f"usu: note: {one.message}", file=sys.stderr)
+    return image
 
 
 def explain_picture(

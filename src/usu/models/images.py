@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -12,24 +13,32 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def read_image(path: str | os.PathLike[str]) -> Image.Image:
+def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | None = None) -> Image.Image:
     """Read a picture as 8-bit RGB, turned upright.
 
     An EXIF rotation is applied; transparent parts are laid over white, as a browser shows them; palettes,
-    grey and CMYK are converted (without colour profiles); 16-bit grey keeps its upper 8 bits; of an
-    animation the first frame is taken.
+    grey and CMYK are converted (without colour profiles); of an animation the first frame is taken. Grey of
+    more than 8 bits is brought to 8 by `value_range`.
 
     Args:
         path: the file, in any format that Pillow reads.
+        value_range: what is black and what is white in grey pictures of more than 8 bits; values beyond are
+            clipped. By default (0, 1) for floats and (0, 65535) for integers; if the highest of these is
+            below 16384, the fewest of 8, 10, 12 or 14 bits that hold it are taken, and a warning says so.
 
     Returns:
         A Pillow image of mode "RGB", loaded: the file is closed.
 
     Raises:
         ValueError: the file is empty, truncated, damaged, not an image, or so large that Pillow takes it for
-            a decompression bomb.
+            a decompression bomb; values out of the range, if none is given; a range that is none, or for a
+            picture that is not deep grey.
         OSError: the file does not exist or cannot be opened.
     """
+    if value_range is not None and not value_range[0] < value_range[1]:
+        raise ValueError(
+            f"value_range must be the values of black and white, in this order, got {value_range}"
+        )
     name = os.fspath(path)
     with open(name, "rb") as file:
         if not file.read(1):
@@ -41,7 +50,7 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
                 warnings.simplefilter("ignore")
                 with Image.open(file) as image:
                     image.load()
-                    return _to_rgb(ImageOps.exif_transpose(image))
+                    upright = ImageOps.exif_transpose(image)
         except UnidentifiedImageError:
             raise ValueError(f"{name} is not an image that Pillow can read") from None
         except Image.DecompressionBombError as problem:
@@ -49,13 +58,14 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         except Exception as problem:  # decoders fail with anything from struct.error to SyntaxError
             reason = _first_line(problem)
             raise ValueError(f"{name} is damaged or incomplete and cannot be read: {reason}") from problem
+    if upright.mode == "F" or upright.mode in _DEEP_GREY:
+        return _grey(np.asarray(upright, dtype=np.float64), upright.mode == "F", value_range, name)
+    if value_range is not None:
+        raise ValueError(f"{name} is no grey picture of more than 8 bits: it needs no range")
+    return _to_rgb(upright)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _DEEP_GREY:
-        return _grey(np.asarray(image, dtype=np.float64) / 65535)
-    if image.mode == "F":
-        return _grey(np.asarray(image, dtype=np.float64))
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         # Pillow cannot convert premultiplied grey (La) to RGBA directly.
         straight = image.convert("LA") if image.mode == "La" else image
@@ -64,11 +74,37 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _grey(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Image.Image:
-    """Return grey values (h, w) in [0, 1] as an RGB image."""
-    if not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError("its grey values lie outside the range of 16-bit or unit-scaled pictures")
-    return Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")
+def _grey(
+    values: np.ndarray[Any, np.dtype[np.float64]],
+    unit: bool,
+    value_range: tuple[float, float] | None,
+    name: str,
+) -> Image.Image:
+    """Return grey values (h, w) as an RGB image; `unit` says that they are floats."""
+    low, high = value_range or _assumed(values, unit, name)
+    shares = ((values - low) / (high - low)).clip(0, 1)
+    return Image.fromarray((shares * 255).round().astype(np.uint8)).convert("RGB")
+
+
+def _assumed(values: np.ndarray[Any, np.dtype[np.float64]], unit: bool, name: str) -> tuple[float, float]:
+    """Return the range that values have by their kind; warn where it is a guess."""
+    lowest, highest, most = float(values.min()), float(values.max()), 1.0 if unit else 65535.0
+    if not (lowest >= 0 and highest <= most):  # NaN is refused, too
+        kind = "floats" if unit else "integers"
+        raise ValueError(
+            f"{name} has grey values from {lowest:g} to {highest:g}, out of range for {kind}, [0, {most:g}]: "
+            f"say what is black and white, such as --range {lowest:g} {highest:g} (in Python: value_range=)"
+        )
+    bits = 16 if unit else next((bits for bits in (8, 10, 12, 14) if highest < 2**bits), 16)
+    if bits == 16 or highest == 0:
+        return 0.0, most
+    warnings.warn(
+        f"{name} holds grey values up to {highest:g}, taken as {bits} bits, 0 to {2**bits - 1}: if not, say "
+        "what is black and white by --range LOW HIGH (in Python: value_range=)",
+        UserWarning,
+        stacklevel=4,  # at the caller of read_image
+    )
+    return 0.0, float(2**bits - 1)
 
 
 def _first_line(problem: BaseException) -> str:
