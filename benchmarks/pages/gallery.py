@@ -38,7 +38,11 @@ METHODS = {
     "shapleycam": "ShapleyCAM",
     "finercam": "FinerCAM",
 }
-UPSAMPLERS = {"bilinear": "bilinear", "usu": "USU", "hybrid": "hybrid"}
+UPSAMPLERS = {
+    "bilinear": "bilinear",
+    "usu-continuous": "continuous",
+    "total-conserving": "total-conserving",
+}
 _SMALL, _LARGE = 11, 13  # points: a page shows the picture at 60 pixels an inch
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "gallery.png"
 
@@ -48,7 +52,7 @@ def explanations(photograph: str, target: str | None) -> tuple[list[Explanation]
     classifier = load_classifier("efficientnet-lite0")
     inputs, picture = classifier.prepare(Image.fromarray(getattr(skimage.data, photograph)()))
     index = None if target is None else find_class(classifier.class_names, target)
-    first = usu.explain(classifier.model, inputs, index, images=picture, mode="usu")
+    first = usu.explain(classifier.model, inputs, index, images=picture)
     found = []
     for name in METHODS:
         coarse = find_source(name)(classifier.model, inputs[None], [first.target], None)
