@@ -44,8 +44,8 @@ CURVES = tuple(
     for fill in ("blur", "mean")
 )
 METRICS = (*CURVES, "irof-grid", "irof-felzenszwalb", "road")
-# Of the maps: the window's radius as a share of the longer side, and He et al.'s ε, of scores by the picture.
-RADIUS, EPS = 8 / 224, 1e-3
+# Of the filter of scores by the picture: the window's radius as a share of the longer side.
+RADIUS = 8 / 224
 
 
 class Asked(Subject):
@@ -71,11 +71,7 @@ class Asked(Subject):
         found: Tensor = self.share(key, partial(self._scores, scoring, segmentation)).made
         if not filtered:
             return found
-        side = 2 * round(RADIUS * max(self.size)) + 1
-        smooth: Tensor = peers.library("kornia.filters").guided_blur(
-            self.picture[None], found[None, None].float(), side, EPS
-        )
-        return smooth[0, 0].clamp(0, 1)
+        return peers.guided_by(self.picture, found.float(), round(RADIUS * max(self.size))).clamp(0, 1)
 
     def _scores(self, scoring: Any, segmentation: Any) -> Tensor:
         coarse = self.coarse("gradcam")

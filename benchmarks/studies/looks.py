@@ -41,7 +41,7 @@ from benchmarks.studies.look_tables import EPSILONS, FIXED, SCORED, SQUARED, pag
 from usu.bench.compiled import quickened
 from usu.bench.datasets.files import image_names
 from usu.bench.methods.image import Subject
-from usu.bench.methods.peers import library
+from usu.bench.methods.peers import guided_by
 from usu.bench.methods.registry import CONTESTANTS
 from usu.models.baselines import make_fill
 from usu.models.classifier import Classifier
@@ -52,7 +52,7 @@ from usu.worlds.pasted import pasted
 from usu.worlds.scene import Scene
 
 # Of the scores' guided filter, at 224 pixels; and of the Gaussian that removes grain.
-RADIUS, EPS, BAND = 8, 1e-3, 6
+RADIUS, BAND = 8, 6
 PLAIN = {"score_smoothing": None}  # scores as they are, whatever the pipeline's default
 SURE = 0.5  # least probability of a photograph that becomes part of a scene
 
@@ -93,9 +93,7 @@ LOOKS = (
 def along_edges(scores: Tensor, picture: Tensor) -> Tensor:
     """Return a score map (H, W) after a guided filter by its picture (3, H, W), still in [0, 1]."""
     radius = round(RADIUS * max(scores.shape) / 224)
-    blur = library("kornia.filters").guided_blur
-    filtered: Tensor = blur(picture[None], scores[None, None], 2 * radius + 1, EPS)[0, 0].clamp(0, 1)
-    return filtered
+    return guided_by(picture, scores, radius).clamp(0, 1)
 
 
 # ------------------------------------------------------------------------------------------------- worlds

@@ -74,10 +74,10 @@ def guided_filter(subject: Subject, source: str) -> Tensor:
     return guided_by(subject.picture, interpolation(subject, source, "bilinear"))
 
 
-def guided_by(picture: Tensor, pixels: Tensor) -> Tensor:
-    """Return a map (H, W), filtered with the picture (3, H, W) as the guide."""
+def guided_by(picture: Tensor, pixels: Tensor, radius: int = GUIDED_RADIUS) -> Tensor:
+    """Return a map (H, W), filtered with the picture (3, H, W) as the guide; the radius is in pixels."""
     filtered: Tensor = library("kornia.filters").guided_blur(
-        picture[None].to(pixels), pixels[None, None], 2 * GUIDED_RADIUS + 1, GUIDED_EPS
+        picture[None].to(pixels), pixels[None, None], 2 * radius + 1, GUIDED_EPS
     )
     return filtered[0, 0]
 
