@@ -1,5 +1,7 @@
-"""The networks whose trained weights are packages."""
+"""The networks whose trained weights are packages, and how files that describe others end."""
 
 # Input sizes by name.
 SIZES = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}
 DEMO_MODEL = next(iter(SIZES))
+# Of network cards, see `usu.models.card`.
+CARD = ".json"
