@@ -18,7 +18,7 @@ HEADS = Path("results/heads")
 MISSING = (
     "ImageNet by VGG16 is not measured: its classifier is not here. Fetch "
     "https://download.pytorch.org/models/vgg16-397923af.pth once, then: usu bench run --dataset imagenet "
-    "--data IMAGENET --model vgg16 --weights vgg16=vgg16-397923af.pth --images 100 --out results/nine/imagenet"
+    "--data IMAGENET --model vgg16 --weights vgg16=vgg16-397923af.pth --images 100 --out RESULTS"
 )
 DATA = {"imagenet": "imagenet-sample", "cifar10": "cifar10", "cub200": "cub200-classes-1-10"}
 

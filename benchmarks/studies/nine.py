@@ -1,4 +1,4 @@
-"""Three data sets by three kinds of networks: rows of all contestants, image by image, one stage after another.
+"""Three data sets by three kinds of networks: rows of all contestants, image by image, stage by stage.
 
     OMP_NUM_THREADS=1 python -m benchmarks.studies.nine DATA --out results/nine
 

@@ -697,3 +697,21 @@ def test_no_rows_make_a_table_without_cells(name):
     sheet = layout(name, SCHEMA.empty_table())
     assert sheet.notes[0] == UNMEASURED
     assert len(sheet.blocks) == 0
+
+
+def test_tables_9_and_10_have_the_papers_network_of_the_same_kind_and_say_so():
+    rows = [
+        *rows_of({("usu", "road"): [0.1, 0.3]}, dataset="cifar10", model="resnet56"),
+        *rows_of({("usu", "road"): [0.2]}, dataset="cifar10", model="vgg16"),
+        *rows_of({("usu", "road"): [0.4]}, dataset="cub200", model="vit_tiny_patch16_224"),
+    ]
+    ninth, tenth = (layout(name, table(rows)) for name in ("table9", "table10"))
+    block = block_of(ninth, "CIFAR-10, Grad-CAM")
+    residual = cell_at(block, ("ResNet56", "USU"), "ROAD ↓")
+    key = ("cifar10", "resnet50", "gradcam", "usu", "road")
+    assert (residual.value, residual.n) == (pytest.approx(0.2), 2)
+    assert residual.paper == published.FIGURES["table9"][key]
+    attention = cell_at(block_of(tenth, "CUB-200, Grad-CAM"), ("ViT-Tiny-16", "USU"), "ROAD ↓")
+    assert attention.paper == published.FIGURES["table10"]["cub200", "vit_b_16", "gradcam", "usu", "road"]
+    told = "Beside ResNet56 stands the paper's ResNet50, of the same kind"
+    assert [any(told in note for note in one.notes) for one in (ninth, tenth)] == [True, False]

@@ -13,8 +13,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from usu import explain
+from usu import cli, explain
 from usu.bench.networks import load_network
+from usu.bench.results.folder import read_rows
 from usu.models import load_classifier
 
 
@@ -172,3 +173,25 @@ def test_files_that_are_no_card_or_not_there(card: dict[str, Any], tmp_path: Pat
         load_classifier(str(tmp_path / "other.json"))
     with pytest.raises(FileNotFoundError):
         load_classifier(str(written({**card, "weights": "absent.pt"}, tmp_path)))
+
+
+def test_the_benchmark_names_a_card_by_its_file_and_tables_take_several_folders(
+    card: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(card, tmp_path)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        picture((40, 30 + len(folder))).save(tmp_path / folder / f"{folder}.png")
+        words = ["--upsampler", "nearest", "bilinear", "--metric", "sparseness"]
+        data, out = str(tmp_path / folder), str(tmp_path / f"results-{folder}")
+        run = ["bench", "run", "--data", data, "--model", str(path), *words, "--out", out]
+        assert cli.main(run) == 0
+        assert "small: 1 images" in capsys.readouterr().out
+    folders = [str(tmp_path / f"results-{folder}") for folder in ("one", "two")]
+    rows = [row for folder in folders for row in read_rows(folder).to_pylist()]
+    assert {row["model"] for row in rows} == {"small"}
+    mean = np.mean([row["value"] for row in rows if row["upsampler"] == "bilinear"])
+    assert cli.main(["bench", "table", *folders, "--layout", "table9"]) == 0
+    assert f"{mean:.3f}" in capsys.readouterr().out
+    assert cli.main(["bench", "run", "--data", data, "--model", str(path), "small", "--out", out]) == 2
+    assert "--model has two networks called small" in capsys.readouterr().err

@@ -74,6 +74,7 @@ Print a table made from results alone, beside the paper's figures where it has t
 _TABLE_EXAMPLES = """\
 examples:
   usu bench table results
+  usu bench table results/imagenet results/cifar10 --layout table9
   usu bench table results --layout table3 --format latex > table3.tex
 """
 
@@ -145,7 +146,7 @@ def _add_table(commands: Commands) -> None:
         "table", help="print a table of results", description=_TABLE_DETAILS, epilog=_TABLE_EXAMPLES
     )
     add = parser.add_argument
-    add("results", metavar="RESULTS", help="folder of a run")
+    add("results", metavar="RESULTS", nargs="+", help="folders of runs, such as one for each data set")
     add("--layout", choices=tuple(LAYOUTS), default="honest", help="%(choices)s (default: %(default)s)")
     add("--format", choices=tuple(FORMATS), default="text", help="%(choices)s (default: text)")
     parser.set_defaults(run=table)
@@ -197,10 +198,13 @@ def status(options: argparse.Namespace) -> int:
 
 def table(options: argparse.Namespace) -> int:
     """Print a table of results."""
+    import pyarrow as pa
+
     from usu.bench.results.folder import read_rows
     from usu.bench.tables.layouts import layout
 
-    sys.stdout.write(FORMATS[options.format](layout(options.layout, read_rows(options.results))))
+    rows = pa.concat_tables([read_rows(folder) for folder in options.results])
+    sys.stdout.write(FORMATS[options.format](layout(options.layout, rows)))
     return 0
 
 
