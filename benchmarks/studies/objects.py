@@ -3,9 +3,9 @@
     python -m benchmarks.studies.objects DATA [--images 100] [--out DIR] [--table PAGE]
 
 DATA holds the data sets and `weights`, as for `benchmarks.studies.nine`. The class is the network's own.
-ECSSD says where an object is, not what it is, and a network may name something else: a photograph counts where
-the class is more probable on the object alone than on the rest alone, the other part blurred. In CUB-200 it
-also has to be the right class.
+ECSSD says where an object is, not what it is, and a network may name something else: a photograph counts
+where the class is more probable on the object alone than on the rest alone, the other part blurred. In
+CUB-200 it also has to be the right class.
 
 "bilinear-squared" is what is owed to a peaked map alone. A line is written for
 each image and network, a second run judges what is missing, and `--images 0` only makes the tables.

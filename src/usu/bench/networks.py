@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from usu.bench.datasets.files import Dataset
-from usu.models.bundled import CARD
+from usu.models.bundled import CARD, TIMM
 from usu.models.classifier import Classifier
 from usu.models.loading import load_classifier
 from usu.models.targets import check_outputs
-from usu.models.timm import TIMM, _load_timm
+from usu.models.timm import _load_timm
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 
 from usu.arrays.checks import suggestion
-from usu.models.classifier import Classifier, Preparation, State, assemble, read_state
-from usu.models.loading import import_package
+from usu.models.bundled import TIMM
+from usu.models.classifier import Classifier, Preparation, State, assemble
 from usu.models.outputs import scores_of
-from usu.models.timm import TIMM, _read_safetensors
-from usu.runtime.lazy import install
+from usu.models.weights import read_weights
+from usu.runtime.lazy import needed
 
 _FIELDS = ("network", "options", "weights", "prepare", "class_names")
 _PREPARATION = ("size", "crop", "mean", "std", "channels", "white", "interpolation")
@@ -76,18 +77,20 @@ def _check(path: Path, what: str, found: Any, known: tuple[str, ...], needed: tu
 
 def _build(path: Path, network: str, options: Mapping[str, Any]) -> nn.Module:
     """Return the network without weights, in evaluation mode."""
-    module, _, factory = str(network).rpartition(":")
+    module, _, name = str(network).rpartition(":")
+    build: Callable[..., Any]
     if f"{module}:" == TIMM:
-        build: Callable[..., Any] = import_package("timm", install("bench")).create_model
-        arguments: tuple[str, ...] = (factory,)
+        with needed("networks of timm need it", "bench"):
+            from timm import create_model
+        build = partial(create_model, name)
     elif module:
-        build, arguments = _factory(path, module, factory), ()
+        build = _factory(path, module, name)
     else:
         from torchvision.models import get_model
 
-        build, arguments = get_model, (factory,)
+        build = partial(get_model, name)
     try:
-        model = build(*arguments, **options)
+        model = build(**options)
     except Exception as problem:
         raise ValueError(f"{path}: network {network!r} cannot be built: {problem}") from problem
     if not isinstance(model, nn.Module):
@@ -116,12 +119,8 @@ def _state(path: Path, weights: Any, model: nn.Module) -> State:
         if module and module not in dict(model.named_modules()):
             near = suggestion(module, dict(model.named_children()))
             raise ValueError(f"{path}: weights has {module!r}, which is no module of the network{near}")
-        state |= {f"{prefix}{key}": value for key, value in _weights(path.parent / file).items()}
+        state |= {f"{prefix}{key}": value for key, value in read_weights(path.parent / file).items()}
     return state
-
-
-def _weights(path: Path) -> State:
-    return _read_safetensors(path) if path.suffix == ".safetensors" else read_state(path)
 
 
 def _preparation(path: Path, given: Any) -> Preparation:
