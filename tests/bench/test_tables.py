@@ -713,5 +713,14 @@ def test_tables_9_and_10_have_the_papers_network_of_the_same_kind_and_say_so():
     assert residual.paper == published.FIGURES["table9"][key]
     attention = cell_at(block_of(tenth, "CUB-200, Grad-CAM"), ("ViT-Tiny-16", "USU"), "ROAD ↓")
     assert attention.paper == published.FIGURES["table10"]["cub200", "vit_b_16", "gradcam", "usu", "road"]
-    told = "Beside ResNet56 stands the paper's ResNet50, of the same kind"
+    told = "Beside ResNet56 stands the paper's ResNet50: orders compare"
     assert [any(told in note for note in one.notes) for one in (ninth, tenth)] == [True, False]
+
+
+def test_the_default_map_is_tested_against_interpolation():
+    ours, theirs = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.3, 0.5, 0.4, 0.8, 0.6, 0.9]
+    rows = rows_of({("total-conserving", "road"): ours, ("bilinear", "road"): theirs})
+    [found] = study_of(table(rows)).comparisons.to_dict("records")
+    assert (found["challenger"], found["reference"], found["n"]) == ("total-conserving", "bilinear", 6)
+    assert found["p_value"] == pytest.approx(2 / 2**6)  # all of the differences have one sign
+    assert found["difference"] == pytest.approx(np.mean(ours) - np.mean(theirs))
