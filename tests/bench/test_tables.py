@@ -713,7 +713,7 @@ def test_tables_9_and_10_have_the_papers_network_of_the_same_kind_and_say_so():
     assert residual.paper == published.FIGURES["table9"][key]
     attention = cell_at(block_of(tenth, "CUB-200, Grad-CAM"), ("ViT-Tiny-16", "USU"), "ROAD ↓")
     assert attention.paper == published.FIGURES["table10"]["cub200", "vit_b_16", "gradcam", "usu", "road"]
-    told = "Beside ResNet56 stands the paper's ResNet50: orders compare"
+    told = "Beside ResNet56 is the paper's ResNet50: orders compare"
     assert [any(told in note for note in one.notes) for one in (ninth, tenth)] == [True, False]
 
 

@@ -222,7 +222,7 @@ def full_results(study: Study, number: int) -> Table:
     found = found[(found.dataset == "cub200") == (number == 10)]
     found = found.assign(paper=_printed(found, f"table{number}", kin=paper.KIN), column=found.Measure)
     notes += tuple(
-        f"Beside {title('model', name)} stands the paper's {title('model', other)}: orders compare, values not."
+        f"Beside {title('model', name)} is the paper's {title('model', other)}: orders compare, values not."
         for name, other in paper.KIN.items()
         if name in set(found.model[found.paper.notna()])
     )
