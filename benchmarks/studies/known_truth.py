@@ -61,16 +61,22 @@ Judged: TypeAlias = "dict[str, dict[str, float]]"
 Task: TypeAlias = "Callable[[Sequence[str]], Judged]"
 
 
+def found_in_image(pixels: Tensor, truth: Tensor) -> dict[str, float]:
+    """Judge a map by a mask."""
+    return {
+        "localisation": relevance_mass_accuracy(pixels.clamp(min=0), truth),
+        "IoU": iou_area(pixels, truth),
+        "pointing": pointing_game(pixels, truth),
+    }
+
+
 def found(pixels: Tensor, truth: Tensor, grid: tuple[int, int]) -> dict[str, float]:
     """Judge a map by a mask: over the image, and over the cells that hold pixels in and out of it."""
-    positive = pixels.clamp(min=0)
     cut = cells_of(grid, tuple(truth.shape)).spread(straddling(truth, grid).float()) > 0
     inside = truth[cut][None]
     return {
-        "localisation": relevance_mass_accuracy(positive, truth),
-        "IoU": iou_area(pixels, truth),
-        "pointing": pointing_game(pixels, truth),
-        "localisation, cut cells": relevance_mass_accuracy(positive[cut][None], inside),
+        **found_in_image(pixels, truth),
+        "localisation, cut cells": relevance_mass_accuracy(pixels.clamp(min=0)[cut][None], inside),
         "IoU, cut cells": iou_area(pixels[cut][None], inside),
     }
 
@@ -82,7 +88,8 @@ def misplaced(pixels: Tensor, truth: Tensor) -> float:
     return alpha_total(positive * (truth.double().sum() / total), truth) if total else 1.0
 
 
-def _drawn(names: Sequence[str], subject: Subject, source: str) -> Iterator[tuple[str, Tensor]]:
+def drawn(names: Sequence[str], subject: Subject, source: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield maps (H, W) by name, the squared one among them."""
     for name in names:
         drawn = CONTESTANTS["bilinear" if name == SQUARED else name].draw(subject, source)
         pixels = drawn.values.cpu()
@@ -120,7 +127,7 @@ def _photographed(classifier: Classifier, scenes: Sequence[Scene]) -> list[Task]
     def judged(scene: Scene, names: Sequence[str]) -> Judged:
         subject = Subject(classifier.model, scene.inputs, scene.picture, scene.target, quick=quick)
         grid = (subject.size[0] // CELL, subject.size[1] // CELL)
-        return {name: found(pixels, scene.truth, grid) for name, pixels in _drawn(names, subject, "gradcam")}
+        return {name: found(pixels, scene.truth, grid) for name, pixels in drawn(names, subject, "gradcam")}
 
     return [partial(judged, scene) for scene in scenes]
 
@@ -142,7 +149,7 @@ def _colours(data: Path, count: int) -> list[Task]:
         subject.share(("coarse", "exact"), lambda: Coarse(aggregate(scene.truth, GRID), "total"))
         return {
             name: {"misplaced": misplaced(pixels, scene.truth)}
-            for name, pixels in _drawn(names, subject, "exact")
+            for name, pixels in drawn(names, subject, "exact")
         }
 
     return [partial(judged, seed) for seed in range(count)]
@@ -224,31 +231,37 @@ WORLDS: Mapping[str, World] = {
 def tables(name: str, records: Sequence[Judged]) -> str:
     """Return the tables of one world in Markdown: means, and paired tests."""
     world = WORLDS[name]
-    measures = list(records[0][world.maps[0]])
+    return tested_tables(f"{name}: {len(records)} scenes", world.maps, world.pairs, records)
+
+
+def tested_tables(
+    heading: str, maps: Sequence[str], pairs: Sequence[tuple[str, str]], records: Sequence[Judged]
+) -> str:
+    """Return the means of all measures by map, and the tests of pairs, all corrected together."""
+    measures = list(records[0][maps[0]])
     values = {
-        one: np.array([[record[one][measure] for measure in measures] for record in records])
-        for one in world.maps
+        one: np.array([[record[one][measure] for measure in measures] for record in records]) for one in maps
     }
     tested = [
         [paired_test(*columns) for columns in zip(values[one].T, values[other].T, strict=True)]
-        for one, other in world.pairs
+        for one, other in pairs
     ]
     corrected = iter(correct([test.p_value for several in tested for test in several]))
     return "\n".join(
         [
-            f"## {name}: {len(records)} scenes",
+            f"## {heading}",
             "",
             line("map", *measures),
             "|---" * (1 + len(measures)) + "|",
             *(line(one, *(f"{mean:.3f}" for mean in own.mean(0))) for one, own in values.items()),
             "",
-            TESTED.format(len(world.pairs) * len(measures)),
+            TESTED.format(len(pairs) * len(measures)),
             "",
             line("map", "less", *measures),
             "|---" * (2 + len(measures)) + "|",
             *(
                 line(*pair, *(tested_cell(test, next(corrected)) for test in several))
-                for pair, several in zip(world.pairs, tested, strict=True)
+                for pair, several in zip(pairs, tested, strict=True)
             ),
         ]
     )

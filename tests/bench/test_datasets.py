@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10, ImageFolder
 
+from usu.bench.datasets.cub200 import read_cub200
 from usu.bench.datasets.files import Dataset, Item
 from usu.bench.datasets.imagenet import wordnet_ids
 from usu.bench.datasets.registry import DATASETS, chosen, find_dataset
@@ -101,6 +102,15 @@ def test_imagenet_passes_over_what_is_no_class(imagenet, photographs):
     place(photographs["coffee"], root / "n01440764" / "._ILSVRC2012_val_00000293.JPEG")
     (root / "n01440764" / "notes.txt").write_text("none")
     assert find_dataset("imagenet", imagenet).items == before
+
+
+def test_imagenet_in_one_folder_has_the_ids_in_its_names(tmp_path, photographs):
+    for name in ("n01440764_tench.JPEG", "n15075141_toilet_tissue.JPEG"):
+        place(photographs["coffee"], tmp_path / name)
+    for name in ("ILSVRC2012_val_00000001.JPEG", "n00004475_being.JPEG", "n014407641.JPEG"):
+        place(photographs["coffee"], tmp_path / name)
+    found = labels_of(find_dataset("imagenet", tmp_path))
+    assert found == {"n01440764_tench.JPEG": 0, "n15075141_toilet_tissue.JPEG": 999}
 
 
 def test_imagenet_class_of_another_edition(imagenet, photographs):
@@ -243,6 +253,15 @@ def test_cub_test_split(cub, below):
     assert labels_of(dataset) == {BIRDS[1][0]: 0, BIRDS[3][0]: 1, BIRDS[4][0]: 199}
     assert (dataset.name, dataset.class_count) == ("cub200", 200)
     assert dataset.open(dataset.items[0]).size == SIZE
+
+
+def test_cub_training_split_is_what_the_test_split_lacks(cub):
+    dataset = read_cub200(cub, train=True)
+    assert labels_of(dataset) == {BIRDS[2][0]: BIRDS[2][1] - 1}
+    assert dataset.truth(dataset.items[0]).size == SIZE
+    (cub / "images" / BIRDS[2][0]).unlink()
+    with pytest.raises(ValueError, match="none of the 1 images of the training split"):
+        read_cub200(cub, train=True)
 
 
 def test_cub_boxes_are_the_truth_without_segmentations(cub):

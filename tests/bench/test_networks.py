@@ -169,6 +169,12 @@ def test_labels_that_fit(five):
     check_labels(five, labelled(None, 0, 4, None))
 
 
+def test_of_a_data_set_in_part_the_first_classes_are_enough(five):
+    check_labels(five, labelled(200, 0, 4, 2))
+    with pytest.raises(ValueError, match="birds has 200 classes and squeezenet1_1 5 outputs"):
+        check_labels(five, labelled(200, 0, 5))
+
+
 def test_label_beyond_the_outputs(five):
     with pytest.raises(
         ValueError, match=r"1\.jpg has the label 5, but the outputs of squeezenet1_1 end at 4"

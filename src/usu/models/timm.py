@@ -11,11 +11,12 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from usu.arrays.checks import suggestion
-from usu.models.classifier import Classifier, Preparation, State, assemble, read_state, weights_needed
+from usu.models.bundled import TIMM
+from usu.models.classifier import Classifier, Preparation, assemble, weights_needed
 from usu.models.loading import import_package
+from usu.models.weights import read_weights
 from usu.runtime.lazy import install
 
-TIMM = "timm:"
 _EXTRA = install("bench")
 
 
@@ -26,7 +27,7 @@ def _load_timm(name: str, weights: Path | None) -> Classifier:
     prepare = preparation(name, timm.data.resolve_data_config(pretrained_cfg=config.to_dict()))
     if weights is None:
         raise weights_needed(name, _published(config))
-    state = _read_safetensors(weights) if weights.suffix == ".safetensors" else read_state(weights)
+    state = read_weights(weights)
     class_count = _count_classes(state, config.classifier, name, weights)
     model = timm.create_model(short, pretrained=False, num_classes=class_count)
     return assemble(name, model, state, prepare, weights, class_count)
@@ -82,14 +83,3 @@ def _count_classes(state: Mapping[str, Tensor], heads: Any, name: str, weights: 
             f"{weights} has no {head}.weight: it does not hold the weights of the classifier {name}"
         )
     return int(weight.shape[0])
-
-
-def _read_safetensors(path: Path) -> State:
-    reader = import_package("safetensors.torch", _EXTRA)
-    try:
-        state: State = reader.load_file(path)
-    except OSError:
-        raise
-    except Exception as problem:  # the library's own error derives from Exception alone
-        raise ValueError(f"{path} is not a file of safetensors: {problem}") from problem
-    return state

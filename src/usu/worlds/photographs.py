@@ -50,8 +50,7 @@ def probabilities(classifier: Classifier, inputs: Tensor) -> Tensor:
 
 def normalised(classifier: Classifier, picture: Tensor) -> Tensor:
     """Return a picture (3, H, W) in [0, 1] as the network takes it."""
-    inputs: Tensor = transforms.normalize(picture, classifier.prepare.mean, classifier.prepare.std)
-    return inputs
+    return classifier.prepare.normalised(picture)
 
 
 def covering(picture: Tensor, size: tuple[int, int]) -> Tensor:

@@ -64,11 +64,11 @@ class Birds(Dataset):
         return mask
 
 
-def read_cub200(folder: Path) -> Birds:
+def read_cub200(folder: Path, train: bool = False) -> Birds:
     """Read the folder where CUB_200_2011.tgz was unpacked, or the folder CUB_200_2011 itself.
 
     `segmentations` may be in CUB_200_2011 or beside it. A part of the images is enough: those that the lists
-    name and the folder lacks are counted.
+    name and the folder lacks are counted. `train` reads the training split in place of the test split.
 
     Raises:
         ValueError: a list is missing, damaged, or does not fit the others; a class is not one of the 200; no
@@ -80,18 +80,19 @@ def read_cub200(folder: Path) -> Birds:
         _read_list(top / file, names)
         for file in ("image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt")
     )
-    tested = [number for number in names if _number(top / "train_test_split.txt", splits[number], 0, 1) == 0]
+    file, split = top / "train_test_split.txt", "training" if train else "test"
+    taken = [number for number in names if _number(file, splits[number], 0, 1) == int(train)]
     items = tuple(
         Item(names[number], _number(top / "image_class_labels.txt", labels[number], 1, _CLASS_COUNT) - 1)
-        for number in tested
+        for number in taken
     )
     if not items:
-        raise ValueError(f"{top / 'train_test_split.txt'} names no image of the test split")
+        raise ValueError(f"{file} names no image of the {split} split")
     there = tuple(item for item in items if (top / "images" / item.name).is_file())
     if not there:
-        raise ValueError(f"{top / 'images'} has none of the {len(items)} images of the test split")
+        raise ValueError(f"{top / 'images'} has none of the {len(items)} images of the {split} split")
     found = [place for place in (top / "segmentations", top.parent / "segmentations") if place.is_dir()]
-    places = {names[number]: _box(top / "bounding_boxes.txt", boxes[number]) for number in tested}
+    places = {names[number]: _box(top / "bounding_boxes.txt", boxes[number]) for number in taken}
     masks, absent = found[0] if found else None, len(items) - len(there)
     return Birds("cub200", top / "images", there, _CLASS_COUNT, masks, places, absent=absent)
 

@@ -14,6 +14,7 @@ def read_imagenet(folder: Path) -> Dataset:
 
     A class is the place of its WordNet id among the sorted 1,000 ids, which is the order of torchvision's
     outputs. The ids are bundled, so that some of the folders are enough and no development kit is needed.
+    Where there are no folders, files count whose names begin with the id, such as `n01440764_tench.JPEG`.
 
     Raises:
         ValueError: no folder of a class holds an image, or a folder is named by another WordNet id.
@@ -29,6 +30,9 @@ def read_imagenet(folder: Path) -> Dataset:
     items = tuple(
         Item(f"{name}/{file}", labels[name]) for name in classes for file in image_names(root / name)
     )
+    if not classes:
+        named = ((name, re.match(r"n\d{8}(?=[_.])", name)) for name in image_names(root))
+        items = tuple(Item(name, labels[found[0]]) for name, found in named if found and found[0] in labels)
     if not items:
         raise ValueError(
             f"{root} has no images in folders named by WordNet ids, such as n01440764: sort the validation "

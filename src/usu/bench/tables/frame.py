@@ -24,7 +24,7 @@ _PROVENANCE = {"metric": "metric_settings", "upsampler": "upsampler_settings", "
 
 # (challenger, reference): ours against interpolation; controls and peers.
 COMPARED = (
-    *product(("usu", "iwmr", "hybrid", "complete"), ("nearest", "bilinear")),
+    *product(("usu", "iwmr", "hybrid", "total-conserving", "complete"), ("nearest", "bilinear")),
     ("usu", "scores"),
     ("usu", "shuffled-scores"),
     ("usu", "random-segments"),

@@ -99,6 +99,8 @@ TITLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "efficientnet-lite0": "EfficientNet-Lite0",
             "efficientnet-lite1": "EfficientNet-Lite1",
             "efficientnet-lite2": "EfficientNet-Lite2",
+            "resnet56": "ResNet56",
+            "vit_tiny_patch16_224": "ViT-Tiny-16",
         },
         "source": {**SOURCE_NAMES, NO_SOURCE: "no coarse map"},
         "contestant": {name: title for titles in GROUPS.values() for name, title in titles.items()},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -104,10 +105,18 @@ def _titled(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**titles)
 
 
-def _printed(frame: pd.DataFrame, table: str, measure: str = "") -> list[float]:
-    """Return the paper's figure for each row of a frame, NaN where it has none; of one measure if given."""
+def _printed(
+    frame: pd.DataFrame, table: str, measure: str = "", kin: Mapping[str, str] = MappingProxyType({})
+) -> list[float]:
+    """Return the paper's figure for each row of a frame, NaN where it has none; of one measure if given.
+
+    `kin` says of which of the paper's networks figures stand beside one that the paper lacks.
+    """
     places = [
-        paper.Figure(data, paper.model_of(model), source, name, measure or _PAPER_MEASURE.get(own, own))
+        paper.Figure(
+            *(data, kin.get(model, paper.model_of(model)), source, name),
+            measure or _PAPER_MEASURE.get(own, own),
+        )
         for data, model, source, name, own in frame[KEYS].itertuples(index=False)
     ]
     return [paper.FIGURES[table].get(place, math.nan) for place in places]
@@ -211,7 +220,12 @@ def full_results(study: Study, number: int) -> Table:
     metrics = [name for name, words in LABELS.items() if words.block == "A"]
     found = _marked(_means(study, UPSAMPLERS, metrics))
     found = found[(found.dataset == "cub200") == (number == 10)]
-    found = found.assign(paper=_printed(found, f"table{number}"), column=found.Measure)
+    found = found.assign(paper=_printed(found, f"table{number}", kin=paper.KIN), column=found.Measure)
+    notes += tuple(
+        f"Beside {title('model', name)} is the paper's {title('model', other)}: orders compare, values not."
+        for name, other in paper.KIN.items()
+        if name in set(found.model[found.paper.notna()])
+    )
     columns = [("", title("measure", name)) for name in metrics]
     blocks = _blocks(found, ["source", "dataset"], ["Model", "Upsampler"], columns)
     return Table(f"Table {number}: full results", notes, blocks)

@@ -40,6 +40,11 @@ _MODELS = {figure.model for figure in FIGURES["table3"]}
 # The same architectures elsewhere; the paper does not say whose weights it took.
 _ALIASES = {"vit_base_patch16_224": "vit_b_16"}
 
+# Networks that the paper lacks, and the one of the same kind that it has: plain, residual, or of attention.
+KIN = MappingProxyType(
+    {"resnet56": "resnet50", "efficientnet-lite0": "resnet50", "vit_tiny_patch16_224": "vit_b_16"}
+)
+
 
 def model_of(name: str) -> str:
     """Return by which name the paper's figures of a network are found; of others its own name.
