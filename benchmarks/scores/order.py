@@ -75,24 +75,28 @@ class Asked(Subject):
         super().__init__(model, photograph.inputs, photograph.picture, photograph.target, quick=quick)
         self.source = source
 
-    def scores(self, scoring: Any, segmentation: Any = None, filtered: bool = False) -> Tensor:
+    def scores(
+        self, scoring: Any, segmentation: Any = None, filtered: bool = False, output: str = "probability"
+    ) -> Tensor:
         """Return a score map (H, W), filtered by the picture if asked to."""
-        key = ("scores", scoring, str(segmentation))
-        found: Tensor = self.share(key, partial(self._scores, scoring, segmentation)).made
+        key = ("scores", scoring, str(segmentation), output)
+        found: Tensor = self.share(key, partial(self._scores, scoring, segmentation, output)).made
         if not filtered:
             return found
         return peers.guided_by(self.picture, found.float(), round(RADIUS * max(self.size))).clamp(0, 1)
 
-    def _scores(self, scoring: Any, segmentation: Any) -> Tensor:
+    def _scores(self, scoring: Any, segmentation: Any, output: str) -> Tensor:
         coarse = self.coarse(self.source)
+        log_odds = output == "log-odds"
         record = usu.upsample(
             coarse.values,
             self.inputs,
             self.model,
-            self.target,
+            partial(odds, self.target) if log_odds else self.target,
             mass=coarse.mass,
             images=self.picture,
             scoring=scoring,
+            output="probability" if log_odds else output,  # a function's value is taken as it is
             segmentation=segmentation,
             mode="usu",
         )
@@ -111,7 +115,15 @@ class Asked(Subject):
         return continuous_total(wide, temperature, coarse.masses(self.size), cells)  # type: ignore[arg-type]
 
 
+def odds(target: int, outputs: Tensor) -> Tensor:
+    """Return the logarithm of p / (1 - p), of outputs (B, classes) or (classes,)."""
+    others = torch.cat([outputs[..., :target], outputs[..., target + 1 :]], dim=-1)
+    return outputs[..., target] - others.logsumexp(-1)
+
+
 MASK = ("mask", None)
+OUTPUTS = ("logit", "log-odds")
+SURE = 0.95  # probability
 BOTH_TEMPERATURE = 0.12 / 0.7  # of (0.3 m + 0.4 o) / 0.7: the exponents of m at 0.4 and of o at 0.3 add up
 SIX = {"slic": (64, 256), "watershed": (64, 256), "quadtree": (64, 256)}
 # Partitions that are masked once each, beside a fit on the rest of the passes, by their number of segments.
@@ -175,6 +187,12 @@ MAPS: dict[str, Callable[[Asked], Any]] = {
     "SHAP partition 160": partial(peers.shap_partition, passes=160),
     "strict, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2),
     "total, mask filtered": lambda asked: asked.total(asked.scores(*MASK, filtered=True), 0.2),
+    **{
+        f"choice total, mask filtered, {output}": lambda asked, output=output: asked.total(
+            asked.scores(*MASK, filtered=True, output=output), 0.2
+        )
+        for output in OUTPUTS
+    },
     **{f"{way}, order": partial(by_order, way=way) for way in WAYS},
     "total, order filtered": partial(by_order, way="total", filtered=True),
     "total, mask+order": partial(by_both, way="total"),
@@ -269,9 +287,11 @@ def table(rows: dict[tuple[str, str], dict[str, Any]], reference: str, half: str
     return lines
 
 
-def tables(path: Path) -> str:
-    """Return the tables of a file of rows in Markdown, without a model."""
-    rows = read(path)
+def tables(path: Path, sure: bool | None = None) -> str:
+    """Return the tables of a file of rows in Markdown, of all or by how sure the network is."""
+    rows = {
+        key: row for key, row in read(path).items() if sure is None or (row["probability"] >= SURE) == sure
+    }
     parts = []
     for half in HALVES:
         own = [row for row in rows.values() if row["half"] == half]
@@ -301,6 +321,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="efficientnet-lite0", help="name, or the file of a network card")
     parser.add_argument("--source", choices=SOURCES, default="gradcam", help="of the coarse map")
     parser.add_argument("--out", type=Path, required=True, help="file of rows")
+    parser.add_argument("--by-probability", action="store_true", help="also by how sure the network is")
     parser.add_argument("--table", type=Path, help="write the tables to this file")
     arguments = parser.parse_args(given)
     classifier = load_classifier(arguments.model)
@@ -320,6 +341,9 @@ def main(given: Sequence[str] | None = None) -> None:
             with arguments.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
     text = tables(arguments.out)
+    if arguments.by_probability:
+        for title, sure in ((f"p at least {SURE}", True), (f"p below {SURE}", False)):
+            text += f"\n\n# Photographs with {title}\n\n{tables(arguments.out, sure)}"
     print(text)
     if arguments.table:
         arguments.table.write_text(f"# Measurements of scores by order\n\n{text}\n")
