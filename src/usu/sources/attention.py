@@ -215,7 +215,7 @@ def followed(
         with as_written(model):
             values, spent = _patches(reading, model, inputs, wanted, tokens, run)
     except UndefinedError as why:
-        raise ValueError(f"{reading.source} is not defined for this model: {why}") from None
+        raise UndefinedError(f"{reading.source} is not defined for this model: {why}") from None
     return CoarseMap(
         values=values.to(inputs.dtype),
         mass="total",
