@@ -47,7 +47,7 @@ def resnet():
 NETWORKS = {
     "torchvision": (resnet, "ResNet", "layer4"),
     "timm": (small_convnext, "convnext_atto", "norm_pre"),
-    "Hugging Face": (small_vit, "ViTForImageClassification", "vit"),
+    "Hugging Face": (small_vit, "ViTForImageClassification", None),
 }
 
 
@@ -66,7 +66,8 @@ def test_a_picture_in_four_lines(library, tmp_path, monkeypatch, capsys):
     assert explanation.probability == pytest.approx(float(shares.max()), abs=1e-6)
     assert explanation.class_name == ["cat", "dog", "emu"][explanation.target]
     assert explanation.model == name
-    assert explanation.layer.startswith(layer)
+    # Attention relevance, the default of a transformer, is of all layers.
+    assert explanation.layer is None if layer is None else explanation.layer.startswith(layer)
     explanation.save(tmp_path / "one.npz")
     monkeypatch.chdir(tmp_path)
     assert main(["report", "one.npz", "--quick"]) == 0, capsys.readouterr()

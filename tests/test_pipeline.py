@@ -226,7 +226,7 @@ def test_maps_that_do_not_fit_are_refused_before_scores(model, inputs, coarse, l
 def test_vision_transformer_and_non_square_inputs():
     model = SmallViT().eval()
     wide = torch.randn(3, 16, 32, generator=torch.Generator().manual_seed(0))
-    found = usu.explain(model, wide, 1, mode="usu", **OPTIONS)
+    found = usu.explain(model, wide, 1, source="gradcam", mode="usu", **OPTIONS)
     assert found.coarse.shape == (4, 8)
     # After the last attention only the class token counts: the last layer with cells comes before it.
     assert found.layer == "blocks.1.norm1"

@@ -1,13 +1,14 @@
 """Scores by order against masking, interpolation and SHAP, by curves, raw and band-limited, IROF and ROAD.
 
     python -m benchmarks.scores.order DATA [--half choosing] [--images 60] [--maps NAME...] [--model NAME]
-        --out ROWS [--table FILE]
+        [--source NAME] --out ROWS [--table FILE]
 
 The photographs and their halves are those of `python -m benchmarks.scores`. One line per photograph and map
 is added to `--out` as it is measured, and what is there already is not measured again; `--images 0` only
 prints the tables. Scores by order fill with the blurred image: the mean colour, IROF and ROAD were not
 fitted to. A gradient counts three passes. Maps whose names begin with "choice" are variants among which was
-chosen, at 156 passes: "six" are fits on six partitions, "one" on one, "48 masks and three" share them.
+chosen: "six" are fits on six partitions, "one" on one, "48 masks and 108 passes" share 156 passes between
+masking and the fit.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from benchmarks.scores.score_tables import HALVES, LEVEL, line
 from usu.bench.compiled import quickened
 from usu.bench.methods import peers
 from usu.bench.methods.image import Subject
+from usu.bench.methods.registry import CONTESTANTS
 from usu.metrics import Judge
 from usu.metrics.faithfulness.curves import rank_of
 from usu.metrics.faithfulness.labels import LABELS
@@ -55,6 +57,7 @@ class Asked(Subject):
         photograph: with its target.
         model: in evaluation mode.
         quick: the same function, faster, without gradients.
+        source: of the coarse map.
 
     Attributes:
         order_partitions: what `benchmarks.scores.stability` fits on; None is the default.
@@ -62,27 +65,38 @@ class Asked(Subject):
 
     order_partitions: Any = None
 
-    def __init__(self, photograph: Photograph, model: torch.nn.Module, quick: torch.nn.Module) -> None:
+    def __init__(
+        self,
+        photograph: Photograph,
+        model: torch.nn.Module,
+        quick: torch.nn.Module,
+        source: str = "gradcam",
+    ) -> None:
         super().__init__(model, photograph.inputs, photograph.picture, photograph.target, quick=quick)
+        self.source = source
 
-    def scores(self, scoring: Any, segmentation: Any = None, filtered: bool = False) -> Tensor:
+    def scores(
+        self, scoring: Any, segmentation: Any = None, filtered: bool = False, output: str = "probability"
+    ) -> Tensor:
         """Return a score map (H, W), filtered by the picture if asked to."""
-        key = ("scores", scoring, str(segmentation))
-        found: Tensor = self.share(key, partial(self._scores, scoring, segmentation)).made
+        key = ("scores", scoring, str(segmentation), output)
+        found: Tensor = self.share(key, partial(self._scores, scoring, segmentation, output)).made
         if not filtered:
             return found
         return peers.guided_by(self.picture, found.float(), round(RADIUS * max(self.size))).clamp(0, 1)
 
-    def _scores(self, scoring: Any, segmentation: Any) -> Tensor:
-        coarse = self.coarse("gradcam")
+    def _scores(self, scoring: Any, segmentation: Any, output: str) -> Tensor:
+        coarse = self.coarse(self.source)
+        log_odds = output == "log-odds"
         record = usu.upsample(
             coarse.values,
             self.inputs,
             self.model,
-            self.target,
+            partial(odds, self.target) if log_odds else self.target,
             mass=coarse.mass,
             images=self.picture,
             scoring=scoring,
+            output="probability" if log_odds else output,  # a function's value is taken as it is
             segmentation=segmentation,
             mode="usu",
         )
@@ -91,17 +105,25 @@ class Asked(Subject):
     def usu(self, scores: Tensor, temperature: float, continuous: bool = False) -> Tensor:
         """Return the coarse map by strict or continuous redistribution, which conserve every cell."""
         setting = {"temperature": temperature, "continuous": continuous}
-        shared: Tensor = self.coarse("gradcam").upsample("usu", scores, **setting)
+        shared: Tensor = self.coarse(self.source).upsample("usu", scores, **setting)
         return shared
 
     def total(self, scores: Tensor, temperature: float) -> Tensor:
         """Return the continuous map that conserves the total."""
-        coarse = self.coarse("gradcam")
+        coarse = self.coarse(self.source)
         cells, wide = coarse.cells(self.size), scores.double()
         return continuous_total(wide, temperature, coarse.masses(self.size), cells)  # type: ignore[arg-type]
 
 
+def odds(target: int, outputs: Tensor) -> Tensor:
+    """Return the logarithm of p / (1 - p), of outputs (B, classes) or (classes,)."""
+    others = torch.cat([outputs[..., :target], outputs[..., target + 1 :]], dim=-1)
+    return outputs[..., target] - others.logsumexp(-1)
+
+
 MASK = ("mask", None)
+OUTPUTS = ("logit", "log-odds")
+SURE = 0.95  # probability
 BOTH_TEMPERATURE = 0.12 / 0.7  # of (0.3 m + 0.4 o) / 0.7: the exponents of m at 0.4 and of o at 0.3 add up
 SIX = {"slic": (64, 256), "watershed": (64, 256), "quadtree": (64, 256)}
 # Partitions that are masked once each, beside a fit on the rest of the passes, by their number of segments.
@@ -111,6 +133,9 @@ MASKED = {
     64: {"slic": (64,)},
     48: {"watershed": (16,), "slic": (32,)},
 }
+FREE = 56  # cells a side of the control whose numbers belong to no segments
+# Of a transformer, by bilinear interpolation: signed, cut to 0, by gradients at each token, by attention.
+SOURCES = ("gradcam", "hirescam", "layercam", "rollout", "attention-relevance")
 
 
 def by_order(asked: Asked, way: str, filtered: bool = False, segmentation: Any = None, **own: Any) -> Tensor:
@@ -118,17 +143,24 @@ def by_order(asked: Asked, way: str, filtered: bool = False, segmentation: Any =
     return redistributed(asked, way, asked.scores(usu.Order(**own), segmentation, filtered), 0.2)
 
 
-def by_both(asked: Asked, way: str, segmentation: Any = None) -> Tensor:
+def by_both(asked: Asked, way: str, segmentation: Any = None, **own: Any) -> Tensor:
     """Return a map by the library's masking and order together, filtered by the picture."""
-    scores = asked.scores(usu.MaskOrder(), segmentation, filtered=True)
+    scores = asked.scores(usu.MaskOrder(**own), segmentation, filtered=True)
     return redistributed(asked, way, scores, BOTH_TEMPERATURE)
 
 
-def shared(asked: Asked, way: str, masks: int, passes: int) -> Tensor:
+def shared(asked: Asked, way: str, masks: int, passes: int, ridge: float) -> Tensor:
     """Return a map by masking of some partitions and by order on three, at a number of passes of the fit."""
     masked = asked.scores("mask", MASKED[masks], filtered=True)
-    order = asked.scores(usu.Order(passes=passes), filtered=True)
+    order = asked.scores(usu.Order(passes=passes, ridge=ridge), filtered=True)
     return redistributed(asked, way, (0.3 * masked + 0.4 * order) / 0.7, BOTH_TEMPERATURE)
+
+
+def free(asked: Asked, way: str) -> Tensor:
+    """Return a map by an order of the cells of a fine grid: what the fit does without segments and ridge."""
+    rows, columns = (torch.arange(side) * FREE // side for side in asked.size)
+    grid = usu.Hierarchy((rows[:, None] * FREE + columns,))
+    return by_order(asked, way, segmentation=grid, ridge=0.0)
 
 
 def redistributed(asked: Asked, way: str, scores: Tensor, temperature: float) -> Tensor:
@@ -140,34 +172,52 @@ def redistributed(asked: Asked, way: str, scores: Tensor, temperature: float) ->
     return asked.usu(scores, temperature, continuous=way == "continuous")
 
 
+def interpolated(asked: Asked, source: str | None = None) -> Any:
+    """Return the bilinear map of a source, or of the one that is asked for."""
+    return peers.interpolation(asked, source or asked.source, "bilinear")
+
+
 WAYS = ("strict", "continuous", "total", "scores")
 MAPS: dict[str, Callable[[Asked], Any]] = {
-    "bilinear": partial(peers.interpolation, source="gradcam", mode="bilinear"),
-    "guided filter": partial(peers.guided_filter, source="gradcam"),
+    "bilinear": interpolated,
+    "guided filter": lambda asked: peers.guided_filter(asked, asked.source),
+    "guided filter, conserving": lambda asked: (
+        CONTESTANTS["guided-conserving"].draw(asked, asked.source).values
+    ),
     "SHAP partition 160": partial(peers.shap_partition, passes=160),
-    "strict, mask (default)": lambda asked: asked.usu(asked.scores(*MASK), 0.2),
+    "strict, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2),
+    "total, mask filtered": lambda asked: asked.total(asked.scores(*MASK, filtered=True), 0.2),
+    **{
+        f"choice total, mask filtered, {output}": lambda asked, output=output: asked.total(
+            asked.scores(*MASK, filtered=True, output=output), 0.2
+        )
+        for output in OUTPUTS
+    },
     **{f"{way}, order": partial(by_order, way=way) for way in WAYS},
     "total, order filtered": partial(by_order, way="total", filtered=True),
     "total, mask+order": partial(by_both, way="total"),
     "continuous, mask+order": partial(by_both, way="continuous"),
+    "control: total, free grid": partial(free, way="total"),
+    **{f"source {name}": partial(interpolated, source=name) for name in SOURCES},
     "choice continuous, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2, continuous=True),
-    "choice total, mask filtered": lambda asked: asked.total(asked.scores(*MASK, filtered=True), 0.2),
-    **{f"choice {way}, six": partial(by_order, way=way, segmentation=SIX) for way in WAYS[:3]},
-    "choice total, six with masks": partial(by_both, way="total", segmentation=SIX),
-    "choice total, mask 144 + order 156": partial(shared, way="total", masks=144, passes=156),
+    "choice total, six with masks, ridge 0.3": partial(by_both, way="total", segmentation=SIX, ridge=0.3),
 }
-for _masks in (48, 64, 96):
-    for _way in ("continuous", "total"):
-        MAPS[f"choice {_way}, {_masks} masks and three"] = partial(
-            shared, way=_way, masks=_masks, passes=156 - _masks
-        )
+for _ridge in (0.3, 1.0):
+    for _masks, _passes in ((48, 108), (64, 92), (96, 60), (144, 156)):
+        for _way in ("continuous", "total"):
+            MAPS[f"choice {_way}, {_masks} masks and {_passes} passes, ridge {_ridge:g}"] = partial(
+                shared, way=_way, masks=_masks, passes=_passes, ridge=_ridge
+            )
 for _name, _own in {
+    "three, ridge 0": {"ridge": 0.0},
     "three, ridge 0.1": {"ridge": 0.1},
-    "three, ridge 1": {"ridge": 1.0},
-    "three, 80 passes": {"passes": 80},
-    "one": {"segmentation": {"slic": (256,)}},
+    "three, ridge 0.3": {"ridge": 0.3},
+    "three, ridge 0.3, 80 passes": {"ridge": 0.3, "passes": 80},
+    "one, ridge 0.3": {"ridge": 0.3, "segmentation": {"slic": (256,)}},
+    "six, ridge 0.3": {"ridge": 0.3, "segmentation": SIX},
+    "six": {"segmentation": SIX},
 }.items():
-    for _way in ("strict", "total"):
+    for _way in ("strict", "continuous", "total"):
         MAPS[f"choice {_way}, {_name}"] = partial(by_order, way=_way, **_own)
 
 
@@ -237,9 +287,11 @@ def table(rows: dict[tuple[str, str], dict[str, Any]], reference: str, half: str
     return lines
 
 
-def tables(path: Path) -> str:
-    """Return the tables of a file of rows in Markdown, without a model."""
-    rows = read(path)
+def tables(path: Path, sure: bool | None = None) -> str:
+    """Return the tables of a file of rows in Markdown, of all or by how sure the network is."""
+    rows = {
+        key: row for key, row in read(path).items() if sure is None or (row["probability"] >= SURE) == sure
+    }
     parts = []
     for half in HALVES:
         own = [row for row in rows.values() if row["half"] == half]
@@ -263,11 +315,13 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("data", type=Path, help="folder of photographs")
     parser.add_argument("--images", type=int, default=60, help="number of photographs, of both halves")
     parser.add_argument("--half", choices=HALVES, help="only this half of the photographs")
-    default = [name for name in MAPS if not name.startswith("choice")]
+    default = [name for name in MAPS if not name.startswith(("choice", "source"))]
     parser.add_argument("--maps", nargs="+", choices=MAPS, metavar="NAME", default=default)
     parser.add_argument("--metrics", nargs="+", choices=METRICS, metavar="NAME", default=METRICS)
-    parser.add_argument("--model", default="efficientnet-lite0")
+    parser.add_argument("--model", default="efficientnet-lite0", help="name, or the file of a network card")
+    parser.add_argument("--source", choices=SOURCES, default="gradcam", help="of the coarse map")
     parser.add_argument("--out", type=Path, required=True, help="file of rows")
+    parser.add_argument("--by-probability", action="store_true", help="also by how sure the network is")
     parser.add_argument("--table", type=Path, help="write the tables to this file")
     arguments = parser.parse_args(given)
     classifier = load_classifier(arguments.model)
@@ -280,13 +334,16 @@ def main(given: Sequence[str] | None = None) -> None:
         half = HALVES[position % 2]
         if not missing or arguments.half not in (None, half):
             continue
-        asked = Asked(photograph, classifier.model, quick)
+        asked = Asked(photograph, classifier.model, quick, arguments.source)
         judge = Judge(quick, photograph.inputs, photograph.target, image=photograph.picture)
         for name in missing:
             row = {"half": half, **measure(photograph, asked, judge, name, arguments.metrics)}
             with arguments.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
     text = tables(arguments.out)
+    if arguments.by_probability:
+        for title, sure in ((f"p at least {SURE}", True), (f"p below {SURE}", False)):
+            text += f"\n\n# Photographs with {title}\n\n{tables(arguments.out, sure)}"
     print(text)
     if arguments.table:
         arguments.table.write_text(f"# Measurements of scores by order\n\n{text}\n")

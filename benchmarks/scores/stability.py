@@ -28,7 +28,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from tqdm import tqdm
 
 import usu
-from benchmarks.scores.order import SIX, Asked
+from benchmarks.scores.order import SIX, Asked, by_both, by_order
 from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import HALVES, line
 from usu.bench.compiled import quickened
@@ -46,7 +46,7 @@ class Many(Asked):
     order_partitions = SIX
 
 
-def order_scores(asked: Asked, seed: int, ridge: float = 0.3) -> Tensor:
+def order_scores(asked: Asked, seed: int, ridge: float = 1.0) -> Tensor:
     """Return scores by order."""
     return asked.scores(usu.Order(seed=seed, ridge=ridge), asked.order_partitions)
 
@@ -59,6 +59,8 @@ MAPS: dict[str, Map] = {
     "order": order_scores,
     "order, ridge 0": lambda asked, seed: order_scores(asked, seed, ridge=0.0),
     "strict USU, order": lambda asked, seed: asked.usu(order_scores(asked, seed), 0.2),
+    "total, mask+order": lambda asked, seed: by_both(asked, "total", seed=seed),
+    "total, order filtered": lambda asked, seed: by_order(asked, "total", filtered=True, seed=seed),
 }
 
 

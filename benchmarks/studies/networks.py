@@ -17,9 +17,11 @@ Builder: TypeAlias = "Callable[[str], tuple[nn.Module, Size]]"
 CLASSES = 5
 # Of each kind the sizes that are tried; the first that a network takes.
 SIZES: dict[str, tuple[Size, ...]] = {
-    "square": ((128, 128), (224, 224), (256, 256)),
-    "not square": ((96, 128), (128, 192), (224, 168), (256, 192), (224, 448), (256, 512)),
+    "square": ((128, 128), (224, 224), (256, 256), (384, 384)),
+    "not square": ((96, 128), (128, 192), (224, 168), (256, 192), (224, 448), (256, 512), (384, 512)),
 }
+# Pixels of the shorter side from which not every cell sees the whole picture: below, no change shows its place.
+SMALLEST = {"coat_tiny": 128, "mobilenetv4_conv_small_035": 256, "inception_v3": 256, "MobileViT": 384}
 TIMM = (
     *("vit_tiny_patch16_224", "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"),
     *("deit3_small_patch16_224", "vit_medium_patch16_reg4_gap_256", "vit_small_patch14_reg4_dinov2"),
@@ -85,10 +87,15 @@ def with_a_head(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
+def sizes(name: str, kind: str) -> list[Size]:
+    """Return the sizes of a kind at which a network is tried."""
+    return [size for size in SIZES[kind] if min(size) >= SMALLEST.get(name, 0)]
+
+
 def of_timm(name: str, kind: str) -> tuple[nn.Module, Size]:
     """Return a network of timm and the first size of a kind that it takes; raise what the last one raised."""
     problem: Exception = ValueError("no size")
-    for size in SIZES[kind]:
+    for size in sizes(name, kind):
         for options in ({"img_size": size}, {}):
             try:
                 model = timm.create_model(name, pretrained=False, num_classes=CLASSES, **options)
@@ -262,7 +269,7 @@ def of_hugging_face(name: str, kind: str) -> tuple[nn.Module, Size]:
     """Return a network of Hugging Face and the first size of a kind that it takes."""
     problem: Exception = ValueError("no size")
     kind_of_model, kind_of_config, fields, options = _HF[name]
-    for size in SIZES[kind]:
+    for size in sizes(name, kind):
         for image_size in (None, size[0], list(size)):
             own = {**fields} if image_size is None else {**fields, "image_size": image_size}
             try:

@@ -41,6 +41,7 @@ from usu.segmentation.guided import guided_filter
 from usu.settings import Settings, as_plain
 from usu.sources._answer import ImageSource
 from usu.sources.coarse_map import CoarseMap, Source, check_cells, check_coarse_map
+from usu.sources.default import by_kind
 from usu.sources.registry import find_source, told
 from usu.views import Views, views_of
 
@@ -78,8 +79,9 @@ def explain(
         target: class index, name of `class_names`, or a callable from the model's output, of any kind, to one
             score per image (B,); for a batch also one of these per image; the predicted class if None.
         source: name of an attribution source (see `usu.sources.SOURCES`), or a callable that returns a
-            `CoarseMap`. By default "gradcam"; in mode "complete", which makes its own coarse map, the
-            gradient at each pixel times its difference from the fill.
+            `CoarseMap`. By default "attention-relevance" for networks that attend among all tokens and
+            "gradcam" for others; in mode "complete", which makes its own coarse map, the gradient at each
+            pixel times its difference from the fill.
         layer: name or module for sources that describe a layer; by default the last layer with a spatial or
             token output before pooling. The result names it.
         mode: "total-conserving" shares the total smoothly, without cells; "usu" conserves each cell's mass;
@@ -215,7 +217,7 @@ def _find(
 ) -> Source | None:
     """Return the source; None for the gradient at each pixel, the default of mode "complete"."""
     if source is not None or mode != "complete":
-        return told(find_source("gradcam" if source is None else source), **place)
+        return told(by_kind if source is None else find_source(source), **place)
     for name, given in {"layer": layer, **place}.items():
         if given is not None:
             raise ValueError(f"{name}={given!r} needs a source that describes a layer, such as 'gradcam'")

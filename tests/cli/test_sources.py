@@ -65,7 +65,7 @@ def titles(figure):
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_source(explain, figures, tmp_path, source):
-    model = "vit" if source == "rollout" else "cnn"
+    model = "vit" if source in ("rollout", "attention-relevance") else "cnn"
     code, output, errors = explain("--source", source, "--model", model)
     assert (code, errors) == (0, "")
     found = usu.Explanation.load(tmp_path / "cat" / "explanation.npz")

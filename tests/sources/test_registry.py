@@ -20,17 +20,18 @@ from usu.sources.rise import Rise
 
 NAMES = (
     *("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "shapleycam", "finercam", "eigencam"),
-    *("scorecam", "ablationcam", "fullgrad", "rollout", "rise", "occlusion", "shap", "lime"),
-    "integrated-gradients",
+    *("scorecam", "ablationcam", "fullgrad", "rollout", "attention-relevance", "rise", "occlusion", "shap"),
+    *("lime", "integrated-gradients"),
 )
+ATTENTION = ("rollout", "attention-relevance")
 SUPERPIXELS = ("shap", "lime")
-WITHOUT_LAYER = ("fullgrad", "rollout", "rise", "occlusion", "integrated-gradients", *SUPERPIXELS)
+WITHOUT_LAYER = ("fullgrad", *ATTENTION, "rise", "occlusion", "integrated-gradients", *SUPERPIXELS)
 OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
 TARGETS = [1, 3]
 
 
 def network_for(name):
-    return SmallViT().eval() if name == "rollout" else small_cnn()
+    return SmallViT().eval() if name in ATTENTION else small_cnn()
 
 
 def images(count, *size):

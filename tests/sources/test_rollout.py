@@ -13,7 +13,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 
 import usu
 from tests.helpers.networks import SmallViT, fingerprint, small_cnn
-from usu.sources.rollout import rollout
+from usu.sources.rollout import attention_relevance, rollout
 
 
 def images(count=2, size=(32, 32), seed=1):
@@ -392,3 +392,78 @@ def test_outputs_die_without_the_garbage_collector():
     finally:
         gc.enable()
         handle.remove()
+
+
+def slow_relevance(model, batch, targets):
+    """Return R of attention weighted with its gradient, by hooks on what timm multiplies the values by."""
+    kept = []
+    hooks = [
+        block.attn.attn_drop.register_forward_hook(lambda *call: kept.append(call[2]))
+        for block in model.blocks
+    ]
+    outputs = model(batch)
+    for hook in hooks:
+        hook.remove()
+    gradients = torch.autograd.grad(outputs[range(len(batch)), targets].sum(), kept)
+    count = kept[0].shape[-1]
+    found = []
+    for image in range(len(batch)):
+        rows = np.eye(count)
+        for weights, gradient in zip(kept, gradients, strict=True):
+            product = (weights * gradient)[image].detach().double().numpy()
+            rows = rows + np.maximum(product, 0).mean(0) @ rows
+        found.append(rows)
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_relevance(fused):
+    batch, targets = images(), [1, 4]
+    expected = slow_relevance(timm_vit(fused=False), batch, targets)[:, 0, 1:].reshape(2, 4, 4)
+    found = attention_relevance(timm_vit(fused=fused), batch, targets, None)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-9)
+    assert found.source == "attention-relevance"
+    assert found.forward_passes == (1, 1)
+
+
+def test_relevance_of_pooled_tokens_is_their_mean():
+    options = {"class_token": False, "global_pool": "avg"}
+    expected = slow_relevance(timm_vit(fused=False, **options), images(), [1, 4]).mean(1).reshape(2, 4, 4)
+    found = attention_relevance(timm_vit(**options), images(), [1, 4], None)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_relevance_of_multihead_attention():
+    """Torchvision's network is run again by hand, with the softmax in the open."""
+    model, batch, targets = vit().double(), images().double(), [1, 4]
+    tokens = torch.cat([model.class_token.expand(2, -1, -1), model._process_input(batch)], 1)
+    tokens, kept = tokens + model.encoder.pos_embedding, []
+    for block in model.encoder.layers:
+        own = block.ln_1(tokens)
+        attention = block.self_attention
+        parts = (own @ attention.in_proj_weight.T + attention.in_proj_bias).unflatten(2, (3, 4, 8)).unbind(2)
+        queries, keys, values = (part.transpose(1, 2) for part in parts)
+        kept.append((queries @ keys.transpose(2, 3) / 8**0.5).softmax(3))
+        tokens = tokens + attention.out_proj((kept[-1] @ values).transpose(1, 2).flatten(2))
+        tokens = tokens + block.mlp(block.ln_2(tokens))
+    outputs = model.heads(model.encoder.ln(tokens)[:, 0])
+    slopes = torch.autograd.grad(outputs[[0, 1], targets].sum(), kept)
+    rows = torch.eye(17, dtype=torch.float64)
+    for weights, slope in zip(kept, slopes, strict=True):
+        rows = rows + (weights * slope).clamp(min=0).mean(1) @ rows
+    found = attention_relevance(model, batch, targets, None)
+    np.testing.assert_allclose(found.values, rows[:, 0, 1:].reshape(2, 4, 4).detach(), rtol=1e-9)
+
+
+def test_relevance_depends_on_the_target_and_leaves_the_model():
+    model = vit()
+    before = fingerprint(model)
+    one, other = (attention_relevance(model, images(), [target] * 2, None).values for target in (1, 4))
+    assert fingerprint(model) == before
+    assert not np.allclose(one, other, rtol=0.1)
+    assert (one >= 0).all()
+
+
+def test_relevance_says_its_own_name():
+    with pytest.raises(ValueError, match="attention-relevance is not defined for this model: it runs no"):
+        attention_relevance(small_cnn(), images(size=(16, 16)), [1, 4], None)

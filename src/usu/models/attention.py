@@ -85,11 +85,17 @@ class Apart(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
         return result
 
 
+def with_own_keys(query: Tensor, value: Tensor) -> Tensor:
+    """Return values (…, heads, M, d) with as many heads as the queries: groups of them may share keys."""
+    if value.dim() > 2 and query.shape[-3] != value.shape[-3]:
+        return value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+    return value
+
+
 def _own_value(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor | None:
     if query.shape[-2] != key.shape[-2]:
         return None
-    if value.dim() > 2 and query.shape[-3] != value.shape[-3]:  # groups of queries share a key
-        value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+    value = with_own_keys(query, value)
     return value.expand(*query.shape[:-1], value.shape[-1]).clone()
 
 

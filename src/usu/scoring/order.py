@@ -56,7 +56,7 @@ class Order(Budgeted):
         ValueError: an attribute out of its range.
     """
 
-    ridge: float = 0.3
+    ridge: float = 1.0
     seed: int = 0
     name: ClassVar[str] = "order"
     segmentation: ClassVar[Mapping[str, tuple[int, ...]]] = {"slic": (64, 256), "watershed": (64,)}

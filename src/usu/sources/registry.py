@@ -29,6 +29,7 @@ _SOURCES = {
     "ablationcam": ("Ablation-CAM", "gradcam:ablationcam"),
     "fullgrad": ("FullGrad", "fullgrad:fullgrad"),
     "rollout": ("Attention rollout", "rollout:rollout"),
+    "attention-relevance": ("Attention relevance", "rollout:attention_relevance"),
     "rise": ("RISE", "rise:rise"),
     "occlusion": ("Occlusion", "captum:occlusion"),
     "shap": ("SHAP", "shap:shap"),
