@@ -6,8 +6,7 @@
 DATA holds `imagenet-sample`, of which scenes are composed, and `ecssd`. Maps are those of
 `benchmarks.scores.order`. Measured are relevance mass accuracy (localisation), IoU at the mask's area and the
 pointing game, for composed scenes also within the cells that the truth's border cuts. Of ECSSD a photograph
-counts where the thing is what the network answers: with all else blurred, the class that it had for the whole
-keeps half of its probability. Scenes are the choosing and the reporting half in turn. What is in ROWS is not
+counts where the class is more probable on the thing alone than on the rest alone. Scenes are the choosing and the reporting half in turn. What is in ROWS is not
 measured again; `--scenes 0` only prints the table: differences from bilinear, with 95 % intervals (BCa).
 """
 
@@ -27,6 +26,7 @@ from benchmarks.scores.order import MAPS, Asked, read
 from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import HALVES, line
 from benchmarks.studies.known_truth import CELL, found
+from benchmarks.studies.objects import LEAST, MOST, object_in_crop
 from usu.bench.compiled import quickened
 from usu.bench.datasets.ecssd import read_ecssd
 from usu.bench.datasets.files import Item
@@ -42,7 +42,6 @@ SQUARED = "bilinear, squared"
 DEFAULT = ("bilinear", SQUARED, "guided filter", "SHAP partition 160", "strict, mask")
 DEFAULT += ("total, mask filtered", "strict, order", "total, order filtered", "total, mask+order")
 SURE = 0.5  # least probability of a photograph that becomes part of a scene
-KEPT = 0.5  # share of the probability that the thing alone must keep
 
 
 def _composed(kind: str, classifier: Classifier, data: Path, count: int) -> Iterator[tuple[str, Scene]]:
@@ -65,22 +64,26 @@ def _composed(kind: str, classifier: Classifier, data: Path, count: int) -> Iter
 
 def _masked(classifier: Classifier, data: Path, count: int) -> Iterator[tuple[str, Scene]]:
     dataset = read_ecssd(data / "ecssd")
+    kept = 0
     for position, one in enumerate(photographs(dataset.root, classifier, len(dataset.items))):
-        if position // 2 * 2 >= count:
+        truth = object_in_crop(classifier, dataset, Item(one.name))
+        if LEAST <= float(truth.float().mean()) <= MOST and answered(classifier.model, one, truth):
+            yield (
+                f"{HALVES[position % 2]} {one.name}",
+                Scene(one.inputs, one.picture, truth.float(), one.target),
+            )
+            kept += 1
+        if kept == count:
             return
-        _, mask = classifier.prepare(dataset.truth(Item(one.name)).convert("RGB"))
-        truth = (mask[0] > 0.5).float()
-        if truth.any() and answered(classifier.model, one, truth):
-            half = HALVES[position % 2]
-            yield f"{half} {one.name}", Scene(one.inputs, one.picture, truth, one.target)
 
 
 def answered(model: nn.Module, one: Photograph, truth: Tensor) -> bool:
-    """Return whether the thing of a mask (H, W), all else blurred, keeps half of the class's probability."""
+    """Return whether the class is more probable on the thing alone than on the rest, the other part blurred."""
     fill = make_fill(one.inputs[None], "blur")[0]
+    parts = torch.stack([torch.where(kept, one.inputs, fill) for kept in (truth, ~truth)])
     with torch.no_grad():
-        alone = model(torch.where(truth > 0, one.inputs, fill)[None]).softmax(1)[0, one.target]
-    return float(alone) >= KEPT * one.probability
+        thing, rest = model(parts).softmax(1)[:, one.target]
+    return bool(thing > rest)
 
 
 WORLDS = ("ecssd", "pasted", "mosaics")

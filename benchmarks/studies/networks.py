@@ -20,7 +20,7 @@ SIZES: dict[str, tuple[Size, ...]] = {
     "square": ((128, 128), (224, 224), (256, 256), (384, 384)),
     "not square": ((96, 128), (128, 192), (224, 168), (256, 192), (224, 448), (256, 512), (384, 512)),
 }
-# Pixels of the shorter side from which not every cell sees the whole picture: below, no change shows its place.
+# Pixels of the shorter side from which not every cell sees the whole picture: below, none has a place.
 SMALLEST = {"coat_tiny": 128, "mobilenetv4_conv_small_035": 256, "inception_v3": 256, "MobileViT": 384}
 TIMM = (
     *("vit_tiny_patch16_224", "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"),
