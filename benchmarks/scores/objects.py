@@ -1,13 +1,14 @@
 """Whether maps by scores lie on the thing: photographs with masks, pasted photographs and mosaics.
 
     python -m benchmarks.scores.objects DATA --out ROWS [--worlds ecssd pasted mosaics] [--scenes 48]
-        [--half choosing] [--maps NAME...] [--model NAME] [--table FILE]
+        [--half choosing] [--maps NAME...] [--model NAME]
 
 DATA holds `imagenet-sample`, of which scenes are composed, and `ecssd`. Maps are those of
 `benchmarks.scores.order`. Measured are relevance mass accuracy (localisation), IoU at the mask's area and the
 pointing game, for composed scenes also within the cells that the truth's border cuts. Of ECSSD a photograph
-counts where the class is more probable on the thing alone than on the rest alone. Scenes are the choosing and the reporting half in turn. What is in ROWS is not
-measured again; `--scenes 0` only prints the table: differences from bilinear, with 95 % intervals (BCa).
+counts where the class is more probable on the thing alone than on the rest alone. Scenes are of the choosing
+and the reporting half in turn. What is in ROWS is not measured again; `--scenes 0` only prints the table:
+differences from bilinear, with 95 % intervals (BCa).
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _masked(classifier: Classifier, data: Path, count: int) -> Iterator[tuple[st
 
 
 def answered(model: nn.Module, one: Photograph, truth: Tensor) -> bool:
-    """Return whether the class is more probable on the thing alone than on the rest, the other part blurred."""
+    """Return whether the class is more probable on the thing alone than on the rest alone."""
     fill = make_fill(one.inputs[None], "blur")[0]
     parts = torch.stack([torch.where(kept, one.inputs, fill) for kept in (truth, ~truth)])
     with torch.no_grad():
