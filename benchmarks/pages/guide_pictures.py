@@ -3,8 +3,8 @@
     python -m benchmarks.pages.guide_pictures
 
 The network is EfficientNet-Lite0 with its published weights, the photographs are scikit-image's. Each
-photograph is scored once for all modes but "complete", which scores parts of its own. Known truth is of a
-network with written weights.
+photograph is explained by default, with smoothed scores, by mode="usu", whose scores serve other modes, and
+by "complete", which scores parts of its own. Known truth is of a network with written weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,14 @@ from usu.worlds.handset import ColourCounter, colour_scene
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 PHOTOGRAPHS = ("coffee", "camera", "chelsea")
-MODES = {"bilinear": "bilinear", "usu": "usu", "hybrid": "hybrid", "iwmr": "iwmr"}
+# What draws each column: the default explanation, whose scores are smoothed, or that of mode="usu".
+COLUMNS = {
+    "bilinear": ("default", "bilinear"),
+    "total-conserving,\nthe default": ("default", "total-conserving"),
+    "usu, with\ncontinuous=True": ("usu", "usu-continuous"),
+    "usu": ("usu", "usu"),
+    "hybrid": ("usu", "hybrid"),
+}
 TEMPERATURES = (0.02, 0.1, 0.2, 0.5, 2.0)
 _SMALL, _LARGE = 12, 13  # points; a page shows the pictures at about three quarters of their size
 
@@ -44,34 +51,32 @@ def explain(classifier: Classifier, name: str, **settings: Any) -> tuple[Explana
     return found, (classifier.class_names or {})[found.target]
 
 
-def draw_modes(rows: Sequence[tuple[Explanation, Explanation, str]]) -> Figure:
-    """Return a row per photograph and a column per mode; a row's maps share a scale, but for the last."""
-    figure, grid = _grid(len(rows), 3 + len(MODES), below=0.42)
-    for (strict, complete, category), panels in zip(rows, grid, strict=True):
-        maps = [strict.upsampled_by(name) for name in MODES]
-        norm = plot.colour_limits(maps)
-        plot.photograph(strict, panels[0])
-        panels[0].set_xlabel(f"“{category}”, {100 * strict.probability:.0f} %", fontsize=_SMALL)
-        plot.coarse_cells(strict, panels[1], norm=norm)
-        for axis, values in zip(panels[2:], maps, strict=False):
-            plot.heat(values, axis, norm=norm)
-        plot.heat(complete.attribution, panels[-1])
-    titles = ["photograph", "cells", *MODES.values(), "complete,\nown scale"]
-    for axis, title in zip(grid[0], titles, strict=True):
+def draw_modes(rows: Sequence[tuple[dict[str, Explanation], str]]) -> Figure:
+    """Return a row per photograph and a column per mode, each map on its own scale."""
+    figure, grid = _grid(len(rows), 3 + len(COLUMNS), below=0.42)
+    for (found, category), panels in zip(rows, grid, strict=True):
+        default = found["default"]
+        plot.photograph(default, panels[0])
+        panels[0].set_xlabel(f"“{category}”, {100 * default.probability:.0f} %", fontsize=_SMALL)
+        plot.coarse_cells(default, panels[1])
+        for axis, (name, upsampler) in zip(panels[2:], COLUMNS.values(), strict=False):
+            plot.heat(found[name].upsampled_by(upsampler), axis)
+        plot.heat(found["complete"].attribution, panels[-1])
+    for axis, title in zip(grid[0], ["photograph", "cells", *COLUMNS, "complete"], strict=True):
         axis.set_title(title, fontsize=_LARGE)
     return figure
 
 
-def draw_temperatures(explanation: Explanation) -> Figure:
-    """Return strict USU and the hybrid, by ε; all maps of a row share a scale."""
-    figure, grid = _grid(2, 1 + len(TEMPERATURES))
-    for mode, panels in zip(("usu", "hybrid"), grid, strict=True):
-        maps = [_at(explanation, temperature).upsampled_by(mode) for temperature in TEMPERATURES]
-        norm = plot.colour_limits(maps)
-        plot.coarse_cells(explanation, panels[0], norm=norm)
-        panels[0].set_ylabel(mode, fontsize=_LARGE)
-        for axis, values in zip(panels[1:], maps, strict=True):
-            plot.heat(values, axis, norm=norm)
+def draw_temperatures(found: dict[str, Explanation]) -> Figure:
+    """Return the default, continuous and strict USU, by ε, each map on its own scale."""
+    titles = list(COLUMNS)[1:4]
+    figure, grid = _grid(len(titles), 1 + len(TEMPERATURES))
+    for title, panels in zip(titles, grid, strict=True):
+        name, upsampler = COLUMNS[title]
+        plot.coarse_cells(found[name], panels[0])
+        panels[0].set_ylabel(title, fontsize=_SMALL)
+        for axis, temperature in zip(panels[1:], TEMPERATURES, strict=True):
+            plot.heat(_at(found[name], temperature).upsampled_by(upsampler), axis)
     titles = ["cells", *(f"ε = {temperature:g}" for temperature in TEMPERATURES)]
     for axis, title in zip(grid[0], titles, strict=True):
         axis.set_title(title, fontsize=_LARGE)
@@ -165,13 +170,17 @@ def main() -> None:
     classifier = load_classifier("efficientnet-lite0")
     rows = []
     for name in PHOTOGRAPHS:
-        strict, category = explain(classifier, name, mode="usu")
-        complete, _ = explain(classifier, name, mode="complete")
-        rows.append((strict, complete, category))
-        print(
-            f"{name}: {category}, {strict.probability:.3f}; {strict.forward_passes} passes, complete "
-            f"{complete.forward_passes}, its sum {float(complete.attribution.sum()):.3f}"
-        )
+        found = {}
+        for mode, settings in {
+            "default": {},
+            "usu": {"mode": "usu"},
+            "complete": {"mode": "complete"},
+        }.items():
+            one, category = explain(classifier, name, **settings)
+            print(f"{name}: {category}, {one.probability:.3f}; {mode}: {one.forward_passes} passes")
+            found[mode] = one
+        print(f"the complete map's sum: {float(found['complete'].attribution.sum()):.3f}")
+        rows.append((found, category))
     save(draw_modes(rows), options.out / "guide-modes.png")
     save(draw_temperatures(rows[0][0]), options.out / "guide-temperature.png")
 

@@ -1,7 +1,6 @@
 """Continuous redistribution: worked by hand, against SciPy on dense matrices, its properties and limits."""
 
 import warnings
-from functools import partial, reduce
 from itertools import product
 
 import numpy as np
@@ -10,58 +9,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.optimize import root
 
-from usu.operators import hats
-from usu.operators.continuous import continuous_shares, continuous_total
-from usu.operators.lattice import Regions, grid
-
-LATTICES = [
-    ((3,), (11,)),
-    ((1,), (4,)),
-    ((3, 2), (9, 8)),
-    ((4, 3), (9, 10)),
-    ((1, 1), (3, 4)),
-    ((5, 5), (5, 5)),
-    ((2, 3, 2), (5, 6, 4)),
-]
-every_lattice = pytest.mark.parametrize(("shape", "size"), LATTICES)
-every_type = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-MASSES = ["positive", "signed", "zeros"]
-every_kind = pytest.mark.parametrize("kind", MASSES)
-TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
-
-
-def draw_masses(rng, shape, kind):
-    masses = rng.random(shape) + 0.1
-    if kind != "positive":
-        masses *= rng.choice([-1, 1], shape)
-    if kind == "zeros":
-        masses *= rng.random(shape) < 0.6
-    return masses
-
-
-def solve(levels, temperature, masses, dtype=torch.float64):
-    """Run the operator on nested lists or arrays."""
-    levels, masses = (torch.as_tensor(np.asarray(part), dtype=dtype) for part in (levels, masses))
-    cells = grid(tuple(masses.shape[-levels.dim() :]), tuple(levels.shape))
-    return continuous_shares(levels, temperature, masses, cells).numpy()
-
-
-def sums(pixels, shape):
-    """Sum over each cell, in float64."""
-    pixels = torch.as_tensor(pixels, dtype=torch.float64)
-    return grid(tuple(shape), tuple(pixels.shape[-len(shape) :])).sum(pixels.contiguous()).numpy()
-
-
-def dense_hats(shape, size):
-    """b_j(x) for all pixels and cells, (pixels, cells), by NumPy's own linear interpolation."""
-    axes = []
-    for cells, length in zip(shape, size, strict=True):
-        places = (np.arange(length) + 0.5) * cells / length
-        axes.append([np.interp(places, np.arange(cells) + 0.5, unit) for unit in np.eye(cells)])
-    columns = [reduce(np.multiply, np.ix_(*hats)) for hats in product(*axes)]
-    return np.stack([column.ravel() for column in columns], axis=1)
+from tests.operators.problems import (
+    LATTICES,
+    MASSES,
+    TOLERANCE,
+    dense_hats,
+    draw_masses,
+    every_kind,
+    every_lattice,
+    every_type,
+    find,
+    owners,
+    solve,
+    sums,
+)
+from usu.operators.continuous import continuous_shares
+from usu.operators.lattice import grid
 
 
 def dense_taper(signs, size):
@@ -79,24 +43,6 @@ def dense_taper(signs, size):
         places = (np.arange(length) + 0.5) * 2 * cells / length
         nodes = np.apply_along_axis(lambda line: np.interp(places, np.arange(len(line)), line), axis, nodes)  # noqa: B023
     return abs(nodes.ravel())
-
-
-def find(weights, hats, owner, masses, guess, own=True, touching=None):
-    """Let SciPy find the map (pixels,) in which the cells in `own` have their masses."""
-
-    def gaps(heights):
-        totals = np.bincount(owner, weights * np.exp(hats @ heights), masses.size)
-        lacking = np.log(np.where(own, totals, 1) / np.where(own, masses, 1))
-        return lacking if own is True else np.where(own, lacking, heights - touching @ heights)
-
-    heights = root(gaps, guess, tol=1e-13).x
-    assert abs(gaps(heights)).max() < 1e-9
-    return weights * np.exp(hats @ heights)
-
-
-def owners(shape, size):
-    """Number the cell of each pixel, (pixels,)."""
-    return grid(shape, size).spread(torch.arange(np.prod(shape)).view(shape)).numpy().ravel()
 
 
 def reference(levels, temperature, masses):
@@ -326,207 +272,3 @@ def test_a_map_that_fails_leaves_the_rest_of_its_batch_alone():
     assert_allclose(slope[2], expected_slope.where(masses[2] != 0, 0), rtol=1e-9)
     expected_slope = torch.autograd.grad((expected * weights[:2]).sum(), masses)[0]
     assert_allclose(slope[:2], expected_slope[:2], rtol=1e-7)
-
-
-# Existence is proved where β + b > 1, uniqueness on rows (docs/continuous.md); on images it fails.
-
-
-def least_hats(cells, size):
-    """Return β, the least over the cells of their largest own hat, and b, the least own hat of all pixels."""
-    hats, owner = dense_hats((cells,), (size,)), owners((cells,), (size,))
-    own = hats[np.arange(size), owner]
-    return min(own[owner == cell].max() for cell in range(cells)), own.min()
-
-
-def test_the_condition_of_existence_holds_where_the_page_says():
-    whole, long, odd = [], [], []
-    for cells in (1, 2, 3, 5, 8):
-        whole += [least_hats(cells, cells * side) for side in range(1, 20)]
-        odd += [least_hats(cells, cells * side) for side in range(1, 20, 2)]
-        long += [least_hats(cells, size) for size in range(-(-15 * cells // 4), 20 * cells)]
-        longest = [least_hats(cells, size) for size in range(12 * cells, 20 * cells)]
-        assert all(a**3 + b**3 > 1 for a, b in longest)
-        rows = [least_hats(cells, size) for size in range(cells, 20 * cells)]
-        assert all(a + b > 1 for a, b in rows)
-    assert all(a * c + b * d > 1 for (a, b), (c, d) in product([*whole, *long], repeat=2))
-    assert all(a * c * e + b * d * f > 1 for (a, b), (c, d), (e, f) in product(set(odd), repeat=3))
-
-
-def test_on_an_image_more_than_one_map_can_meet_all_conditions():
-    weights = np.full((16, 16), 1e-4)
-    weights[[7, 12, 3, 8], [7, 12, 8, 3]] = 1
-    hats, owner = dense_hats((2, 2), (16, 16)), owners((2, 2), (16, 16))
-    masses = np.bincount(owner, weights.ravel())
-    guesses = ([0, 0, 0, 0], [-8, 5, 5, 0], [5, -4, -4, 0])
-    maps = [find(weights.ravel(), hats, owner, masses, guess) for guess in guesses]
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        assert abs(np.log(maps[one] / maps[other])).max() > 1
-    ours = solve(np.log(weights), 1.0, masses.reshape(2, 2)).ravel()
-    assert min(abs(np.log(ours / other)).max() for other in maps) < 1e-6
-
-
-def test_a_row_has_one_map_wherever_the_search_starts():
-    rng = np.random.default_rng(12)
-    for _ in range(20):
-        cells = int(rng.integers(1, 6))
-        size = int(rng.integers(cells, 5 * cells))
-        weights, masses = 10 ** rng.uniform(-4, 0, size), rng.random(cells) + 0.01
-        hats, owner = dense_hats((cells,), (size,)), owners((cells,), (size,))
-        found = find(weights, hats, owner, masses, 3 * rng.normal(size=cells))
-        assert_allclose(found, solve(np.log(weights), 1.0, masses), rtol=1e-8)
-
-
-# Gradients, types, errors
-
-
-@every_kind
-@every_lattice
-def test_gradients(shape, size, kind):
-    rng = np.random.default_rng(13)
-    for levels_batch, masses_batch in (((), ()), ((2,), (2,)), ((), (2,)), ((2, 1), (1, 2))):
-        levels = torch.as_tensor(rng.random((*levels_batch, *size))).requires_grad_()
-        masses = torch.as_tensor(draw_masses(rng, (*masses_batch, *shape), kind))
-        # A mass of 0 has no slope: the map falls to 0 towards it at once.
-        scale = torch.ones_like(masses).requires_grad_()
-        shares = partial(shares_of_scaled, masses=masses, cells=grid(shape, size))
-        assert torch.autograd.gradcheck(shares, (levels, scale))
-
-
-def shares_of_scaled(levels, scale, masses, cells, operator=continuous_shares):
-    return operator(levels, 0.3, masses * scale, cells)
-
-
-def test_gradients_of_any_layout():
-    levels = torch.rand(6, 6, dtype=torch.float64).requires_grad_()
-    masses = torch.rand(2, 2, dtype=torch.float64)
-    maps = continuous_shares(levels, 0.3, masses, grid((2, 2), (6, 6)))
-    weights = torch.rand(6, 6, dtype=torch.float64)
-    expected = torch.autograd.grad((maps * weights).sum(), levels, retain_graph=True)[0]
-    assert_allclose(torch.autograd.grad((maps.T * weights.T).sum(), levels)[0], expected, rtol=1e-12)
-
-
-def test_layouts_of_the_arguments_do_not_matter():
-    levels, masses = torch.rand(9, 8, dtype=torch.float64), torch.rand(4, 2, dtype=torch.float64)
-    cells = grid((2, 4), (8, 9))
-    for temperature in (0.2, 1e-3):
-        expected = continuous_shares(levels.T.contiguous(), temperature, masses.T.contiguous(), cells)
-        assert_allclose(continuous_shares(levels.T, temperature, masses.T, cells), expected, rtol=1e-12)
-
-
-def test_products_of_reduced_precision_are_not_used():
-    levels, masses = torch.rand(12, 12), torch.rand(3, 3)
-    expected = continuous_shares(levels.double(), 0.1, masses.double(), grid((3, 3), (12, 12)))
-    with torch.autocast("cpu"):
-        assert_allclose(continuous_shares(levels, 0.1, masses, grid((3, 3), (12, 12))), expected, rtol=1e-4)
-    torch.set_float32_matmul_precision("medium")
-    try:
-        assert_allclose(continuous_shares(levels, 0.1, masses, grid((3, 3), (12, 12))), expected, rtol=1e-4)
-    finally:
-        torch.set_float32_matmul_precision("highest")
-
-
-def test_on_every_device(device):
-    rng = np.random.default_rng(14)
-    for kind in MASSES:
-        levels, masses = rng.random((2, 9, 10)), draw_masses(rng, (2, 4, 3), kind)
-        tensors = [torch.as_tensor(part, device=device).requires_grad_() for part in (levels, masses)]
-        maps = continuous_shares(tensors[0], 0.2, tensors[1], grid((4, 3), (9, 10)))
-        maps.square().sum().backward()
-        assert maps.device.type == tensors[0].grad.device.type == device.type
-        one_by_one = [solve(level, 0.2, mass) for level, mass in zip(levels, masses, strict=True)]
-        assert_allclose(maps.detach().cpu(), one_by_one, rtol=1e-9)
-
-
-@pytest.mark.parametrize("operator", [continuous_shares, continuous_total])
-def test_labels_are_refused_with_a_way_out(operator):
-    labels = Regions(torch.tensor([[0, 0, 1], [0, 1, 1]]), 2)
-    with pytest.raises(ValueError, match=r"neighbourhoods.*continuous=False"):
-        operator(torch.zeros(2, 3), 1.0, torch.ones(2), labels)
-
-
-@pytest.mark.parametrize("place", ["levels", "masses"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_not_finite_are_refused(place, value):
-    parts = {"levels": torch.zeros(4, 4), "masses": torch.ones(2, 2)}
-    parts[place][1, 1] = value
-    with pytest.raises(ValueError, match="must be finite"):
-        continuous_shares(parts["levels"], 1.0, parts["masses"], grid((2, 2), (4, 4)))
-
-
-def test_an_empty_batch_is_refused():
-    with pytest.raises(ValueError, match="must not be empty"):
-        continuous_shares(torch.zeros(4, 4), 1.0, torch.ones(0, 2, 2), grid((2, 2), (4, 4)))
-
-
-# Wide bands
-
-
-@pytest.mark.parametrize(("shape", "size"), [((3, 4), (9, 10)), ((5, 5), (5, 5)), ((2, 3, 2), (5, 6, 4))])
-@every_kind
-def test_a_sparse_factorisation_gives_the_same(shape, size, kind, monkeypatch):
-    rng = np.random.default_rng(3)
-    masses = torch.as_tensor(draw_masses(rng, (2, *shape), kind), dtype=torch.float64).requires_grad_()
-    levels = torch.as_tensor(rng.random(size)).requires_grad_()
-    weights, found = torch.as_tensor(rng.random(size)), {}
-    for widest in (10**6, 0):
-        monkeypatch.setattr(hats, "_WIDEST", widest)
-        pixels = continuous_shares(levels, 0.3, masses, grid(shape, size))
-        found[widest] = (pixels, *torch.autograd.grad((pixels * weights).sum(), (levels, masses)))
-    for one, other in zip(*found.values(), strict=True):
-        assert_allclose(one.detach(), other.detach(), rtol=1e-8, atol=1e-11)
-
-
-def test_a_singular_system_is_solved_by_a_small_addition(monkeypatch):
-    system = hats.hats_of((2, 2), (4, 4))
-    entries = np.zeros((1, len(system.rows)))
-    for widest in (10**6, 0):
-        monkeypatch.setattr(hats, "_WIDEST", widest)
-        assert_allclose(system.solve(entries.copy(), np.ones((1, 4))), np.full((1, 4), 1e9))
-
-
-# The total alone
-
-
-@pytest.mark.parametrize(
-    ("weights", "masses", "expected"),
-    [
-        pytest.param([1, 1, 1, 1], [0, 8], [0, 1, 3, 4], id="bilinear"),
-        pytest.param([1, 3, 1, 1], [0, 10], [0, 3, 3, 4], id="weights"),
-        pytest.param([1, 1, 1, 1], [-8, 8], [-4, -2, 2, 4], id="signs are shared apart"),
-        pytest.param([1, 1, 1, 1], [0, 0], [0, 0, 0, 0], id="nothing to share"),
-    ],
-)
-def test_total_by_hand(weights, masses, expected):
-    levels, masses = torch.tensor(weights).double().log(), torch.tensor(masses).double()
-    assert_allclose(continuous_total(levels, 1.0, masses, grid((2,), (4,))), expected, rtol=1e-12, atol=1e-15)
-
-
-def test_total_takes_other_levels_for_negative_masses():
-    levels, opposite = torch.tensor([1.0, 3, 1, 1]).log(), torch.tensor([1.0, 1, 1, 3]).log()
-    result = continuous_total(levels, 1.0, torch.tensor([0.0, -13.0]), grid((2,), (4,)), opposite)
-    assert_allclose(result, [0, -13 / 16, -39 / 16, -156 / 16], rtol=1e-6)
-
-
-@every_type
-@every_kind
-@given(data=st.data())
-def test_the_total_of_each_sign_is_kept(dtype, kind, data):
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    shape, size = data.draw(st.sampled_from(LATTICES))
-    masses = torch.as_tensor(draw_masses(rng, (2, *shape), kind), dtype=dtype)
-    levels = torch.as_tensor(rng.random(size), dtype=dtype)
-    temperature = 10 ** data.draw(st.floats(-4, 4))
-    for part in (masses.clamp(min=0), masses.clamp(max=0)):
-        pixels = continuous_total(levels, temperature, part, grid(shape, size))
-        assert pixels.isfinite().all()
-        assert_allclose(pixels.flatten(1).sum(1), part.flatten(1).sum(1), rtol=10 * TOLERANCE[dtype])
-
-
-@every_kind
-def test_gradients_of_the_total(kind):
-    rng = np.random.default_rng(15)
-    levels = torch.as_tensor(rng.random((6, 9))).requires_grad_()
-    masses = torch.as_tensor(draw_masses(rng, (2, 2, 3), kind))
-    scale = torch.ones_like(masses).requires_grad_()
-    total = partial(shares_of_scaled, masses=masses, cells=grid((2, 3), (6, 9)), operator=continuous_total)
-    assert torch.autograd.gradcheck(total, (levels, scale))

@@ -1,5 +1,7 @@
 """Continuous maps by the public operators, the pipeline and the report; the solve has tests of its own."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +104,16 @@ def test_a_better_score_never_means_less_where_masses_are_negative_if_asked():
     best, worst = SCORES[cell] == SCORES[cell].max(), SCORES[cell] == SCORES[cell].min()
     assert opposite[cell][best].mean() > opposite[cell][worst].mean()
     assert same[cell][best].mean() < same[cell][worst].mean()
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
+@pytest.mark.parametrize("operator", [usu.redistribute, usu.iwmr])
+def test_a_warning_points_at_the_line_that_asked_for_the_map(operator, kind):
+    coarse, scores = kind(COARSE), kind(SCORES)
+    with pytest.warns(RuntimeWarning, match="no continuous factor") as told:
+        operator(coarse, scores, temperature=1e-12, continuous=True)
+    line = inspect.currentframe().f_lineno - 1
+    assert [(one.filename, one.lineno) for one in told] == [(__file__, line)]
 
 
 def test_gradients_reach_masses_and_scores():

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from usu.operators.hats import Hats, Numbers, full_precision, hats_of
 from usu.operators.lattice import Grid, Neighbourhoods
+from usu.runtime.callers import level_outside
 
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
@@ -156,10 +157,19 @@ class _System:
         self.hats, self.occupied = hats, signs != 0
         occurring = [sign for sign in (1, -1) if (signs == sign).any()] or [1]
         self.own = np.stack([signs == sign for sign in occurring])
-        self.own_pairs = self.own[..., hats.rows]
         self.plain = bool(self.own.all())
+        self.own_pairs = self.own.take(hats.rows, 2)
         used = self.own.any(axis=2, keepdims=True)
         self.free = hats.unevenness if used.all() else np.where(used, hats.unevenness, hats.identity)
+        # Where the pixels of each cell find the heights of its own sign, among all of them.
+        starts = hats.cells * np.arange(len(signs))[:, None]
+        if len(occurring) == 2:
+            starts = starts + np.where(self.own[1].take(hats.owners, 1), signs.size, 0)
+        self._seen = starts + hats.beside
+
+    def seen(self, heights: Numbers) -> Numbers:
+        """Return the heights that the pixels of each cell see, as local values (see `Hats`)."""
+        return heights.take(self._seen)
 
     def parts(self, pixels: Tensor) -> tuple[Numbers, Numbers]:
         """Return the cells' sums (N, cells), and the part that each hat has of them (N, pairs)."""
@@ -195,19 +205,16 @@ class _Search:
         scale, masses_apart = _BITS / temperature, max(float((highest - lowest).max()), 0.0)
         if not math.isfinite(least + most + masses_apart):
             raise ValueError("levels and masses must be finite, and at least one has NaN or infinite values")
-        self.extent, self.middle = (most - least) * scale + masses_apart, (least + most) / 2 * scale
-        self.scale, self.by_cell = scale, self.extent > _DOUBLE
+        self.extent = (most - least) * scale + masses_apart
+        self.scale, self.middle, self.by_cell = scale, (least + most) / 2 * scale, self.extent > _DOUBLE
         double = self.extent > _SINGLE or torch.get_float32_matmul_precision() != "highest"
         dtype = torch.float64 if double else masses.dtype
         self.enough = math.sqrt(2 * (1e-12 if dtype == torch.float64 else 1e-6)) * _BITS
         self.buffer = masses.new_empty((host.shape[0], *cells.size), dtype=dtype)
-        self.taper = self.second = None
+        self.taper = None
         if not self.system.plain:
-            taper = self.hats.taper(np.sign(host).reshape(masses.shape), self.buffer)
-            self.taper = taper.abs_().log2_().clamp_(min=_LOG_ZERO) if self.by_cell else taper
-        if self.system.own.shape[0] == 2:
-            second = torch.from_numpy(self.hats.by_row(self.system.own[1].reshape(masses.shape)))
-            self.second = second.to(masses.device)
+            taper = self.hats.taper(np.sign(host), torch.empty_like(self.buffer))
+            self.taper = taper.log2_().clamp_(min=_LOG_ZERO) if self.by_cell else taper
 
     def pixels(self) -> tuple[Tensor, Flags]:
         """Return the maps (N, *size), and for which of them (N,) a continuous factor was found."""
@@ -237,7 +244,7 @@ class _Search:
             f"no continuous factor was found for {np.sum(~found)} of {found.size} maps, which got one factor "
             "per cell, as with continuous=False; try a higher temperature",
             RuntimeWarning,
-            stacklevel=6,
+            stacklevel=level_outside("torch"),  # whose autograd calls back
         )
         levels = self.levels.to(pixels.dtype).contiguous()
         exponents = self.cells.subtract(levels, self.cells.amax(levels)) * (_BITS / self.temperature)
@@ -247,35 +254,41 @@ class _Search:
     def newton(self, heights: Numbers) -> tuple[Numbers, Flags]:
         """Solve for the heights from a first guess; say for which maps that worked."""
         gap, parts = self.look(heights)
-        found = np.isfinite(gap.sum(1))
+        missed = np.square(gap).sum(1)
+        found = np.isfinite(missed)
         for _ in range(_MOST_STEPS):
-            gap[~found], parts[~found] = 0, self.hats.identity
+            if not found.all():
+                gap[~found], parts[~found] = 0, self.hats.identity
             step = self.solve(parts, gap)
-            found &= np.isfinite(step.sum((0, 2)))
-            step[:, ~found] = 0
+            longest = abs(step).max((0, 2))
+            if not math.isfinite(longest.sum()):
+                found &= np.isfinite(longest)
+                step[:, ~found] = longest[~found] = 0
             # After a whole step d, a gap is at most d²/2 (docs/continuous.md): the last one needs no look.
-            settled = abs(step).max((0, 2)) <= self.enough
+            settled = longest <= self.enough
             if settled.all():
                 return heights + step, found
-            heights, gap, parts, stuck = self.advance(heights, step, gap, settled)
-            found &= ~stuck
+            heights, gap, parts, missed = self.advance(heights, step, missed, settled | ~found)
+            found &= missed < math.inf
         return heights, found & settled
 
     def advance(
-        self, heights: Numbers, step: Numbers, gap: Numbers, settled: Flags
-    ) -> tuple[Numbers, Numbers, Numbers, Flags]:
-        """Go as much of a step as lessens the gaps; say for which maps that is nothing."""
-        length = np.ones((settled.size, 1))
-        before = np.square(gap).sum(1)
+        self, heights: Numbers, step: Numbers, missed: Numbers, done: Flags
+    ) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """Go as much of a step as lessens the squares of the gaps, or none; return the latter as infinite."""
+        reached = heights + step
+        length = np.ones((done.size, 1))
         while True:
-            reached = heights + length * step
             gap, parts = self.look(reached)
-            stuck = length.ravel() == 0
-            worse = ~((np.square(gap).sum(1) < before) | settled | stuck)
+            left = np.square(gap).sum(1)
+            worse = ~((left < missed) | done)
             if not worse.any():
-                return reached, gap, parts, stuck
+                left[length.ravel() == 0] = math.inf
+                return reached, gap, parts, left
             length[worse] /= 2
             length[length < _SHORTEST] = 0
+            reached = heights + length * step
+            done = done | (length.ravel() == 0)
 
     def cooled(self) -> tuple[Numbers, bool]:
         """Solve for the heights of a single map at higher temperatures first, and follow them down."""
@@ -321,8 +334,7 @@ class _Search:
 
     def lifted(self, heights: Numbers) -> tuple[Tensor, Numbers | float]:
         """Return the maps with these heights as `raised` does."""
-        values = torch.from_numpy(heights).to(self.buffer).view(-1, *self.cells.shape)
-        return self.raised(self.hats.interpolate(values, self.buffer, self.second))
+        return self.raised(self.hats.interpolate(self.system.seen(heights), self.buffer))
 
     def raised(self, exponents: Tensor) -> tuple[Tensor, Numbers | float]:
         """Return 2 to φ's own and these exponents, up to a factor of each cell, and the factors' log2."""

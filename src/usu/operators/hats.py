@@ -31,94 +31,73 @@ _WIDEST = 64  # band, in cells, up to which LAPACK's solution of banded systems 
 class Hats:
     """The hat functions of a grid of `shape` cells on a lattice of `size` pixels, for N maps at a time.
 
+    *Local* values (N, 3^d · cells) belong to a cell and a step of -1, 0 or 1 along each of the d axes; they
+    stand in the order (g0, 3, g1, 3, …).
+
     Attributes:
         rows: (pairs,), cell k of each pair, counted along the grid; sorted.
         columns: (pairs,), cell j of each pair.
         bandwidth: the largest |k - j|.
+        owners: (3^d · cells,), the cell of each local value.
+        beside: (3^d · cells,), the cell that its step leads to, or the last one before the grid's end.
     """
 
     def __init__(self, shape: tuple[int, ...], size: tuple[int, ...]) -> None:
         self.shape, self.size, self.cells, ndim = shape, size, math.prod(shape), len(shape)
-        beside = np.pad(np.arange(self.cells).reshape(shape), 1, constant_values=-1)
-        windows = np.lib.stride_tricks.sliding_window_view(beside, (3,) * ndim)
-        columns = windows.reshape(self.cells, -1)
+        cells = np.arange(self.cells).reshape(shape)
+        around = _windows(np.pad(cells, 1, constant_values=-1))
+        columns = around.reshape(self.cells, -1)
         self.rows, within = np.nonzero(columns >= 0)
         self.columns = columns[self.rows, within]
         self._starts = np.searchsorted(self.rows, np.arange(self.cells))
-        # Moments come as (g0, 3, g1, 3, …).
-        order = np.arange(columns.size).reshape([length for cells in shape for length in (cells, 3)])
-        order = order.transpose([*range(0, 2 * ndim, 2), *range(1, 2 * ndim, 2)]).reshape(columns.shape)
-        self._inside = order[self.rows, within]
         self.bandwidth = int(abs(self.rows - self.columns).max())
+        self.owners = _in_order(np.broadcast_to(cells.reshape(*shape, *(1,) * ndim), around.shape))
+        self.beside = _in_order(_windows(np.pad(cells, 1, mode="edge")))
+        places = np.argsort(_in_order(np.arange(columns.size).reshape(around.shape)))
+        self._inside = places.reshape(columns.shape)[self.rows, within]
 
-    def interpolate(self, values: Tensor, out: Tensor, second: Tensor | None = None) -> Tensor:
-        """Write Σ_j v_j b_j(x), of values v (N, *shape), into the contiguous `out` (N, *size); return it.
+    def interpolate(self, local: Numbers, out: Tensor) -> Tensor:
+        """Write Σ_j v_j b_j(x) into the contiguous `out` (N, *size), and return it.
 
-        With `second` (see `by_row`), values are (2N, *shape): the last N serve the cells where it is true.
+        Each cell has local values of its own: the v_j, at the cells `beside` it, that its pixels see.
         """
-        first, *others = _axes(self.shape, self.size, values.dtype, values.device)
-        pixels, maps = values, out.shape[0]
-        if others:
-            pixels = pixels.reshape(-1, self.shape[-1]) @ others[-1].hats.T
-        for index in range(len(others) - 1, 0, -1):
-            rest = math.prod(self.size[index + 1 :])
-            pixels = others[index - 1].hats @ pixels.view(-1, self.shape[index], rest)
-        pixels = pixels.reshape(values.shape[0], self.shape[0], -1).index_select(1, first.beside)
-        if second is not None:
-            pixels = torch.where(second, pixels[maps:], pixels[:maps])
-        weights = first.blocks.mT.expand(maps, -1, -1, -1).reshape(maps * self.shape[0], -1, 3)
-        pixels = pixels.view(weights.shape[0], 3, -1)
-        if first.padded is None:
-            torch.bmm(weights, pixels, out=out.view(*weights.shape[:2], -1))
-        else:
-            wide = torch.bmm(weights, pixels).view(maps, -1, pixels.shape[-1])
-            torch.index_select(wide, 1, first.places, out=out.view(maps, self.size[0], -1))
-        return out
+        axes = _axes(self.shape, self.size, out.dtype, out.device)
+        return _spread(local, axes, [axis.hats for axis in axes], out)
 
-    def by_row(self, cells: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return (N, *shape) by pixel along all axes but the first, each row of cells thrice (N, 3·g0, …)."""
-        for axis in range(1, len(self.shape)):
-            cells = cells.repeat(cell_lengths(self.size[axis], self.shape[axis]), axis + 1)
-        return cells.reshape(*cells.shape[:2], -1).repeat(3, 1)
+    def taper(self, signs: Numbers, out: Tensor) -> Tensor:
+        """Write into `out` (N, *size) what is 1 at cells' centres and falls to 0 where another sign begins.
+
+        Linear (bilinear, trilinear) between the cells' centres, corners and the middles of their sides.
+        `signs` (N, cells) holds -1, 0 and 1. A corner or a side is at 1 if the cells around it have one sign,
+        not 0; else at 0. A centre is at 0 if its cell's sign is.
+        """
+        axes = _axes(self.shape, self.size, out.dtype, out.device)
+        own = signs.take(self.owners, 1)
+        alike = (signs.take(self.beside, 1) == own) & (own != 0)
+        alike = alike.reshape(-1, *(length for cells in self.shape for length in (cells, 3)))
+        for steps in range(2, alike.ndim, 2):
+            alike &= alike.take([1], steps)
+        return _spread(alike.astype(np.float64), axes, [axis.slopes for axis in axes], out)
 
     def moments(self, pixels: Tensor) -> Numbers:
         """Return the entries Σ_{x ∈ N_k} A(x) b_j(x), in float64, of contiguous pixels A (N, *size)."""
-        first, *others = _axes(self.shape, self.size, pixels.dtype, pixels.device)
-        pixels = pixels.view(pixels.shape[0], self.size[0], -1)
-        if first.padded is not None:
-            pixels = pixels.index_select(1, first.padded)
-        pixels = first.blocks @ pixels.view(-1, *first.blocks.shape[::2], pixels.shape[-1])
-        for index, axis in enumerate(others[:-1], start=1):
-            pixels = axis.tests @ pixels.reshape(-1, self.size[index], math.prod(self.size[index + 1 :]))
-        if others:
-            pixels = pixels.reshape(-1, self.size[-1]) @ others[-1].tests.T
-        sums = pixels.to("cpu", torch.float64).numpy().reshape(-1, self.cells * 3 ** len(self.shape))
-        entries: Numbers = sums.take(self._inside, 1)
+        maps, rest = pixels.shape[0], math.prod(self.size)
+        *others, last = _axes(self.shape, self.size, pixels.dtype, pixels.device)
+        for axis, cells, length in zip(others, self.shape, self.size, strict=False):
+            rest //= length
+            blocks = axis.blocked(pixels.view(-1, length, rest))
+            pixels = axis.hats @ blocks.view(blocks.shape[0], cells, -1, rest)
+        if last.places is None:
+            sums = pixels.view(-1, last.hats.shape[2]) @ last.hats[0].T
+        else:
+            blocks = last.blocked(pixels.view(-1, self.size[-1], 1)).view(-1, *last.hats.shape[::2])
+            sums = (blocks.transpose(0, 1) @ last.hats.mT).transpose(0, 1)
+        local = sums.to("cpu", torch.float64).numpy().reshape(-1, self.shape[-1], 3)
+        if last.places is None:  # there, what lies beyond the grid's end is the last cell's
+            local[:, 0, 1] += local[:, 0, 0]
+            local[:, -1, 1] += local[:, -1, 2]
+        entries: Numbers = local.reshape(maps, -1).take(self._inside, 1)
         return entries
-
-    def taper(self, signs: Numbers, like: Tensor) -> Tensor:
-        """Return maps (N, *size) that are 1 or -1 at cells' centres and fall to 0 where another sign begins.
-
-        Linear (bilinear, trilinear) between the cells' centres, corners and the middles of their sides.
-        `signs` (N, *shape) holds -1, 0 and 1; a corner or a side has the sign that all cells around it share,
-        or 0. So a map has its cells' sign everywhere, and is 0 in cells of sign 0.
-        """
-        for axis, cells in enumerate(self.shape, start=1):
-            signs = signs.swapaxes(axis, -1)
-            before = np.concatenate([signs[..., :1], signs[..., :-1]], -1)
-            nodes = np.empty((*signs.shape[:-1], 2 * cells + 1))
-            nodes[..., 1::2], nodes[..., -1] = signs, signs[..., -1]
-            nodes[..., :-1:2] = np.where(signs == before, signs, 0)
-            signs = nodes.swapaxes(axis, -1)
-        *others, last = (
-            _slopes(*lengths, like.dtype, like.device) for lengths in zip(self.shape, self.size, strict=True)
-        )
-        pixels = torch.from_numpy(signs).to(like)
-        pixels = pixels.reshape(-1, last.shape[1]) @ last.T
-        for axis in range(len(others) - 1, -1, -1):
-            rest = math.prod(self.size[axis + 1 :])
-            pixels = others[axis] @ pixels.view(-1, others[axis].shape[1], rest)
-        return pixels.view(-1, *self.size)
 
     def row_sums(self, entries: Numbers) -> Numbers:
         """Return the sums of a matrix's rows, (N, cells)."""
@@ -198,24 +177,62 @@ def _places(hats: Hats, maps: int, transposed: bool) -> Indices:
     return (starts + places).ravel()
 
 
+def _windows(values: Indices) -> Indices:
+    """Return the 3^d values around each inner one, (*shape, 3, …, 3)."""
+    return np.lib.stride_tricks.sliding_window_view(values, (3,) * values.ndim)
+
+
+def _in_order(values: Indices) -> Indices:
+    """Return values (*shape, 3, …, 3) in the order of local ones, (g0, 3, g1, 3, …)."""
+    ndim = values.ndim // 2
+    order: Indices = values.transpose([axis + half for axis in range(ndim) for half in (0, ndim)]).ravel()
+    return order
+
+
 class _Axis(NamedTuple):
-    """One axis of n pixels and g cells, of at most p pixels each.
+    """One axis of n pixels and g cells, of at most p pixels each; weights are 0 beyond a cell's last pixel.
 
     Attributes:
-        hats: (n, g), b_j(x).
-        tests: (3g, n), in row 3k + o b_(k+o-1)(x) where pixel x lies in cell k, 0 elsewhere.
-        blocks: (g, 3, p), the same cell by cell, 0 beyond a cell's last pixel.
-        beside: (3g,), in 3k + o cell k + o - 1, or any where there is none.
-        places: (n,), where the pixels stand in the blocks one after another.
-        padded: (g·p,), the pixels in that order, any where there is none; None if all cells have p pixels.
+        hats: (g, 3, p), b_(k+o-1)(x) at cell k, step o and its pixel x. Of a last axis on which all cells
+            have p pixels (1, 3, p), those of all cells if beyond the grid's end the last cell is repeated.
+        slopes: like `hats`, the weights of a cell's beginning, centre and end in linear interpolation.
+        places: (n,), where the pixels stand in the blocks of p one after another; None if all cells have p.
+        padded: (g·p,), the pixels in that order, any where there is none; None if all cells have p.
     """
 
     hats: Tensor
-    tests: Tensor
-    blocks: Tensor
-    beside: Tensor
-    places: Tensor
+    slopes: Tensor
+    places: Tensor | None
     padded: Tensor | None
+
+    def joined(self, blocks: Tensor) -> Tensor:
+        """Return the pixels (M, n, R) in blocks (M, g·p, R)."""
+        return blocks if self.places is None else blocks.index_select(1, self.places)
+
+    def blocked(self, pixels: Tensor) -> Tensor:
+        """Return pixels (M, n, R) in blocks (M, g·p, R)."""
+        return pixels if self.padded is None else pixels.index_select(1, self.padded)
+
+
+def _spread(local: Numbers, axes: tuple[_Axis, ...], weights: list[Tensor], out: Tensor) -> Tensor:
+    """Write the means of the cells' local values by the axes' weights into `out` (N, *size)."""
+    *others, last = axes
+    values = torch.from_numpy(local).to(out)
+    if last.places is None:
+        pixels = values.view(-1, 3) @ weights[-1][0]
+    else:
+        blocks = values.view(-1, len(last.hats), 3).transpose(0, 1) @ weights[-1]
+        pixels = last.joined(blocks.transpose(0, 1).reshape(-1, blocks.shape[0] * blocks.shape[2], 1))
+    for index in range(len(others) - 1, -1, -1):
+        values = pixels.view(-1, 3, math.prod(out.shape[index + 2 :]))
+        repeats = len(values) // len(weights[index])
+        matrices = weights[index].mT.expand(repeats, -1, -1, -1).reshape(len(values), -1, 3)
+        if index == 0 and others[0].places is None:
+            torch.bmm(matrices, values, out=out.view(len(values), -1, values.shape[2]))
+            return out
+        blocks = torch.bmm(matrices, values).view(repeats, -1, values.shape[2])
+        pixels = others[index].joined(blocks)
+    return out.copy_(pixels.view_as(out))
 
 
 @lru_cache(maxsize=64)
@@ -223,43 +240,32 @@ def _axes(
     shape: tuple[int, ...], size: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[_Axis, ...]:
     with torch.inference_mode(False):  # the cached tensors must serve calls that record gradients, too
-        return tuple(_axis(*lengths, dtype, device) for lengths in zip(shape, size, strict=True))
+        *others, last = (_axis(*lengths, dtype, device) for lengths in zip(shape, size, strict=True))
+        if last.places is None:
+            one = _axis(3, 3 * last.hats.shape[2], dtype, device)
+            last = last._replace(hats=one.hats[1:2], slopes=one.slopes[1:2])
+        return *others, last
 
 
 def _axis(cells: int, pixels: int, dtype: torch.dtype, device: torch.device) -> _Axis:
     lengths = np.array(cell_lengths(pixels, cells))
-    centres = np.clip((np.arange(pixels) + 0.5) * cells / pixels - 0.5, 0, cells - 1)
-    hats = np.maximum(1 - abs(centres[:, None] - np.arange(cells)), 0)
     own, every, most = np.repeat(np.arange(cells), lengths), np.arange(pixels), int(lengths.max())
     inside = every - (np.cumsum(lengths) - lengths)[own]
-    windows = np.pad(hats, ((0, 0), (1, 1)))[every[:, None], own[:, None] + np.arange(3)]
-    tests, blocks = np.zeros((cells, 3, pixels)), np.zeros((cells, 3, most))
-    tests[own, :, every] = blocks[own, :, inside] = windows
     places = own * most + inside
     padded = np.zeros(cells * most, int)
     padded[places] = every
-    beside = np.clip(np.arange(cells)[:, None] + np.arange(-1, 2), 0, cells - 1).ravel()
-
-    def tensor(part: np.ndarray[Any, Any], dtype: torch.dtype = torch.int64) -> Tensor:
-        return torch.from_numpy(part).to(device, dtype)
-
+    ends = (every[:, None] + 0.5) * cells / pixels  # in cells from the grid's beginning
+    centres, steps = np.clip(ends - 0.5, 0, cells - 1), own[:, None] + np.arange(3)
+    hats, slopes = np.zeros((cells, 3, most)), np.zeros((cells, 3, most))
+    hats[own, :, inside] = np.maximum(1 - abs(centres - (steps - 1)), 0)
+    slopes[own, :, inside] = np.maximum(1 - abs(2 * ends - (steps + own[:, None])), 0)
+    uneven = padded.size > pixels
     return _Axis(
-        tensor(hats, dtype),
-        tensor(tests.reshape(-1, pixels), dtype),
-        tensor(blocks, dtype),
-        tensor(beside),
-        tensor(places),
-        tensor(padded) if padded.size > pixels else None,
+        torch.from_numpy(hats).to(device, dtype),
+        torch.from_numpy(slopes).to(device, dtype),
+        torch.from_numpy(places).to(device) if uneven else None,
+        torch.from_numpy(padded).to(device) if uneven else None,
     )
-
-
-@lru_cache(maxsize=64)
-def _slopes(cells: int, pixels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the weights (pixels, 2·cells + 1) of the cells' centres and ends in linear interpolation."""
-    places = (np.arange(pixels) + 0.5) * 2 * cells / pixels
-    with torch.inference_mode(False):
-        weights = np.maximum(1 - abs(places[:, None] - np.arange(2 * cells + 1)), 0)
-        return torch.from_numpy(weights).to(device, dtype)
 
 
 @lru_cache(maxsize=64)

@@ -93,12 +93,14 @@ class Hats {
       band[cell * stride + wide] += shift;
     }
     const result = Float64Array.from(values);
+    // The last column of each row that may not be 0; it grows only where rows are exchanged.
+    const ends = Int32Array.from({ length: count }, (_, row) => Math.min(row + wide, count - 1));
     for (let row = 0; row < count; row++) {
-      if (!eliminate(band, result, row, count, wide, stride)) return null;
+      if (!eliminate(band, result, ends, row, wide, stride)) return null;
     }
     for (let row = count - 1; row >= 0; row--) {
       const start = row * stride + wide - row;
-      for (let column = row + 1; column <= Math.min(row + 2 * wide, count - 1); column++) {
+      for (let column = row + 1; column <= ends[row]; column++) {
         result[row] -= band[start + column] * result[column];
       }
       result[row] /= band[start + row];
@@ -153,8 +155,8 @@ function halves(cells, pixels) {
 }
 
 // One step of the elimination; false if the matrix is singular.
-function eliminate(band, values, row, count, wide, stride) {
-  const [lowest, furthest] = [Math.min(row + wide, count - 1), Math.min(row + 2 * wide, count - 1)];
+function eliminate(band, values, ends, row, wide, stride) {
+  const lowest = Math.min(row + wide, values.length - 1);
   const place = (at) => at * stride + wide - at;
   let pivot = row;
   for (let below = row + 1; below <= lowest; below++) {
@@ -162,18 +164,20 @@ function eliminate(band, values, row, count, wide, stride) {
   }
   if (!band[place(pivot) + row]) return false;
   if (pivot !== row) {
-    for (let column = row; column <= furthest; column++) {
+    [ends[row], ends[pivot]] = [ends[pivot], ends[row]];
+    for (let column = row; column <= Math.max(ends[row], ends[pivot]); column++) {
       const [one, other] = [place(row) + column, place(pivot) + column];
       [band[one], band[other]] = [band[other], band[one]];
     }
     [values[row], values[pivot]] = [values[pivot], values[row]];
   }
-  const own = place(row);
+  const [own, last] = [place(row), ends[row]];
   for (let below = row + 1; below <= lowest; below++) {
     const start = place(below);
     const factor = band[start + row] / band[own + row];
     if (factor === 0) continue;
-    for (let column = row + 1; column <= furthest; column++) band[start + column] -= factor * band[own + column];
+    if (last > ends[below]) ends[below] = last;
+    for (let column = row + 1; column <= last; column++) band[start + column] -= factor * band[own + column];
     values[below] -= factor * values[row];
   }
   return true;
