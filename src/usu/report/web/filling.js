@@ -35,14 +35,14 @@ function partitionWords({ plain: { threshold, mixing } }, partition) {
 
 function sharingWords() {
   const { explanation, beside, maps } = view;
-  const { redistribution, depthReason } = explanation.plain;
+  const { reason } = explanation.plain.redistribution;
   const patched = [beside, explanation].map((one, number) => {
     const map = number ? maps.method : maps.other;
     return map && one.patched.has(map)
       ? `${nameOf(sideOf(number))}: no continuous factor was found at this ε, so each cell has one of its own; try a higher ε.`
       : "";
   });
-  return [redistribution.reason ?? depthReason, ...patched].filter(Boolean).join(" ");
+  return [reason, ...patched].filter(Boolean).join(" ");
 }
 
 function fillTags() {
@@ -95,8 +95,9 @@ function fillControls() {
   byId("tied").checked = tied;
   byId("temperature").disabled = !shares;
   byId("importance").disabled = tied;
-  byId("depth-row").hidden = explanation.depths === 1;
-  byId("depth").disabled = explanation.depths === 1 || Boolean(explanation.plain.depthReason);
+  const { depthReason } = explanation.plain; // why the page cannot leave depths out
+  byId("depth-row").hidden = byId("depth").disabled = explanation.depths === 1 || depthReason !== null;
+  byId("depth-note").textContent = depthReason ?? "";
   setSlider("temperature", Math.log10(state.temperature), short(state.temperature));
   setSlider("importance", Math.log10(state.importanceTemperature ?? state.temperature), short(state.importanceTemperature ?? state.temperature));
   setSlider("depth", state.depth, `${state.depth} of ${explanation.depths}`);

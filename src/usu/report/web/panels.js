@@ -1,7 +1,7 @@
 // @ts-check
 // Words and figures beside the picture. Text is always inserted as text, never as markup.
 
-const MARKS = { satisfied: "✓ kept", violated: "✗ violated", "not applicable": "– does not apply" };
+const MARKS = { satisfied: "✓\u00a0kept", violated: "✗\u00a0violated", "not applicable": "–\u00a0does not apply" };
 /** @type {Record<string, string>} */
 const DESIDERATA = {
   D1: "cells keep their mass",

@@ -261,6 +261,7 @@ interface Elements {
   "lines-segments": HTMLInputElement;
   "lines-split": HTMLInputElement;
   partition: HTMLSelectElement;
+  "depth-note": HTMLParagraphElement;
   "partition-note": HTMLParagraphElement;
   "pixel-panel": HTMLDetailsElement;
   keys: HTMLParagraphElement;
