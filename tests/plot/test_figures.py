@@ -64,6 +64,11 @@ def maps(explanation):
     return {name: generator.random(SIZE) * 0.1 for name in names} | {"usu": explanation.attribution}
 
 
+def bilinear(figure: Figure) -> np.ndarray:
+    (axis,) = (axis for axis in figure.axes if axis.get_title() == "Bilinear")
+    return np.asarray(axis.images[-1].get_array())
+
+
 def scales(figure: Figure, colours: str) -> list[tuple[float, float]]:
     images = [image for axis in figure.axes for image in axis.images if image.get_cmap().name == colours]
     return [image.get_clim() for image in images]
@@ -85,7 +90,7 @@ def drawn(figure: Figure, path) -> np.ndarray:
 
 def test_comparison_has_every_panel_under_plain_words(explanation, maps):
     figure = plot.comparison(explanation, maps, class_name="tabby", model="resnet18")
-    assert titles(figure) == [*PANELS, *(plot.TITLES[name] for name in maps), "USU over the input"]
+    assert titles(figure) == [*PANELS, *(plot.TITLES[name] for name in maps), "USU, overlaid"]
     assert figure.get_suptitle() == (
         "tabby, probability 12.3 %  ·  resnet18  ·  Grad-CAM  ·  42 forward passes"
     )
@@ -119,13 +124,15 @@ def test_a_given_map_has_no_known_unit(explanation):
 
 
 def test_ticks_and_label_share_their_power_of_ten(explanation, tmp_path):
-    figure = plot.overlay_figure(replace(explanation, attribution=explanation.attribution * 1e-5))
+    small = {"attribution": explanation.attribution * 1e-5, "coarse": explanation.coarse * 1e-5}
+    figure = plot.overlay_figure(replace(explanation, **small))
     (label,) = bar_labels(figure)
     assert "$10^{-7}$" in label
     drawn(figure, tmp_path / "small.png")
     ticks = [float(tick.get_text()) for tick in figure.axes[-1].get_yticklabels()]
     assert 1 <= max(ticks) <= 10
-    limit = plot.colour_limits([explanation.attribution * 1e-5]).vmax
+    both = [explanation.attribution * 1e-5, bilinear(figure)]
+    limit = plot.colour_limits(both).vmax
     assert max(ticks) * 1e-7 == pytest.approx(limit, rel=0.25)
 
 
@@ -236,9 +243,11 @@ def test_pictures_are_not_blank_and_keep_the_proportions(explanation, maps, tmp_
 
 def test_any_number_of_maps_and_any_name(explanation, maps):
     figure = plot.comparison(explanation, {"my own": maps["usu"]})
-    assert titles(figure) == [*PANELS, "my own", "USU over the input"]
+    assert titles(figure) == [*PANELS, "my own", "USU, overlaid"]
     five = {f"map {number}": maps["usu"] for number in range(5)}
-    assert titles(plot.comparison(explanation, five))[4:] == [*five, "USU over the input"]
+    assert titles(plot.comparison(explanation, five))[4:] == [*five, "USU, overlaid"]
+    six = five | {"map 5": maps["usu"]}
+    assert titles(plot.comparison(explanation, six))[4:] == [*six, "USU, overlaid", "map 0, overlaid"]
 
 
 def test_nothing_to_compare(explanation):

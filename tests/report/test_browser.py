@@ -176,7 +176,8 @@ def test_fewer_depths_share_by_fewer_partitions(opened):
 def test_depths_mixed_otherwise_are_shown_as_recorded(opened):
     page = opened(Entry(reports.superpixels(), verdicts=False))
     assert page.is_disabled("#depth")
-    assert 'mixing="segment"' in page.inner_text("#sharing-note")
+    assert not page.is_visible("#depth-row")
+    assert 'mixing="segment"' in page.inner_text("#depth-note")
     assert "bilinear" not in page.locator("#method option").evaluate_all("all => all.map((one) => one.value)")
     choose(page, "partition", "0")
     assert "θ = 0.3" in page.inner_text("#partition-note")
@@ -468,5 +469,8 @@ def test_paper_shows_the_picture_and_leaves_the_controls_out(opened):
     assert page.is_visible("#canvas")
     assert page.is_visible("#verdicts")
     assert not page.is_visible("#temperature")
+    assert page.is_visible("#call")
+    page.locator("#take-panel").evaluate("panel => { panel.open = false; }")
+    assert not page.is_visible("#take-panel summary")  # nothing is left but a title
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.pdf().startswith(b"%PDF")

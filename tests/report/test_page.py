@@ -93,6 +93,21 @@ def test_all_sources_are_in_the_page(page):
     assert all(source.read_text(encoding="utf-8") in page for source in scripts)
 
 
+def test_elements_are_typed_as_the_page_has_them(page):
+    """The scripts are checked by `tsc` against these types, and the page against them here."""
+    found = re.findall(r"<(\w+)\b[^>]*\bid=\"([\w-]+)\"", page.split('<script type="application/json"')[0])
+    block = re.search(r"interface Elements \{(.*?)\n\}", (WEB / "types.d.ts").read_text(), re.DOTALL)[1]
+    typed = {name.strip('"'): kind for name, kind in re.findall(r"^  (\S+): (\w+);$", block, re.MULTILINE)}
+    plain = {"main", "section", "figure"}  # have no interface of their own
+    short = {"p": "Paragraph", "ul": "UList", "dl": "DList", "h1": "Heading", "h3": "Heading"}
+    short |= {"tr": "TableRow", "tbody": "TableSection", "summary": "", "textarea": "TextArea"}
+    for tag, name in found:
+        kind = "" if tag in plain else short.get(tag, tag.capitalize())
+        wanted = "SVGSVGElement" if tag == "svg" else f"HTML{kind}Element"
+        assert typed.pop(name).lower() == wanted.lower(), name
+    assert typed == {"data": "HTMLScriptElement"}
+
+
 def test_names_stay_data():
     bad = "</script><script>alert(1)</script><!-- & {{script}}"
     page = html([Entry(reports.signed(), name=bad, class_name=bad, model=bad, verdicts=False)])

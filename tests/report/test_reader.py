@@ -58,6 +58,23 @@ def test_picture_and_sliders_are_in_one_view(opened, size, scheme, tmp_path):
         page.screenshot(path=folder / f"{layout}-{size}-{scheme}.png")
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_picture_and_sliders_are_in_one_view_of_a_gallery(opened, size, tmp_path):
+    width, height = SIZES[size]
+    page = opened(*entries(), layout="", unfolded=False, viewport={"width": width, "height": height})
+    folder = Path(os.environ.get("USU_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=folder / f"gallery-{size}.png")
+    for layout in ("one", "split", "beside"):
+        compare(page, layout)
+        for control in ("temperature", "depth"):
+            page.locator(f"#{control}").scroll_into_view_if_needed()
+            assert page.evaluate(IN_VIEW, ["canvas", control]) == [True, True], (layout, control)
+    page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
+    page.check("#spread")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_panels_are_folded_until_asked_for(opened):
     page = opened(entries()[0], layout="", unfolded=False)
     assert page.locator("details[open]").count() == 0

@@ -189,6 +189,7 @@ def explain_picture(
     """Explain one picture, write the four files, print the tables; verdicts in the report take seconds."""
     from dataclasses import replace
 
+    from torchvision.transforms.functional import to_tensor
     from tqdm import tqdm
 
     from usu.pipeline import explain
@@ -209,11 +210,11 @@ def explain_picture(
     seconds = time.perf_counter() - start
     maps = _by_each(explanation, TITLES)
     class_name = classifier.class_names[explanation.target] if classifier.class_names else None
-    shown = _in_the_photograph(explanation, image) if size == "photograph" else explanation
+    whole = to_tensor(image.convert("RGB")) if size == "photograph" else None
     names = {"class_name": class_name, "model": classifier.name}
     explanation = replace(explanation, **names)  # so that a report of the file needs neither
     explanation.save(folder / "explanation.npz")
-    save_figure(overlay_figure(shown, **names), folder / "overlay.png")
+    save_figure(overlay_figure(explanation, **names, photograph=whole), folder / "overlay.png")
     save_figure(comparison(explanation, maps, **names), folder / "comparison.png")
     entry = Entry(explanation, name=folder.name, verdicts=verdicts, photograph=image, **names)
     write([entry], folder / "report.html")
@@ -238,17 +239,6 @@ def _by_each(explanation: Explanation, names: Iterable[str]) -> dict[str, Array]
             if explanation.neighbourhoods is None:  # superpixels are no grid, which interpolation needs
                 raise
     return maps
-
-
-def _in_the_photograph(explanation: Explanation, image: Image.Image) -> Explanation:
-    """Return an explanation whose picture and map are those of the whole photograph."""
-    from dataclasses import replace
-
-    from torchvision.transforms.functional import to_tensor
-
-    return replace(
-        explanation, image=to_tensor(image.convert("RGB")), attribution=explanation.to_original_size()
-    )
 
 
 def fact_table(explanation: Explanation, class_name: str | None, model: str, seconds: float) -> list[str]:

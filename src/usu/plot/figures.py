@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +25,20 @@ from usu.plot.panels import (
     frame_seen,
     heat,
     overlay,
-    photograph,
+    partition,
+    picture,
     score_map,
     segment_borders,
 )
 from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, is_signed, power_of_ten
-from usu.plot.style import fitted, style, title
+from usu.plot.style import fitted, style, titles
 from usu.record import Record, answer_of, cells_of, coarse_title, unit_of
 from usu.runtime.files import written_whole
 from usu.runtime.renames import renamed
 
 TITLES = INTERPOLATIONS | REDISTRIBUTIONS
 
-_COLUMNS = (4, 5)
+_COLUMNS, _FEW = (4, 5), 3
 _WIDE = 8.8  # inches for the panels of a row
 _LEAST = 5.0  # inches that a comparison needs
 _BARS, _INCH = 1.0, 11  # inches for colour bars and their labels, in text of so many points
@@ -42,31 +46,43 @@ _FILES_ONLY = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 
 
 @renamed(category="class_name")
-def overlay_figure(explanation: Record, *, class_name: str | None = None, model: str | None = None) -> Figure:
-    """Return a figure of the photograph, and over it the map and, for comparison, the bilinear one.
+def overlay_figure(
+    explanation: Record,
+    *,
+    class_name: str | None = None,
+    model: str | None = None,
+    photograph: Array | None = None,
+) -> Figure:
+    """Return a figure of the picture, and over it the map and, for comparison, the bilinear one.
 
-    Around a photograph that is larger than what the network saw, that part is framed. Where cells are not a
-    grid, the coarse map itself (nearest neighbour) stands in for the bilinear map.
+    Both maps share one colour scale. Around a photograph that is larger than what the network saw, that part
+    is framed. Where cells are not a grid, the coarse map itself (nearest neighbour) stands in for the
+    bilinear map.
 
     Args:
         explanation: what is drawn.
         class_name: name of the explained class; its index by default.
         model: name of the model, for the title.
+        photograph: (3, height, width), RGB in [0, 1], to draw in place of the network's input; the record's
+            placement says where in it the maps belong.
+
+    Raises:
+        ValueError: a photograph without a placement, or of another size than it says.
     """
-    figure, (panels,), width = _panels(explanation, 1, 3, width=3.0)
-    plain = "bilinear" if explanation.neighbourhoods is None else "nearest"
-    maps = {explanation.mode: explanation.attribution, plain: _upsampled(explanation, plain)}
-    photograph(explanation, panels[0])
-    title(panels[0], "Input", width)
-    norm = colour_limits([explanation.attribution], signed=is_signed(explanation))
-    for axis, (name, values) in zip(panels[1:], maps.items(), strict=True):
-        overlay(explanation, axis, values, norm=norm)
-        title(axis, _title(name), width)
-    if _has_surroundings(explanation):
+    shown = explanation if photograph is None else _placed(explanation, photograph)
+    figure, (panels,), width = _panels(shown, 1, 3, width=3.0)
+    plain = "bilinear" if shown.neighbourhoods is None else "nearest"
+    maps = {shown.mode: shown.attribution, plain: _upsampled(shown, plain)}
+    picture(shown.image, panels[0])
+    norm = colour_limits((_seen(shown, values) for values in maps.values()), signed=is_signed(shown))
+    for axis, values in zip(panels[1:], maps.values(), strict=True):
+        overlay(shown, axis, values, norm=norm)
+    titles([*zip(panels, ["Input", *map(_title, maps)], strict=True)], width)
+    if framed := _has_surroundings(shown):
         for axis in panels:
-            frame_seen(explanation, axis)
-    _colour_bar(figure, norm, panels, explanation, maps.values())
-    _words(figure, explanation, class_name, model)
+            frame_seen(shown, axis)
+    _colour_bar(figure, norm, panels, shown, maps.values(), below=style().width is not None)
+    _words(figure, explanation, class_name, model, framed=framed)
     return figure
 
 
@@ -79,6 +95,8 @@ def comparison(
     model: str | None = None,
 ) -> Figure:
     """Return one figure of all stages and all maps; maps and coarse cells share one colour scale.
+
+    The map is drawn over the picture, too. What room is left in the last row shows others over it.
 
     Args:
         explanation: of which the stages are drawn: photograph, coarse cells, segments, scores.
@@ -96,19 +114,21 @@ def comparison(
     norm = colour_limits(maps.values(), signed=is_signed(explanation))
     count = 4 + len(maps) + 1  # the stages, the maps, and the map over its photograph
     columns = min(_COLUMNS, key=lambda columns: -count % columns)
+    others = {name: values for name, values in maps.items() if name != explanation.mode}
+    if -count % columns > len(others):
+        columns = _FEW
+    over = {explanation.mode: explanation.attribution, **dict(islice(others.items(), -count % columns))}
     figure, rows, width = _panels(explanation, -(-count // columns), columns, width=_WIDE / columns)
     panels = [axis for row in rows for axis in row]
-    scores = _draw_stages(explanation, panels[:4], norm, width)
+    scores = _draw_stages(explanation, panels[:4], norm)
     label = "segment score\n(1 = matters most)"
     _bar_text(figure.colorbar(scores, ax=rows[0], aspect=10, pad=0.01), label)
-    for axis, (name, values) in zip(panels[4:], maps.items(), strict=False):
+    for axis, values in zip(panels[4:], maps.values(), strict=False):
         heat(values, axis, norm=norm)
-        title(axis, _title(name), width)
-    last, *unused = panels[count - 1 :]
-    overlay(explanation, last, norm=norm)
-    title(last, f"{_title(explanation.mode)} over the input", width)
-    for axis in unused:
-        axis.set_axis_off()
+    for axis, values in zip(panels[count - 1 :], over.values(), strict=False):
+        overlay(explanation, axis, values, norm=norm)
+    texts = [*_stage_titles(explanation), *map(_title, maps), *(f"{_title(name)}, overlaid" for name in over)]
+    titles([*zip(panels, texts, strict=True)], width)
     _colour_bar(figure, norm, [axis for row in rows[1:] for axis in row], explanation, maps.values())
     _words(figure, explanation, class_name, model)
     return figure
@@ -151,13 +171,33 @@ def _panels(
 ) -> tuple[Figure, list[list[Axes]], float]:
     """Return a figure of panels with the picture's proportions, and their width in inches."""
     whole, text = style().width, style().small / _INCH
-    beside = 0.0 if whole is not None and columns < _COLUMNS[0] else _BARS * text
+    beside = 0.0 if whole is not None and rows == 1 else _BARS * text
     if whole is not None:
         width = (whole - beside) / columns - 0.1
     height = width * explanation.attribution.shape[0] / explanation.attribution.shape[1]
     size = columns * (width + 0.1) + beside, rows * (height + 0.3 * text) + (0.6 if beside else 1.1) * text
     figure = Figure(figsize=size, layout="compressed")
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)], width
+
+
+def _placed(explanation: Record, photograph: Array) -> Record:
+    """Return a record whose picture and map are those of the whole photograph."""
+    if explanation.placement is None:
+        raise ValueError("photograph must be None: the record has no placement, which says what was seen")
+    size, found = tuple(explanation.placement.photograph), tuple(photograph.shape)
+    if found != (3, *size):
+        raise ValueError(f"photograph must be {(3, *size)} as the record's placement says, got {found}")
+    whole = explanation.placement.to_photograph(explanation.attribution, padding="drop")
+    return replace(explanation, image=photograph, attribution=whole)
+
+
+def _seen(explanation: Record, values: Array) -> Array:
+    """Return the part of a map (H, W) that the network saw: zeros around it must not set the colours."""
+    if not _has_surroundings(explanation) or explanation.placement is None:
+        return values
+    top, left, bottom, right = explanation.placement.seen
+    part: Array = values[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)]
+    return part
 
 
 def _upsampled(explanation: Record, upsampler: str) -> Array:
@@ -175,24 +215,32 @@ def _has_surroundings(explanation: Record) -> bool:
     return placement is not None and size == tuple(placement.photograph) and size != seen
 
 
-def _draw_stages(explanation: Record, panels: list[Axes], norm: Normalize, width: float) -> AxesImage:
-    picture, cells, segments, scores = panels
-    photograph(explanation, picture)
-    coarse_cells(explanation, cells, norm=norm)
-    count = segment_borders(explanation, segments)
-    image = score_map(explanation, scores)
+def _draw_stages(explanation: Record, panels: list[Axes], norm: Normalize) -> AxesImage:
+    picture(explanation.image, panels[0])
+    coarse_cells(explanation, panels[1], norm=norm)
+    segment_borders(explanation, panels[2])
+    return score_map(explanation, panels[3])
+
+
+def _stage_titles(explanation: Record) -> list[str]:
     shape = " × ".join(map(str, explanation.coarse.shape))
     which = "Coarsest" if explanation.further else "Coarse"
-    titles = ["Input", f"{which} map, {shape} cells", f"Finest segments, {count}", "Score map"]
-    for axis, text in zip(panels, titles, strict=True):
-        title(axis, text, width)
-    return image
+    count = int(partition(explanation).max()) + 1
+    return ["Input", f"{which} map, {shape} cells", f"Finest segments, {count}", "Score map"]
 
 
 def _colour_bar(
-    figure: Figure, norm: Normalize, panels: list[Axes], explanation: Record, maps: Iterable[Array]
+    figure: Figure,
+    norm: Normalize,
+    panels: list[Axes],
+    explanation: Record,
+    maps: Iterable[Array],
+    below: bool = False,
 ) -> None:
-    """Draw the colour bar of `maps`: it says the unit and, where colours are clipped, the largest value."""
+    """Draw the colour bar of `maps`: it says the unit and, where colours are clipped, the largest value.
+
+    It stands beside the panels or, where a low row has no room for its words, below them.
+    """
     values = [as_numpy(one) for one in maps]
     extend = clipped(norm, values)
     power, factor = power_of_ten(norm)
@@ -200,17 +248,16 @@ def _colour_bar(
     if extend != "neither":
         furthest = max(float(np.abs(one).max()) for one in values) / 10**power
         label += f" (clipped at\nthe {100 * QUANTILE:g} % quantile; largest: {furthest:.3g})"
-    flat = style().width is not None and len(panels) < _COLUMNS[0]  # a low row has no room for the words
     bar = figure.colorbar(
         ScalarMappable(norm, colours(norm)),
         ax=panels,
         extend=extend,
         format=FuncFormatter(lambda value, _: f"{value / 10**power:.3g}"),
-        aspect=40 if flat else 10 * -(-len(panels) // _COLUMNS[0]),
-        pad=0.02 if flat else 0.01,
-        location="bottom" if flat else "right",
+        aspect=40 if below else 10 * -(-len(panels) // _COLUMNS[0]),
+        pad=0.02 if below else 0.01,
+        location="bottom" if below else "right",
     )
-    _bar_text(bar, label.replace("\n", " ") if flat else label, style().width if flat else None)
+    _bar_text(bar, label.replace("\n", " ") if below else label, style().width if below else None)
 
 
 def _bar_text(bar: Colorbar, label: str, width: float | None = None) -> None:
@@ -219,15 +266,17 @@ def _bar_text(bar: Colorbar, label: str, width: float | None = None) -> None:
     bar.ax.tick_params(labelsize=small)
 
 
-def _words(figure: Figure, explanation: Record, class_name: str | None, model: str | None) -> None:
+def _words(
+    figure: Figure, explanation: Record, class_name: str | None, model: str | None, framed: bool = False
+) -> None:
     """Write the headline above the panels and the caption below, each on a line of its own."""
-    width = float(figure.get_size_inches()[0]) - 0.2
-    headline, caption = _headline(explanation, class_name, model), _caption(explanation)
+    width = 0.9 * float(figure.get_size_inches()[0])
+    headline, caption = _headline(explanation, class_name, model), _caption(explanation, framed)
     figure.suptitle(headline, fontsize=fitted(headline, width, style().large))
     figure.supxlabel(caption, fontsize=fitted(caption, width, style().small - 1), color="0.3")
 
 
-def _caption(explanation: Record) -> str:
+def _caption(explanation: Record, framed: bool) -> str:
     """Return how the map was made and how well it keeps the cells' masses."""
     temperature = explanation.settings.get("temperature")
     parts = [
@@ -237,8 +286,8 @@ def _caption(explanation: Record) -> str:
     ]
     if not _has_surroundings(explanation):
         error, whole = explanation.coarse_map.mass_error(explanation.attribution)
-        parts.append(f"D1 error {error / whole if whole else 0.0:.1e} of a cell's mean mass")
-    else:
+        parts.append(f"D1 error {error / whole if whole else 0.0:.2g} of a cell's mean mass")
+    if framed:
         parts.append("frame: what the network saw")
     return "  ·  ".join(filter(None, parts))
 

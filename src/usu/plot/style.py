@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -81,6 +81,11 @@ def fitted(text: str, width: float, points: float) -> float:
     return points * min(1.0, width / max(extent, 1e-9))
 
 
-def title(axis: Axes, text: str, width: float) -> None:
-    """Write a panel's title into the panel's width, in inches; bars may take a little of that yet."""
-    axis.set_title(text, fontsize=fitted(text, 0.9 * width, style().small))
+def titles(named: Sequence[tuple[Axes, str]], width: float) -> None:
+    """Write panels' titles, all in one size, so that each fits its panel of so many inches.
+
+    Colour bars may take a little of the width yet.
+    """
+    size = min(fitted(text, 0.9 * width, style().small) for _, text in named)
+    for axis, text in named:
+        axis.set_title(text, fontsize=size)

@@ -60,7 +60,7 @@ def html(entries: Iterable[Entry]) -> str:
         "title": escape(f"{', '.join(list(titles)[:3])} · usu report"),
         "policy": _policy(),
         "style": _source("page.css"),
-        "script": _script(),
+        "script": script(),
         "data": _embedded(data),
     }
     # One pass, so that nothing in the data is mistaken for a placeholder.
@@ -88,7 +88,7 @@ def frame(entry: Entry) -> str:
 
 
 def _policy() -> str:
-    sources = {"script-src": _script(), "style-src": _source("page.css")}
+    sources = {"script-src": script(), "style-src": _source("page.css")}
     hashes = [f"{name} 'sha256-{_hash(text)}'" for name, text in sources.items()]
     rules = ["default-src 'none'", *hashes, "img-src data:", "base-uri 'none'", "form-action 'none'"]
     return "; ".join(rules)
@@ -99,7 +99,8 @@ def _hash(text: str) -> str:
 
 
 @cache
-def _script() -> str:
+def script() -> str:
+    """Return the scripts of the page as one."""
     parts = "\n".join(_source(f"{name}.js") for name in _SCRIPTS)
     return f'\n(() => {{\n"use strict";\n{parts}\n}})();\n'
 

@@ -1,3 +1,4 @@
+// @ts-check
 // The picture: photographs with their maps, whole, divided by a split, or side by side, at any zoom.
 // Places are shares of what is shown, 0 to 1, so that two pictures of different sizes move together. That is the
 // network's input or, where it is known, the whole photograph, in which the input is a box.
@@ -8,62 +9,80 @@ const GAP = 0.02; // between two pictures, of their height
 const NARROW = 560; // a frame of fewer screen pixels has wide pictures one above the other
 const INPUT = { left: 0, top: 0, width: 1, height: 1 };
 const LOUPE = { radius: 0.2, power: 4 };
+/** @type {[string, number][]} */
+const RIM = [["#000", 4], ["#fff", 2]]; // colours and widths of a line that shows on any ground
+/** @type {[string, number][]} */
+const FRAME = [["#000", 5], ["#fff", 3]];
 
 class Stage {
+  /** @param {HTMLElement} frame @param {HTMLCanvasElement} canvas */
   constructor(frame, canvas) {
     this.frame = frame;
     this.canvas = canvas;
+    /** @type {Layout} */
     this.layout = "one";
-    this.whole();
+    this.fitted = this.stacked = false;
+    this.zoom = 1;
+    this.left = this.top = 0; // of the visible part
+    /** @type {StageSide[]} */
+    this.sides = [];
+    /** @type {Map<string, Path2D>} */
+    this.paths = new Map();
   }
 
   whole() {
     this.zoom = 1;
-    this.left = this.top = 0; // of the visible part
+    this.left = this.top = 0;
   }
 
   // Show explanations: 0 at the left of a split, 1 at its right.
+  /** @param {Explanation[]} explanations */
   take(explanations) {
-    this.sides = explanations.map((explanation) => ({ explanation, layer: layer(explanation.size[1], explanation.size[0]) }));
+    this.sides = explanations.map((explanation) => ({
+      explanation,
+      layer: layer(explanation.size[1], explanation.size[0]),
+      ground: groundOf(explanation, false),
+    }));
     this.paths = new Map();
-    this.ground(false);
+    this.fitted = false;
   }
 
   // Show whole photographs, or the inputs alone.
+  /** @param {boolean} whole */
   ground(whole) {
     this.fitted = false;
-    for (const one of this.sides) {
-      const { explanation } = one;
-      one.ground = (whole && explanation.whole) || { picture: explanation.picture, size: explanation.size, box: INPUT };
-      one.ground.grey ??= greyed(one.ground.picture);
-    }
+    for (const one of this.sides) one.ground = groundOf(one.explanation, whole);
   }
 
   // Shares of the input as shares of what is shown, and back.
+  /** @param {Place} place @param {Box} [box] */
   outward({ x, y }, { left, top, width, height } = this.sides[1].ground.box) {
     return { x: left + x * width, y: top + y * height };
   }
 
+  /** @param {Place} place @param {Box} [box] */
   inward({ x, y }, { left, top, width, height } = this.sides[1].ground.box) {
     return { x: (x - left) / width, y: (y - top) / height };
   }
 
+  /** @param {Layout} layout */
   arrange(layout) {
     if (this.layout !== layout) this.fitted = false;
     this.layout = layout;
   }
 
   // The pictures' places on a canvas, from their proportions, in units of the canvas' width.
+  /** @returns {(Rectangle & { side: Side })[]} */
   places() {
     const ratios = this.sides.map(({ ground: { size: [height, width] } }) => width / height);
     if (this.layout !== "beside") return [{ side: 1, x: 0, y: 0, width: 1, height: 1 / ratios[1] }];
     if (this.stacked) {
       const heights = ratios.map((ratio) => 1 / ratio);
       const gap = GAP * heights[1];
-      return heights.map((height, side) => ({ side, x: 0, y: side ? heights[0] + gap : 0, width: 1, height }));
+      return heights.map((height, side) => ({ side: sideOf(side), x: 0, y: side ? heights[0] + gap : 0, width: 1, height }));
     }
     const height = 1 / (ratios[0] + ratios[1] + GAP);
-    return ratios.map((ratio, side) => ({ side, x: side ? (ratios[0] + GAP) * height : 0, y: 0, width: ratio * height, height }));
+    return ratios.map((ratio, side) => ({ side: sideOf(side), x: side ? (ratios[0] + GAP) * height : 0, y: 0, width: ratio * height, height }));
   }
 
   get proportion() {
@@ -75,10 +94,10 @@ class Stage {
   fit() {
     if (this.fitted) return;
     this.fitted = true;
-    const { parentElement: room } = this.frame;
+    const room = /** @type {HTMLElement} */ (this.frame.parentElement);
     const [height, width] = this.sides[1].ground.size;
     this.stacked = room.clientWidth < NARROW && width > 0.8 * height;
-    this.frame.style.setProperty("--ratio", this.proportion);
+    this.frame.style.setProperty("--ratio", String(this.proportion));
     const ratio = window.devicePixelRatio || 1;
     const wide = Math.max(1, Math.round(this.frame.clientWidth * ratio));
     const high = Math.max(1, Math.round(wide / this.proportion));
@@ -86,6 +105,7 @@ class Stage {
   }
 
   // Which side is under a pointer and where in its picture, or null.
+  /** @param {MouseEvent} event */
   placeAt(event) {
     const box = this.canvas.getBoundingClientRect();
     const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.width];
@@ -99,6 +119,7 @@ class Stage {
   }
 
   // Zoom by a factor; the given place stays where it is.
+  /** @param {number} factor @param {Place} place */
   zoomBy(factor, { x, y }) {
     const zoom = Math.min(Math.max(this.zoom * factor, 1), MOST_ZOOM);
     const keep = this.zoom / zoom;
@@ -106,32 +127,37 @@ class Stage {
     this.moveTo(x - (x - this.left) * keep, y - (y - this.top) * keep);
   }
 
+  /** @param {number} left @param {number} top */
   moveTo(left, top) {
     this.left = Math.min(Math.max(left, 0), 1 - 1 / this.zoom);
     this.top = Math.min(Math.max(top, 0), 1 - 1 / this.zoom);
   }
 
+  /** @param {Place} place */
   reveal({ x, y }) {
     const seen = 1 / this.zoom;
     const outside = x < this.left || y < this.top || x > this.left + seen || y > this.top + seen;
     if (outside) this.moveTo(x - seen / 2, y - seen / 2);
   }
 
+  /** @param {Side} side @param {Float64Array} values @param {Limits} limits @param {Uint8Array} table @param {Opacity} opacity */
   show(side, values, limits, table, opacity) {
     const { explanation, layer: target } = this.sides[side];
     const [height, width] = explanation.size;
-    const context = target.getContext("2d");
+    const context = contextOf(target);
     const image = context.createImageData(width, height);
     paint(values, limits, table, opacity, image);
     context.putImageData(image, 0, 0);
   }
 
+  /** @param {Scene} scene */
   draw(scene) {
     this.fit();
     this.render(this.canvas, window.devicePixelRatio || 1, scene);
   }
 
   // The same picture on a canvas of another size.
+  /** @param {number} width @param {Scene} scene */
   exported(width, scene) {
     const canvas = layer(width, Math.round(width / this.proportion));
     const ratio = window.devicePixelRatio || 1;
@@ -140,15 +166,18 @@ class Stage {
   }
 
   // `lines(side)` are as `trace` takes them; `cursor` and `loupe` are places or null; `unit` is a line's width.
+  /** @param {HTMLCanvasElement} canvas @param {number} unit @param {Scene} scene */
   render(canvas, unit, { split, inColour, lines, cursor, loupe }) {
-    const context = canvas.getContext("2d");
+    const context = contextOf(canvas);
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     const part = this.layout === "split" ? split : 0;
     const view = { zoom: this.zoom, left: this.left, top: this.top };
     for (const place of this.places()) {
       const box = scaled(place, canvas.width);
+      /** @type {[Side, number, number][]} */
       const sides = this.layout === "split" ? [[0, 0, part], [1, part, 1]] : [[place.side, 0, 1]];
+      /** @param {PaneView} shown */
       const all = (shown) => {
         for (const [side, from, to] of sides) {
           const clip = { ...box, x: box.x + from * box.width, width: (to - from) * box.width };
@@ -161,6 +190,7 @@ class Stage {
     }
   }
 
+  /** @param {CanvasRenderingContext2D} context @param {StageSide} side @param {Pane} pane */
   pane(context, { explanation, layer: map, ground }, { box, clip, view, unit, inColour, lines, cursor }) {
     const [high, wide] = [box.height * view.zoom, box.width * view.zoom];
     const [left, top] = [box.x - view.left * wide, box.y - view.top * high];
@@ -173,7 +203,7 @@ class Stage {
     context.rect(clip.x, clip.y, clip.width, clip.height);
     context.clip();
     context.imageSmoothingEnabled = true;
-    context.drawImage(inColour ? ground.picture : ground.grey, left, top, wide, high);
+    context.drawImage(inColour || !ground.grey ? ground.picture : ground.grey, left, top, wide, high);
     context.setTransform(scale, 0, 0, (input.height * high) / height, left + input.left * wide, top + input.top * high);
     context.imageSmoothingEnabled = false;
     context.drawImage(map, 0, 0);
@@ -187,9 +217,11 @@ class Stage {
   }
 
   // A round glass over a place, which enlarges what is around it.
+  /** @param {CanvasRenderingContext2D} context @param {Rectangle} box @param {number} unit @param {Place} place @param {(shown: PaneView) => void} all */
   magnify(context, box, unit, { x, y }, all) {
     const radius = LOUPE.radius * Math.min(box.width, box.height);
     const [right, down] = [(x - this.left) * this.zoom, (y - this.top) * this.zoom];
+    /** @type {[number, number]} */
     const centre = [box.x + right * box.width, box.y + down * box.height];
     const zoom = this.zoom * LOUPE.power;
     context.save();
@@ -200,7 +232,7 @@ class Stage {
     all({ view: { zoom, left: x - right / zoom, top: y - down / zoom }, cursor: null });
     context.restore();
     context.setTransform(1, 0, 0, 1, 0, 0);
-    for (const [colour, line] of [["#000", 4], ["#fff", 2]]) {
+    for (const [colour, line] of RIM) {
       context.strokeStyle = colour;
       context.lineWidth = line * unit;
       context.beginPath();
@@ -210,29 +242,45 @@ class Stage {
   }
 
   // The borders of `labels`, or of those that `only` accepts: `over` on a wider line of `under`.
+  /** @param {CanvasRenderingContext2D} context @param {Line} line @param {Explanation} explanation @param {number} unit */
   trace(context, { key, path, labels, only, under, over, width }, { size }, unit) {
-    const line = path ?? this.once(key, () => borders(labels, size, only));
+    const line = path ?? this.once(key ?? "", () => borders(labels ?? new Uint8Array(0), size, only));
     context.lineCap = "square";
-    for (const [colour, extra] of [[under, 2], [over, 0]]) {
+    for (const [colour, extra] of /** @type {const} */ ([[under, 2], [over, 0]])) {
       context.strokeStyle = colour;
       context.lineWidth = (width + extra) * unit;
       context.stroke(line);
     }
   }
 
+  /** @param {string} key @param {() => Path2D} make @returns {Path2D} */
   once(key, make) {
-    if (!this.paths.has(key)) this.paths.set(key, make());
-    return this.paths.get(key);
+    const found = this.paths.get(key) ?? make();
+    this.paths.set(key, found);
+    return found;
   }
 }
 
+/** @param {number} number @returns {Side} */
+const sideOf = (number) => (number ? 1 : 0);
+
+/** @param {Explanation} explanation @param {boolean} whole @returns {Ground} */
+function groundOf(explanation, whole) {
+  const { picture, size } = explanation;
+  const ground = (whole && explanation.whole) || (explanation.ground ??= { picture, size, box: INPUT });
+  ground.grey ??= greyed(ground.picture);
+  return ground;
+}
+
+/** @param {Rectangle} place @param {number} unit @returns {Rectangle} */
 function scaled({ x, y, width, height }, unit) {
   return { x: x * unit, y: y * unit, width: width * unit, height: height * unit };
 }
 
+/** @param {CanvasRenderingContext2D} context @param {number} x @param {number} y @param {number} unit */
 function cross(context, x, y, unit) {
   const room = Math.max(0, 4 * unit - 0.5);
-  for (const [colour, line] of [["#000", 4], ["#fff", 2]]) {
+  for (const [colour, line] of RIM) {
     context.strokeStyle = colour;
     context.lineWidth = line * unit;
     context.strokeRect(x - room, y - room, 1 + 2 * room, 1 + 2 * room);
@@ -240,6 +288,7 @@ function cross(context, x, y, unit) {
 }
 
 // Stripes over what the network did not see, and a frame around what it saw.
+/** @param {CanvasRenderingContext2D} context @param {Size} size @param {number} unit */
 function unseen(context, [height, width], unit) {
   const far = 50 * (width + height);
   context.save();
@@ -257,13 +306,14 @@ function unseen(context, [height, width], unit) {
   context.lineWidth = unit;
   context.stroke();
   context.restore();
-  for (const [colour, line] of [["#000", 5], ["#fff", 3]]) {
+  for (const [colour, line] of FRAME) {
     context.strokeStyle = colour;
     context.lineWidth = line * unit;
     context.strokeRect(0, 0, width, height);
   }
 }
 
+/** @param {CanvasRenderingContext2D} context @param {Rectangle} box @param {number} split @param {number} unit */
 function divider(context, box, split, unit) {
   const [x, middle] = [box.x + split * box.width, box.y + box.height / 2];
   context.setTransform(1, 0, 0, 1, 0, 0);
@@ -286,6 +336,7 @@ function divider(context, box, split, unit) {
   context.stroke();
 }
 
+/** @param {number} width @param {number} height */
 function layer(width, height) {
   const canvas = document.createElement("canvas");
   canvas.width = width;
@@ -293,10 +344,16 @@ function layer(width, height) {
   return canvas;
 }
 
+/** @param {HTMLCanvasElement} canvas */
+function contextOf(canvas) {
+  return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+}
+
+/** @param {Picture} picture */
 function greyed(picture) {
-  const [width, height] = [picture.naturalWidth ?? picture.width, picture.naturalHeight ?? picture.height];
+  const [width, height] = picture instanceof HTMLImageElement ? [picture.naturalWidth, picture.naturalHeight] : [picture.width, picture.height];
   const canvas = layer(width, height);
-  const context = canvas.getContext("2d");
+  const context = contextOf(canvas);
   context.drawImage(picture, 0, 0);
   const image = context.getImageData(0, 0, width, height);
   for (let at = 0; at < image.data.length; at += 4) {
@@ -309,13 +366,17 @@ function greyed(picture) {
 }
 
 // The lines between pixels of different labels; with `only`, around the labels that it accepts.
+/** @param {Labels} labels @param {Size} size @param {(label: number) => boolean} [only] */
 function borders(labels, [height, width], only) {
   const path = new Path2D();
+  /** @param {number} a @param {number} b */
   const differ = (a, b) => {
     if (only === undefined) return labels[a] !== labels[b];
     return labels[a] !== labels[b] && (only(labels[a]) || only(labels[b]));
   };
+  /** @param {number} pixel */
   const outer = (pixel) => only !== undefined && only(labels[pixel]);
+  /** @param {number} x0 @param {number} y0 @param {number} x1 @param {number} y1 */
   const segment = (x0, y0, x1, y1) => {
     path.moveTo(x0, y0);
     path.lineTo(x1, y1);

@@ -1,7 +1,12 @@
+// @ts-check
 // Neighbourhoods: which cell each pixel belongs to (N and ν of the paper).
 
 class Cells {
+  /** @type {Size} */ size; // and the hats, of a grid alone
+  /** @type {Hats} */ hats;
+
   // owner: Int32Array over the pixels, values 0..count-1.
+  /** @param {Int32Array} owner @param {number} count @param {number[]} shape */
   constructor(owner, count, shape) {
     this.owner = owner;
     this.count = count;
@@ -11,6 +16,7 @@ class Cells {
   }
 
   // A pixel belongs to the cell that contains its centre, in integers so that no rounding moves a border.
+  /** @param {number[]} shape @param {Size} size */
   static grid([rows, columns], [height, width]) {
     const owner = new Int32Array(height * width);
     for (let y = 0, pixel = 0; y < height; y++) {
@@ -24,12 +30,14 @@ class Cells {
     return cells;
   }
 
+  /** @param {Float64Array} pixels */
   sum(pixels) {
     const sums = new Float64Array(this.count);
     for (let pixel = 0; pixel < pixels.length; pixel++) sums[this.owner[pixel]] += pixels[pixel];
     return sums;
   }
 
+  /** @param {Float64Array} pixels */
   largest(pixels) {
     const found = new Float64Array(this.count).fill(-Infinity);
     for (let pixel = 0; pixel < pixels.length; pixel++) {
@@ -39,12 +47,14 @@ class Cells {
     return found;
   }
 
+  /** @param {Float64Array} values */
   spread(values) {
     const pixels = new Float64Array(this.owner.length);
     for (let pixel = 0; pixel < pixels.length; pixel++) pixels[pixel] = values[this.owner[pixel]];
     return pixels;
   }
 
+  /** @param {number} cell */
   name(cell) {
     if (this.shape.length === 1) return `superpixel ${cell}`;
     const columns = this.shape[1];

@@ -1,3 +1,4 @@
+// @ts-check
 // Continuous maps, as in usu.operators.continuous: Ã(x) = φ(s(x)) · exp(Σ_j c_j b_j(x)), with the heights c for
 // which each cell sums to its mass, by Newton's method from the same first guess, so that a picture depends on
 // its settings alone and not on the slider's way there.
@@ -10,6 +11,7 @@ const [MOST_STEPS, SHORTEST] = [60, 2 ** -10];
 const [MOST_TEMPERATURES, LEAST_GAIN] = [100, 1.01];
 
 // { pixels, found }: found is false where there is no such factor, and each cell has one of its own.
+/** @param {Grid} grid @param {Float64Array} levels @param {number} temperature @returns {Shared} */
 function continuousShares({ cells, masses }, levels, temperature) {
   if (!masses.some(Boolean)) return { pixels: new Float64Array(levels.length), found: true };
   const search = new Search(cells, masses, levels, Math.max(temperature, SMALLEST));
@@ -21,6 +23,7 @@ function continuousShares({ cells, masses }, levels, temperature) {
 }
 
 // Ã(x) = Σ_k M_k · B(x) φ(s(x)) / Σ_y B(y) φ(s(y)), B the bilinear map, each sign apart.
+/** @param {Grid} grid @param {Float64Array} levels @param {number} temperature @param {Float64Array} opposite */
 function continuousTotal(grid, levels, temperature, opposite) {
   const { cells, masses } = grid;
   grid.smooth ??= {};
@@ -37,6 +40,7 @@ function continuousTotal(grid, levels, temperature, opposite) {
 }
 
 // B(x) φ(s(x)), relative to the best level where there is mass: elsewhere a better one would overflow.
+/** @param {Float64Array} smooth @param {Float64Array} levels @param {number} temperature */
 function weightsOf(smooth, levels, temperature) {
   let best = -Infinity;
   for (let pixel = 0; pixel < levels.length; pixel++) {
@@ -50,6 +54,14 @@ function weightsOf(smooth, levels, temperature) {
 }
 
 class Search {
+  /** @type {Cells} */ cells;
+  /** @type {Float64Array} */ levels;
+  /** @type {Hats} */ hats;
+  /** @type {number} */ least;
+  /** @type {number} */ most;
+  /** @type {Float64Array} */ base;
+
+  /** @param {Cells} cells @param {Float64Array} masses @param {Float64Array} levels @param {number} temperature */
   constructor(cells, masses, levels, temperature) {
     [this.cells, this.levels, this.hats] = [cells, levels, cells.hats];
     this.signs = masses.map(Math.sign);
@@ -73,6 +85,7 @@ class Search {
   }
 
   // Take φ at a share of 1/ε; of all heights, a constant goes into φ's exponent.
+  /** @param {number} part */
   warm(part) {
     const [unit, middle] = [part / this.temperature, (this.least + this.most) / 2];
     const { taper, byCell } = this;
@@ -90,6 +103,7 @@ class Search {
     return this.solve(this.hats.even, this.lacking(this.cells.sum(this.raised(flat))));
   }
 
+  /** @param {Float64Array[]} first */
   newton(first) {
     let heights = first;
     let { gap, parts } = this.look(heights);
@@ -114,6 +128,7 @@ class Search {
 
   // Solve at higher temperatures first, and follow the heights down.
   cooled() {
+    /** @type {Guess[]} */
     const known = [];
     for (let count = 0, part = 1 / 64, gain = 2; count < MOST_TEMPERATURES; count++) {
       this.warm(part);
@@ -126,33 +141,39 @@ class Search {
         gain = Math.sqrt(gain);
         if (gain < LEAST_GAIN) return null;
       }
-      part = known.length ? Math.min(known.at(-1).part * gain, 1) : part / 16;
+      part = known.length ? Math.min(known[known.length - 1].part * gain, 1) : part / 16;
     }
     return null;
   }
 
+  /** @param {Guess[]} known @param {number} part */
   guess(known, part) {
     if (!known.length) return this.start();
-    const [before, last] = [known.at(-2), known.at(-1)];
-    if (!before) return last.heights;
+    const last = known[known.length - 1];
+    if (known.length === 1) return last.heights;
+    const before = known[known.length - 2];
     const far = (part - last.part) / (last.part - before.part);
     return last.heights.map((one, kind) => one.map((value, cell) => value + far * (value - before.heights[kind][cell])));
   }
 
   // By how much each cell's logarithm is short, and what a unit of each height adds.
+  /** @param {Float64Array[]} heights */
   look(heights) {
     const moments = this.hats.moments(this.raised(heights));
     return { gap: this.lacking(this.hats.rowSums(moments)), parts: this.hats.shares(moments) };
   }
 
+  /** @param {Float64Array} sums */
   lacking(sums) {
     return this.wanted.map((wanted, cell) => (this.signs[cell] ? wanted - Math.log(sums[cell]) - this.tops[cell] : 0));
   }
 
   // A cell of another sign, or without mass, has no sum to meet: its height is the mean of those around it.
+  /** @param {Float64Array} parts @param {Float64Array} gap */
   solve(parts, gap) {
     const { unevenness } = this.hats;
     return this.kinds.map((kind) => {
+      /** @param {number} cell */
       const own = (cell) => this.signs[cell] === kind;
       const entries = this.taper ? parts.map((part, at) => (own(Math.floor(at / PAIRS)) ? part : unevenness[at])) : parts;
       return this.hats.solve(entries, this.taper ? gap.map((value, cell) => (own(cell) ? value : 0)) : gap);
@@ -160,6 +181,7 @@ class Search {
   }
 
   // The map with these heights, in the buffer; up to the exponents `tops` of the cells if these are far apart.
+  /** @param {Float64Array[]} heights */
   raised(heights) {
     const { hats, base, buffer, byCell } = this;
     const lines = heights.map(() => new Float64Array(hats.columns));
@@ -184,15 +206,18 @@ class Search {
   }
 }
 
+/** @param {Float64Array} target @param {Float64Array} base @param {number} from @param {number} to @param {number} first @param {number} step */
 function fillSums(target, base, from, to, first, step) {
   for (let pixel = from, value = first; pixel < to; pixel++, value += step) target[pixel] = base[pixel] + value;
 }
 
 // exp of a straight line is a geometric sequence: one exponential for a run of pixels.
+/** @param {Float64Array} target @param {Float64Array} base @param {number} from @param {number} to @param {number} first @param {number} ratio */
 function fillProducts(target, base, from, to, first, ratio) {
   for (let pixel = from, value = first; pixel < to; pixel++, value *= ratio) target[pixel] = base[pixel] * value;
 }
 
+/** @param {Cells} cells @param {Float64Array} exponents */
 function raiseByCell(cells, exponents) {
   const tops = cells.largest(exponents);
   for (let pixel = 0; pixel < exponents.length; pixel++) {
@@ -201,14 +226,17 @@ function raiseByCell(cells, exponents) {
   return tops;
 }
 
+/** @param {Float64Array[]} heights @param {Float64Array[]} step @param {number} length */
 function stepped(heights, step, length) {
   return heights.map((one, kind) => one.map((value, cell) => value + length * step[kind][cell]));
 }
 
+/** @param {Float64Array} values */
 function squares(values) {
   return values.reduce((total, value) => total + value * value, 0);
 }
 
+/** @param {ArrayLike<number>} values @returns {[number, number]} */
 function bounds(values) {
   let [low, high] = [Infinity, -Infinity];
   for (let at = 0; at < values.length; at++) {

@@ -1,24 +1,28 @@
+// @ts-check
 // What mouse, touch and keyboard do.
 
 const NEAR = 18; // screen pixels from the split within which it can be dragged
 const STEP = 1.5;
 
+/** @template {keyof Elements} K @param {K} id @param {string} event @param {(target: Elements[K]) => void} change */
 function listen(id, event, change) {
-  byId(id).addEventListener(event, (occasion) => {
-    change(occasion.target);
+  const element = byId(id);
+  element.addEventListener(event, () => {
+    change(element);
     refresh();
   });
 }
 
 function listenToControls() {
+  /** @param {HTMLInputElement} target */
   const temperature = (target) => Number((10 ** Number(target.value)).toPrecision(6));
-  listen("method", "change", ({ value }) => (view.state.method = value));
-  listen("other", "change", ({ value }) => (view.state.other = value));
+  listen("method", "change", ({ value }) => (view.state.method = /** @type {Method} */ (value)));
+  listen("other", "change", ({ value }) => (view.state.other = /** @type {Method} */ (value)));
   listen("beside", "change", ({ value }) => compareWith(Number(value)));
-  listen("scaling", "change", ({ value }) => (look.scaling = value));
-  for (const radio of document.getElementsByName("layout")) {
+  listen("scaling", "change", ({ value }) => (look.scaling = value === "shared" ? "shared" : "own"));
+  for (const radio of layoutRadios()) {
     radio.addEventListener("change", () => {
-      look.layout = radio.value;
+      look.layout = /** @type {Layout} */ (radio.value);
       refresh();
     });
   }
@@ -29,15 +33,17 @@ function listenToControls() {
   });
   listen("depth", "input", ({ value }) => (view.state.depth = Number(value)));
   listen("split", "input", ({ value }) => (look.split = Number(value)));
-  listen("shown", "change", ({ value }) => (look.shown = value));
+  listen("shown", "change", ({ value }) => (look.shown = /** @type {keyof typeof SHOWN} */ (value)));
   listen("opacity", "input", ({ value }) => (look.opacity = Number(value)));
   listen("by-magnitude", "change", ({ checked }) => (look.byMagnitude = checked));
   listen("in-colour", "change", ({ checked }) => (look.inColour = checked));
   listen("loupe", "change", ({ checked }) => (look.loupe = checked));
   listen("whole", "change", ({ checked }) => showWhole(checked));
-  listen("colours", "change", ({ value, dataset }) => (look.colours[dataset.kind] = value));
+  listen("colours", "change", ({ value, dataset }) => {
+    look.colours[/** @type {keyof typeof look.colours} */ (dataset.kind)] = /** @type {keyof typeof COLOURS} */ (value);
+  });
   listen("partition", "change", ({ value }) => (view.partition = view.explanation.partitions[Number(value)]));
-  for (const name of Object.keys(look.lines)) {
+  for (const name of LINES) {
     listen(`lines-${name}`, "change", ({ checked }) => (look.lines[name] = checked));
   }
   listen("zoom-in", "click", () => zoomBy(STEP));
@@ -45,16 +51,17 @@ function listenToControls() {
   listen("zoom-reset", "click", () => stage.whole());
   listen("pixel-panel", "toggle", () => {});
   const plain = { reset: restart, copy: copyCall, "copy-link": copyLink, "save-png": savePng, "save-svg": saveSvg, "save-csv": saveCsv };
-  for (const [id, action] of Object.entries(plain)) byId(id).addEventListener("click", action);
+  for (const [id, action] of Object.entries(plain)) byId(/** @type {keyof typeof plain} */ (id)).addEventListener("click", action);
   new ResizeObserver(() => {
     stage.fitted = false;
     refresh();
-  }).observe(byId("frame").parentElement);
+  }).observe(/** @type {HTMLElement} */ (byId("frame").parentElement));
   window.addEventListener("beforeprint", () => {
-    for (const id of ["figures-panel", "facts-panel", "verdicts-panel"]) byId(id).open = true;
+    for (const id of /** @type {const} */ (["figures-panel", "facts-panel", "verdicts-panel"])) byId(id).open = true;
   });
 }
 
+/** @param {number} factor */
 const zoomBy = (factor) => stage.zoomBy(factor, placeOf(view.state.pixel));
 
 // Without access to the clipboard, as in a notebook's frame, the text is selected for the reader to copy.
@@ -64,7 +71,7 @@ async function copyCall() {
     await navigator.clipboard.writeText(text.textContent);
     byId("copied").textContent = "copied";
   } catch {
-    getSelection().selectAllChildren(text);
+    getSelection()?.selectAllChildren(text);
     byId("copied").textContent = "selected: press Ctrl+C";
   }
 }
@@ -81,14 +88,14 @@ async function copyLink() {
 
 function listenToPicture() {
   const frame = byId("frame");
+  /** @type {Held | null} */
   let held = null;
   frame.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
-    if (nearSplit(event)) held = { kind: "split" };
-    else if (stage.zoom > 1) held = { kind: "pan", x: event.clientX, y: event.clientY };
-    else held = { kind: "point" };
+    const kind = nearSplit(event) ? "split" : stage.zoom > 1 ? "pan" : "point";
+    held = { kind, x: event.clientX, y: event.clientY };
     frame.setPointerCapture(event.pointerId);
-    if (held.kind !== "split") point(event);
+    if (kind !== "split") point(event);
   });
   frame.addEventListener("pointermove", (event) => {
     frame.classList.toggle("holds-split", held?.kind === "split" || (!held && nearSplit(event)));
@@ -96,7 +103,9 @@ function listenToPicture() {
     else if (held?.kind === "pan") pan(held, event);
     else if (held || event.pointerType === "mouse") point(event);
   });
-  for (const end of ["pointerup", "pointercancel"]) frame.addEventListener(end, () => (held = null));
+  const release = () => (held = null);
+  frame.addEventListener("pointerup", release);
+  frame.addEventListener("pointercancel", release);
   frame.addEventListener("pointerleave", () => {
     view.pointed = false;
     refresh();
@@ -105,17 +114,20 @@ function listenToPicture() {
   frame.addEventListener("keydown", pressed);
 }
 
+/** @param {PointerEvent} event */
 function nearSplit(event) {
   const box = byId("canvas").getBoundingClientRect();
   return stage.layout === "split" && Math.abs(event.clientX - box.left - (look.split / 100) * box.width) < NEAR;
 }
 
+/** @param {PointerEvent} event */
 function splitAt(event) {
   const box = byId("canvas").getBoundingClientRect();
   look.split = Math.min(Math.max((100 * (event.clientX - box.left)) / box.width, 0), 100);
   refresh();
 }
 
+/** @param {Held} held @param {PointerEvent} event */
 function pan(held, event) {
   const place = stage.placeAt(event);
   if (!place) return;
@@ -125,6 +137,7 @@ function pan(held, event) {
   refresh();
 }
 
+/** @param {PointerEvent} event */
 function point(event) {
   const place = stage.placeAt(event);
   if (!place) return;
@@ -139,6 +152,7 @@ function point(event) {
 }
 
 // The plain wheel scrolls the page; with Ctrl, and by pinching, it zooms.
+/** @param {WheelEvent} event */
 function zoomWheel(event) {
   if (!event.ctrlKey) return;
   event.preventDefault();
@@ -146,7 +160,9 @@ function zoomWheel(event) {
   refresh();
 }
 
+/** @type {Record<string, number[]>} */
 const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+/** @type {Record<string, () => void>} */
 const KEYS = {
   "[": () => (look.split = Math.max(look.split - 2, 0)),
   "]": () => (look.split = Math.min(look.split + 2, 100)),
@@ -157,6 +173,7 @@ const KEYS = {
   l: () => (look.loupe = !look.loupe),
 };
 
+/** @param {KeyboardEvent} event */
 function pressed(event) {
   const asCharacter = event.getModifierState("AltGraph"); // which sets Ctrl and Alt where [ and ] need it
   if (event.metaKey || (!asCharacter && (event.ctrlKey || event.altKey))) return;
@@ -168,10 +185,12 @@ function pressed(event) {
   refresh();
 }
 
+/** @param {number[]} way @param {number} length */
 function step([down, right], length) {
   const [height, width] = view.explanation.size;
   const row = Math.floor(view.state.pixel / width) + down * length;
   const column = (view.state.pixel % width) + right * length;
+  /** @param {number} value @param {number} count */
   const within = (value, count) => Math.min(Math.max(value, 0), count - 1);
   view.state.pixel = within(row, height) * width + within(column, width);
   stage.reveal(placeOf(view.state.pixel));

@@ -1,11 +1,13 @@
+// @ts-check
 // Words, figures and the controls' own state, after each change.
 
 function fillAll() {
   const { explanation, state, figures, partition } = view;
+  /** @type {[string, Figures][]} */
   const rows = [[nameOf(1), figures.method]];
   if (figures.other) rows.unshift([nameOf(0), figures.other]);
   fillFigures(rows, figures.method.mass);
-  byId("sentence").textContent = sentenceOf(explanation, halfOf(view, explanation, view.maps.method));
+  byId("sentence").textContent = sentenceOf(explanation, halfOf(explanation, view.maps.method));
   fillBars();
   fillTags();
   const spoken = fillPixel(view, state.pixel);
@@ -22,9 +24,10 @@ function fillAll() {
   byId("sharing-note").textContent = sharingWords();
 }
 
+/** @param {Explanation} explanation @param {Part} partition */
 function partitionWords({ plain: { threshold, mixing } }, partition) {
   if (!partition.parts) return `${partition.count} segments, none split further.`;
-  const split = partition.parts.reduce((count, parts) => count + (parts > 1), 0);
+  const split = partition.parts.filter((count) => count > 1).length;
   const why = threshold === null ? "no threshold is set, so all with finer parts are" : `max |H| above θ = ${short(threshold)}`;
   const alpha = mixing === "mean" ? ` All depths count equally: α = ${partition.depth + 1}/${partition.depth + 2}.` : "";
   return `${partition.count} segments, ${split} of them split: ${why}.${alpha}`;
@@ -32,18 +35,18 @@ function partitionWords({ plain: { threshold, mixing } }, partition) {
 
 function sharingWords() {
   const { explanation, beside, maps } = view;
-  const { redistribution, depthReason } = explanation.plain;
+  const { reason } = explanation.plain.redistribution;
   const patched = [beside, explanation].map((one, number) => {
     const map = number ? maps.method : maps.other;
     return map && one.patched.has(map)
-      ? `${nameOf(number)}: no continuous factor was found at this ε, so each cell has one of its own; try a higher ε.`
+      ? `${nameOf(sideOf(number))}: no continuous factor was found at this ε, so each cell has one of its own; try a higher ε.`
       : "";
   });
-  return [redistribution.reason ?? depthReason, ...patched].filter(Boolean).join(" ");
+  return [reason, ...patched].filter(Boolean).join(" ");
 }
 
 function fillTags() {
-  for (const [id, number] of [["tag-other", 0], ["tag-method", 1]]) {
+  for (const [id, number] of /** @type {const} */ ([["tag-other", 0], ["tag-method", 1]])) {
     const tag = byId(id);
     tag.hidden = !compares();
     tag.textContent = tag.hidden ? "" : nameOf(number);
@@ -51,33 +54,34 @@ function fillTags() {
     const half = stage.layout === "split";
     tag.classList.toggle("half", half);
     tag.classList.toggle("right", half && number === 1);
-    tag.style.setProperty("--x", place.x);
-    tag.style.setProperty("--y", place.y * stage.proportion);
+    tag.style.setProperty("--x", String(place.x));
+    tag.style.setProperty("--y", String(place.y * stage.proportion));
   }
 }
 
 function fillBars() {
   const bars = shownBars();
   byId("scale-other").hidden = bars.length === 1;
-  const [last, first] = [bars.at(-1), bars.at(-2)];
-  if (first) fillBar(byId("scale-other"), first);
+  const last = bars[bars.length - 1];
+  if (bars.length > 1) fillBar(byId("scale-other"), bars[0]);
   fillBar(byId("scale-method"), last);
   const { kind } = last;
   options(byId("colours"), (kind === "diverging" ? DIVERGING : SEQUENTIAL).map((name) => [name, name]), look.colours[kind]);
   byId("colours").dataset.kind = kind;
 }
 
+/** @param {HTMLElement} figure @param {Bar} bar */
 function fillBar(figure, { limits: { low, high }, table, words }) {
-  const bar = figure.querySelector("canvas");
-  const context = bar.getContext("2d");
+  const [bar] = figure.getElementsByTagName("canvas");
+  const context = contextOf(bar);
   const image = context.createImageData(256, 1);
   for (let step = 0; step < 256; step++) {
     image.data.set([table[3 * step], table[3 * step + 1], table[3 * step + 2], 255], 4 * step);
   }
   context.putImageData(image, 0, 0);
-  figure.querySelector(".low").textContent = short(low);
-  figure.querySelector(".high").textContent = short(high);
-  figure.querySelector(".words").textContent = words;
+  for (const [part, text] of Object.entries({ low: short(low), high: short(high), words })) {
+    figure.getElementsByClassName(part)[0].textContent = text;
+  }
   bar.setAttribute("aria-label", `Colours from ${short(low)} to ${short(high)}, ${words}`);
 }
 
@@ -91,8 +95,9 @@ function fillControls() {
   byId("tied").checked = tied;
   byId("temperature").disabled = !shares;
   byId("importance").disabled = tied;
-  byId("depth-row").hidden = explanation.depths === 1;
-  byId("depth").disabled = explanation.depths === 1 || Boolean(explanation.plain.depthReason);
+  const { depthReason } = explanation.plain; // why the page cannot leave depths out
+  byId("depth-row").hidden = byId("depth").disabled = explanation.depths === 1 || depthReason !== null;
+  byId("depth-note").textContent = depthReason ?? "";
   setSlider("temperature", Math.log10(state.temperature), short(state.temperature));
   setSlider("importance", Math.log10(state.importanceTemperature ?? state.temperature), short(state.importanceTemperature ?? state.temperature));
   setSlider("depth", state.depth, `${state.depth} of ${explanation.depths}`);
@@ -101,27 +106,26 @@ function fillControls() {
   byId("split-row").hidden = stage.layout !== "split";
   byId("split").disabled = stage.layout !== "split";
   byId("compared").hidden = !view.maps.other;
-  for (const [id, value] of [["method", state.method], ["other", state.other], ["scaling", look.scaling], ["beside", view.besideIndex]]) {
-    byId(id).value = value;
-  }
+  const chosen = { method: state.method, other: state.other, scaling: look.scaling, beside: view.besideIndex };
+  for (const [id, value] of Object.entries(chosen)) byId(/** @type {keyof typeof chosen} */ (id)).value = String(value);
   byId("beside-row").hidden = view.all.length === 1;
   const layout = look.layout === "one" ? "one" : arrangement();
-  for (const radio of document.getElementsByName("layout")) radio.checked = radio.value === layout;
+  for (const radio of layoutRadios()) radio.checked = radio.value === layout;
   byId("whole-row").hidden = !explanation.whole;
-  for (const [id, value] of [["by-magnitude", look.byMagnitude], ["in-colour", look.inColour], ["loupe", look.loupe], ["whole", look.whole]]) {
-    byId(id).checked = value;
-  }
-  for (const name of Object.keys(look.lines)) byId(`lines-${name}`).checked = look.lines[name];
+  const checked = { "by-magnitude": look.byMagnitude, "in-colour": look.inColour, loupe: look.loupe, whole: look.whole };
+  for (const [id, value] of Object.entries(checked)) byId(/** @type {keyof typeof checked} */ (id)).checked = value;
+  for (const name of LINES) byId(`lines-${name}`).checked = look.lines[name];
   const shown = Object.entries(SHOWN).filter(([, { available }]) => available());
   options(byId("shown"), shown.map(([key, { title }]) => [key, title]), look.shown);
-  if (!byId("width").value) byId("width").value = Math.max(byId("canvas").width, 1200);
+  if (!byId("width").value) byId("width").value = String(Math.max(byId("canvas").width, 1200));
 }
 
+/** @param {Slider} id @param {number} value @param {string} words */
 function setSlider(id, value, words) {
   const slider = byId(id);
-  slider.min = Math.min(slider.min, Math.floor(value * 100) / 100);
-  slider.max = Math.max(slider.max, Math.ceil(value * 100) / 100);
-  if (document.activeElement !== slider) slider.value = value;
+  slider.min = String(Math.min(Number(slider.min), Math.floor(value * 100) / 100));
+  slider.max = String(Math.max(Number(slider.max), Math.ceil(value * 100) / 100));
+  if (document.activeElement !== slider) slider.value = String(value);
   slider.setAttribute("aria-valuetext", words);
   byId(`${id}-value`).textContent = words;
 }

@@ -1,6 +1,8 @@
+// @ts-check
 // Several explanations: cards that can be searched and sorted by any figure.
 
 const THUMBNAIL = 120;
+/** @type {Record<string, Figure>} */
 const FIGURES = {
   name: { title: "name", of: ({ plain }) => plain.name },
   target: { title: "target", of: ({ plain }) => plain.title },
@@ -16,34 +18,36 @@ const FIGURES = {
 };
 
 class Gallery {
+  chosen = 0;
+  /** @type {Card[]} */ listed = [];
+
+  /** @param {Explanation[]} explanations @param {(index: number) => void} choose */
   constructor(explanations, choose) {
-    this.cards = explanations.map((explanation, index) => {
-      const figures = Object.entries(FIGURES).map(([key, { of }]) => [key, of(explanation)]);
-      return { explanation, index, figures: Object.fromEntries(figures), item: this.card(explanation, () => choose(index)) };
-    });
-    options(byId("sort"), Object.entries(FIGURES).map(([key, { title }]) => [key, title]), "name");
+    this.cards = explanations.map((explanation, index) => this.card(explanation, index, () => choose(index)));
+    options(byId("sort"), Object.entries(FIGURES).map(([key, { title }]) => /** @type {const} */ ([key, title])), "name");
     byId("search").addEventListener("input", () => this.list());
     byId("sort").addEventListener("change", () => this.list());
-    byId("spread").addEventListener("change", ({ target }) => byId("cards").classList.toggle("spread", target.checked));
+    byId("spread").addEventListener("change", () => byId("cards").classList.toggle("spread", byId("spread").checked));
     byId("cards").addEventListener("keydown", (event) => this.walk(event));
     document.addEventListener("keydown", (event) => this.pressed(event, choose));
     byId("gallery").hidden = false;
     this.list();
   }
 
-  card(explanation, choose) {
-    const item = element("li");
-    const button = element("button");
+  /** @param {Explanation} explanation @param {number} index @param {() => void} choose @returns {Card} */
+  card(explanation, index, choose) {
+    const [item, button, label] = [element("li"), element("button"), element("span", "", "figure")];
     button.type = "button";
     button.append(
       thumbnail(explanation),
       element("strong", explanation.plain.title),
       element("span", explanation.plain.name),
-      element("span", "", "figure"),
+      label,
     );
     button.addEventListener("click", choose);
     item.append(button);
-    return item;
+    const figures = Object.entries(FIGURES).map(([key, { of }]) => [key, of(explanation)]);
+    return { explanation, index, item, button, label, figures: Object.fromEntries(figures) };
   }
 
   list() {
@@ -55,37 +59,39 @@ class Gallery {
       return words.every((word) => text.includes(word));
     });
     found.sort((a, b) => ordered(a.figures[key], b.figures[key]));
-    for (const { item, figures } of found) {
+    for (const { label, figures } of found) {
       const value = figures[key];
-      const named = typeof value === "number";
-      item.querySelector(".figure").textContent = named ? `${title} ${format(value)}` : "";
+      label.textContent = typeof value === "number" ? `${title} ${format(value)}` : "";
     }
     this.listed = found;
     byId("cards").replaceChildren(...found.map(({ item }) => item));
     byId("found").textContent = `${found.length} of ${this.cards.length}`;
   }
 
+  /** @param {number} chosen */
   mark(chosen) {
     this.chosen = chosen;
-    for (const { item, index } of this.cards) {
-      item.firstChild.setAttribute("aria-current", String(index === chosen));
+    for (const { item, button, index } of this.cards) {
+      button.setAttribute("aria-current", String(index === chosen));
       if (index === chosen) byId("cards").scrollLeft = item.offsetLeft - byId("cards").clientWidth / 2;
     }
   }
 
   // Arrow keys walk along the cards.
+  /** @param {KeyboardEvent} event */
   walk(event) {
-    const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const way = wayOf(event.key, "ArrowRight", "ArrowLeft");
     if (!way) return;
-    const item = event.target.closest("li");
-    (way > 0 ? item.nextElementSibling : item.previousElementSibling)?.firstChild.focus();
+    const place = this.listed.findIndex(({ button }) => button === document.activeElement);
+    this.listed[place + way]?.button.focus();
     event.preventDefault();
   }
 
   // N and P show the next and the previous of the cards listed, wherever one does not type.
+  /** @param {KeyboardEvent} event @param {(index: number) => void} choose */
   pressed(event, choose) {
-    const way = { n: 1, p: -1 }[event.key.toLowerCase()];
-    const typing = event.target.closest?.("select, input:not([type=range], [type=checkbox], [type=radio])");
+    const way = wayOf(event.key.toLowerCase(), "n", "p");
+    const typing = document.activeElement?.matches("select, input:not([type=range], [type=checkbox], [type=radio])");
     if (!way || typing || event.ctrlKey || event.altKey || event.metaKey) return;
     const place = this.listed.findIndex(({ index }) => index === this.chosen);
     const next = this.listed[place < 0 ? 0 : place + way];
@@ -93,26 +99,33 @@ class Gallery {
   }
 }
 
+/** @param {string} key @param {string} next @param {string} previous */
+function wayOf(key, next, previous) {
+  return Number(key === next) - Number(key === previous);
+}
+
 // Words from a to z, numbers from large to small, cards without a value last.
+/** @param {number | string | null} a @param {number | string | null} b */
 function ordered(a, b) {
   if (typeof a === "number" && typeof b === "number") return b - a;
   if (typeof a === "number" || typeof b === "number") return typeof a === "number" ? -1 : 1;
   return String(a).localeCompare(String(b), undefined, { numeric: true });
 }
 
+/** @param {Explanation} explanation */
 function thumbnail(explanation) {
   const [height, width] = explanation.size;
   const values = explanation.map(explanation.defaults.method, explanation.defaults);
   const limits = colourLimits([values], explanation.signed);
   const heat = layer(width, height);
-  const image = heat.getContext("2d").createImageData(width, height);
+  const image = contextOf(heat).createImageData(width, height);
   const name = limits.low < 0 ? DIVERGING[0] : SEQUENTIAL[0];
   paint(values, limits, colourTable(name), { most: 0.9 }, image);
-  heat.getContext("2d").putImageData(image, 0, 0);
+  contextOf(heat).putImageData(image, 0, 0);
   const scale = THUMBNAIL / Math.min(height, width);
   const canvas = layer(Math.round(width * scale), Math.round(height * scale));
   canvas.setAttribute("aria-hidden", "true");
-  const context = canvas.getContext("2d");
+  const context = contextOf(canvas);
   context.drawImage(greyed(explanation.picture), 0, 0, canvas.width, canvas.height);
   context.drawImage(heat, 0, 0, canvas.width, canvas.height);
   return canvas;

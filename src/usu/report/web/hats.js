@@ -1,3 +1,4 @@
+// @ts-check
 // Hat functions on the cells' centres, as in usu.operators.hats: b_j(x) is the weight of cell j in bilinear
 // interpolation. Inside cell k only those of k and of the eight around it differ from 0, so that a matrix over
 // pairs of cells has nine entries a row, at 9k + 3 (step down + 1) + step right + 1.
@@ -6,6 +7,13 @@ const PAIRS = 9;
 const SHIFT = 1e-9; // on the diagonal of a singular matrix
 
 class Hats {
+  /** @type {number} */ rows;
+  /** @type {number} */ columns;
+  /** @type {number} */ count;
+  /** @type {Float64Array | undefined} */ means;
+  /** @type {Float64Array | undefined} */ uneven;
+
+  /** @param {number[]} shape @param {Size} size */
   constructor([rows, columns], [height, width]) {
     [this.rows, this.columns, this.count] = [rows, columns, rows * columns];
     this.across = halves(columns, width);
@@ -17,6 +25,7 @@ class Hats {
   }
 
   // Σ_{x ∈ N_k} A(x) b_j(x) for all pairs (k, j).
+  /** @param {Float64Array} pixels */
   moments(pixels) {
     const found = new Float64Array(PAIRS * this.count);
     this.down.forEach(({ cell: row, beside, weight }, y) => {
@@ -38,6 +47,7 @@ class Hats {
     return found;
   }
 
+  /** @param {Float64Array} entries */
   rowSums(entries) {
     const sums = new Float64Array(this.count);
     entries.forEach((entry, at) => (sums[Math.floor(at / PAIRS)] += entry));
@@ -50,6 +60,7 @@ class Hats {
     return this.means;
   }
 
+  /** @param {Float64Array} moments */
   shares(moments) {
     const sums = this.rowSums(moments);
     return moments.map((entry, at) => {
@@ -69,6 +80,7 @@ class Hats {
   }
 
   // The cell that a pair leads to, or -1 beyond the grid.
+  /** @param {number} cell @param {number} pair */
   partner(cell, pair) {
     const row = Math.floor(cell / this.columns) + Math.floor(pair / 3) - 1;
     const column = (cell % this.columns) + (pair % 3) - 1;
@@ -77,10 +89,12 @@ class Hats {
   }
 
   // u with matrix · u = values, by elimination with pivots within the band.
+  /** @param {Float64Array} entries @param {Float64Array} values @returns {Float64Array} */
   solve(entries, values) {
-    return this.eliminated(entries, values, 0) ?? this.eliminated(entries, values, SHIFT);
+    return this.eliminated(entries, values, 0) ?? this.eliminated(entries, values, SHIFT) ?? values.map(() => NaN);
   }
 
+  /** @param {Float64Array} entries @param {Float64Array} values @param {number} shift @returns {Float64Array | null} */
   eliminated(entries, values, shift) {
     const [count, wide] = [this.count, this.bandwidth];
     const stride = 3 * wide + 1; // row i holds the columns i - wide to i + 2 wide
@@ -109,11 +123,13 @@ class Hats {
   }
 
   // 1 at the centres of cells that have a sign, and linearly down to 0 where another sign begins.
+  /** @param {Float64Array} signs */
   taper(signs) {
     const [height, width] = [this.down.length, this.width];
     const across = nodes(signs, this.columns);
     const turned = nodes(transposed(across, 2 * this.columns + 1), this.rows);
     const values = transposed(turned, 2 * this.rows + 1);
+    /** @param {number} cells @param {number} length */
     const spread = (cells, length) => Array.from({ length }, (_, pixel) => {
       const place = ((pixel + 0.5) * 2 * cells) / length;
       return [Math.floor(place), place - Math.floor(place)];
@@ -138,7 +154,9 @@ const AROUND = Array.from({ length: PAIRS }, (_, pair) => pair);
 
 // Runs of pixels along an axis that share a cell and the other cell whose hat reaches them; that one's weight
 // is `start` at the first pixel and grows by `step`.
+/** @param {number} cells @param {number} pixels @returns {Run[]} */
 function halves(cells, pixels) {
+  /** @type {Run[]} */
   const runs = [];
   for (let pixel = 0; pixel < pixels; pixel++) {
     const cell = Math.floor(((2 * pixel + 1) * cells) / (2 * pixels));
@@ -155,8 +173,10 @@ function halves(cells, pixels) {
 }
 
 // One step of the elimination; false if the matrix is singular.
+/** @param {Float64Array} band @param {Float64Array} values @param {Int32Array} ends @param {number} row @param {number} wide @param {number} stride */
 function eliminate(band, values, ends, row, wide, stride) {
   const lowest = Math.min(row + wide, values.length - 1);
+  /** @param {number} at */
   const place = (at) => at * stride + wide - at;
   let pivot = row;
   for (let below = row + 1; below <= lowest; below++) {
@@ -184,6 +204,7 @@ function eliminate(band, values, ends, row, wide, stride) {
 }
 
 // Rows of `cells` signs, each as its 2 · cells + 1 ends and centres; an end has a sign if both cells share it.
+/** @param {Float64Array} signs @param {number} cells */
 function nodes(signs, cells) {
   const made = new Float64Array((signs.length / cells) * (2 * cells + 1));
   for (let from = 0, to = 0; from < signs.length; from += cells) {
@@ -197,6 +218,7 @@ function nodes(signs, cells) {
   return made;
 }
 
+/** @param {Float64Array} values @param {number} columns */
 function transposed(values, columns) {
   const rows = values.length / columns;
   return Float64Array.from(values, (_, at) => values[(at % rows) * columns + Math.floor(at / rows)]);

@@ -1,3 +1,4 @@
+// @ts-check
 // One explanation: its arrays, and the maps and figures that follow from them.
 
 const TITLES = {
@@ -20,20 +21,43 @@ const ON_GRIDS = [...MODES.map((mode) => mode + CONTINUOUS), "total-conserving"]
 const REDISTRIBUTIONS = [...MODES, ...ON_GRIDS];
 
 // The input at the photograph's own resolution.
+/** @param {NonNullable<Explanation["whole"]>} whole */
 function cropped({ picture, box }) {
   const [wide, high] = [picture.naturalWidth, picture.naturalHeight];
   const canvas = layer(Math.max(1, Math.round(box.width * wide)), Math.max(1, Math.round(box.height * high)));
-  canvas.getContext("2d").drawImage(picture, -box.left * wide, -box.top * high);
+  contextOf(canvas).drawImage(picture, -box.left * wide, -box.top * high);
   return canvas;
 }
 
 // A record of Owen values is shared as USU does, and is called what it is.
+/** @param {Explanation} explanation @param {Method} method */
 function titleOf({ plain }, method) {
   const title = TITLES[method];
   return plain.recordedMode === "complete" ? title.replace(/^USU/, "Complete") : title;
 }
 
 class Explanation {
+  /** @type {Plain} */ plain;
+  /** @type {Size} */ size;
+  /** @type {number} */ pixels;
+  /** @type {Picture} */ picture;
+  /** @type {Ground & { picture: HTMLImageElement } | undefined} */ whole; // photograph
+  /** @type {Ground | undefined} */ ground; // the input as a ground
+  /** @type {Grid[]} */ grids;
+  /** @type {boolean} */ isGrid;
+  /** @type {Float64Array | undefined} */ recorded;
+  /** @type {Float64Array} */ recordedScores;
+  /** @type {Part[]} */ partitions;
+  /** @type {number} */ depths;
+  /** @type {Cells} */ cells;
+  /** @type {Float64Array} */ masses; // in each cell of the first grid; that of further grids is added where their cells lie
+  /** @type {Map<string, Float64Array>} */ kept = new Map();
+  /** @type {Map<Method, { key: string, pixels: Float64Array }>} */ last = new Map(); // of each method
+  /** @type {WeakMap<Float64Array, Figures>} */ known = new WeakMap();
+  /** @type {WeakSet<Float64Array>} */ patched = new WeakSet(); // continuous maps that have one factor per cell after all
+  /** @type {WeakMap<Float64Array, Half | null>} */ halves = new WeakMap();
+
+  /** @param {Plain} plain */
   static async load(plain) {
     const found = new Explanation();
     found.plain = plain;
@@ -57,22 +81,21 @@ class Explanation {
     if (plain.redistribution.recorded) found.recorded = Float64Array.from(await unpack(plain.redistribution.recorded));
     found.cells = found.grids[0].cells;
     found.masses = found.massesOfAllGrids();
-    found.kept = new Map();
-    found.known = new WeakMap();
-    found.patched = new WeakSet(); // continuous maps that have one factor per cell after all
     return found;
   }
 
+  /** @param {Plain} plain */
   async loadScores({ scoreMap, partitions }) {
     const [values, index] = [await unpack(scoreMap.values), await unpack(scoreMap.index)];
     this.recordedScores = Float64Array.from(index, (position) => values[position]);
     this.partitions = await Promise.all(
-      partitions.map(async (part) => ({
+      partitions.map(async (part, key) => ({
         ...part,
-        labels: await unpack(part.labels),
+        key,
+        labels: /** @type {Labels} */ (await unpack(part.labels)),
         scores: Float64Array.from(await unpack(part.scores)),
-        raw: await unpack(part.raw),
-        parts: part.parts && (await unpack(part.parts)),
+        raw: Float64Array.from(await unpack(part.raw)),
+        parts: part.parts && Float64Array.from(await unpack(part.parts)),
         strongest: part.strongest && (await unpack(part.strongest)),
         alpha: part.alpha && (await unpack(part.alpha)),
       })),
@@ -80,7 +103,6 @@ class Explanation {
     this.depths = Math.max(1, ...this.partitions.map((part) => part.depth + 1));
   }
 
-  // Mass in each cell of the first grid; that of further grids is added where their cells lie.
   massesOfAllGrids() {
     const masses = Float64Array.from(this.grids[0].masses);
     for (const grid of this.grids.slice(1)) {
@@ -89,13 +111,16 @@ class Explanation {
     return masses;
   }
 
+  /** @param {Grid} grid */
   spreadEvenly({ cells, masses }) {
     return cells.spread(masses.map((mass, cell) => mass / cells.areas[cell]));
   }
 
   // The upsamplers that are defined on these cells.
+  /** @returns {Method[]} */
   get methods() {
-    const known = Object.keys(TITLES).filter((name) => this.isGrid || MODES.includes(name) || name === "nearest");
+    const all = /** @type {Method[]} */ (Object.keys(TITLES));
+    const known = all.filter((name) => this.isGrid || MODES.includes(name) || name === "nearest");
     if (!this.recorded) return known.filter((name) => name !== "recorded");
     return ["recorded", ...known.filter((name) => name !== "recorded" && !REDISTRIBUTIONS.includes(name))];
   }
@@ -106,6 +131,7 @@ class Explanation {
     return low < -NEGLIGIBLE * Math.max(high, -low);
   }
 
+  /** @returns {Setting & { method: Method, other: Method }} */
   get defaults() {
     const { temperature, importanceTemperature } = this.plain.redistribution;
     return {
@@ -118,6 +144,7 @@ class Explanation {
   }
 
   // Φ of the first `depth` depths; for all depths the recorded one, to the last bit.
+  /** @param {number} depth @returns {Float64Array} */
   scores(depth) {
     if (depth >= this.depths || this.plain.depthReason) return this.recordedScores;
     return this.once(`scores ${depth}`, () => {
@@ -130,33 +157,37 @@ class Explanation {
     });
   }
 
+  /** @param {number} depth @returns {Float64Array} */
   h(depth) {
     return this.once(`h ${depth}`, () => hMap(this.scores(depth), this.size, this.plain.kernel));
   }
 
   // The pixel map Ã of a method: the sum over grids. The last one of each method is kept.
+  /** @param {Method} method @param {Setting} setting @returns {Float64Array} */
   map(method, { temperature, importanceTemperature, depth }) {
-    if (method === "recorded") return this.recorded;
+    if (method === "recorded" && this.recorded) return this.recorded;
     if (!REDISTRIBUTIONS.includes(method)) return this.once(method, () => this.interpolated(method));
     const key = [temperature, importanceTemperature, depth].join();
-    const kept = this.kept.get(method);
+    const kept = this.last.get(method);
     if (kept?.key === key) return kept.pixels;
     const setting = { ...this.plain.redistribution, temperature, importanceTemperature };
     const pixels = this.shared((grid) => redistribute(method, grid, this.scores(depth), setting));
-    this.kept.set(method, { key, pixels });
+    this.last.set(method, { key, pixels });
     return pixels;
   }
 
+  /** @param {Method} method */
   interpolated(method) {
     if (method === "nearest") return this.added((grid) => this.spreadEvenly(grid));
     if (method === "conserving") return this.shared((grid) => continuousShares(grid, new Float64Array(this.pixels), 1));
     return this.added(({ cells, masses }) => {
       const densities = masses.map((mass, cell) => mass / cells.areas[cell]);
-      return interpolate(method, densities, cells.shape, this.size);
+      return interpolate(/** @type {keyof typeof KERNELS} */ (method), densities, cells.shape, this.size);
     });
   }
 
   // The sum over grids of { pixels, found }; a map without a continuous factor is remembered as such.
+  /** @param {(grid: Grid) => Shared} make */
   shared(make) {
     let all = true;
     const pixels = this.added((grid) => {
@@ -168,6 +199,7 @@ class Explanation {
     return pixels;
   }
 
+  /** @param {(grid: Grid) => Float64Array} make */
   added(make) {
     const [total, ...rest] = this.grids.map(make);
     for (const pixels of rest) pixels.forEach((value, pixel) => (total[pixel] += value));
@@ -175,11 +207,14 @@ class Explanation {
   }
 
   // The D1 error, mean over cells of |Σ Ã - M_k|, absolute and over the mean |M_k|; and the total mass.
+  /** @param {Float64Array} pixels @returns {Figures} */
   figures(pixels) {
-    if (!this.known.has(pixels)) this.known.set(pixels, this.measured(pixels));
-    return this.known.get(pixels);
+    const found = this.known.get(pixels) ?? this.measured(pixels);
+    this.known.set(pixels, found);
+    return found;
   }
 
+  /** @param {Float64Array} pixels @returns {Figures} */
   measured(pixels) {
     const sums = this.cells.sum(pixels);
     const error = sum(sums.map((total, cell) => Math.abs(total - this.masses[cell]))) / this.cells.count;
@@ -187,8 +222,10 @@ class Explanation {
     return { error, relative: unit ? error / unit : 0, total: sum(sums), mass: sum(this.masses), sums };
   }
 
+  /** @param {string} key @param {() => Float64Array} make @returns {Float64Array} */
   once(key, make) {
-    if (!this.kept.has(key)) this.kept.set(key, make());
-    return this.kept.get(key);
+    const found = this.kept.get(key) ?? make();
+    this.kept.set(key, found);
+    return found;
   }
 }

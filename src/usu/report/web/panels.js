@@ -1,6 +1,8 @@
+// @ts-check
 // Words and figures beside the picture. Text is always inserted as text, never as markup.
 
-const MARKS = { satisfied: "✓ kept", violated: "✗ violated", "not applicable": "– does not apply" };
+const MARKS = { satisfied: "✓\u00a0kept", violated: "✗\u00a0violated", "not applicable": "–\u00a0does not apply" };
+/** @type {Record<string, string>} */
 const DESIDERATA = {
   D1: "cells keep their mass",
   D2: "higher scores get no less",
@@ -10,8 +12,10 @@ const DESIDERATA = {
 };
 const MOST_BARS = 6;
 
-const byId = (id) => document.getElementById(id);
+/** @template {keyof Elements} K @param {K} id @returns {Elements[K]} */
+const byId = (id) => /** @type {any} */ (document.getElementById(id));
 
+/** @template {keyof HTMLElementTagNameMap} K @param {K} tag @param {string} [text] @param {string} [className] @returns {HTMLElementTagNameMap[K]} */
 function element(tag, text = "", className = "") {
   const made = document.createElement(tag);
   made.textContent = text;
@@ -19,6 +23,7 @@ function element(tag, text = "", className = "") {
   return made;
 }
 
+/** @param {number | string} value */
 function short(value) {
   if (typeof value !== "number") return String(value);
   const size = Math.abs(value);
@@ -26,21 +31,25 @@ function short(value) {
   return String(Number(value.toPrecision(4))).replace("-", "−");
 }
 
+/** @param {number} share @param {number} [digits] */
 const percent = (share, digits = 3) => `${short(Number((100 * share).toPrecision(digits)))} %`;
 
+/** @param {HTMLSelectElement} select @param {readonly (readonly [string | number, string])[]} pairs @param {string | number} chosen */
 function options(select, pairs, chosen) {
   const key = JSON.stringify(pairs);
   if (select.dataset.options !== key) {
-    select.replaceChildren(...pairs.map(([value, text]) => new Option(text, value)));
+    select.replaceChildren(...pairs.map(([value, text]) => new Option(text, String(value))));
   }
   select.dataset.options = key;
-  select.value = chosen;
+  select.value = String(chosen);
 }
 
+/** @param {HTMLElement} list @param {(readonly [string, string])[]} rows */
 function definitions(list, rows) {
   list.replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
 }
 
+/** @param {Explanation} explanation */
 function fillHead({ plain }) {
   const parts = [
     plain.title === plain.target ? null : plain.target,
@@ -53,15 +62,17 @@ function fillHead({ plain }) {
   byId("subtitle").textContent = parts.filter(Boolean).join(" · ");
 }
 
+/** @param {Explanation} explanation */
 function fillFacts({ plain }) {
-  const recorded = plain.recordedMode === "complete" ? "complete (shared as USU)" : TITLES[plain.recordedMode];
+  const recorded = plain.recordedMode === "complete" ? "complete (shared as USU)" : TITLES[plain.mode];
+  /** @type {[string, string][]} */
   const rows = [
     ["target", plain.title === plain.target ? plain.target : `${plain.title}, ${plain.target}`],
     ["answer", plain.answer || "not recorded"],
     ["model", plain.model ?? "not recorded"],
     ["coarse map", `${plain.source}, ${plain.cellsTitle}${plain.layer ? `, layer ${plain.layer}` : ""}`],
     ["pixels", plain.size.join(" × ")],
-    ["mode", recorded ?? plain.recordedMode],
+    ["mode", recorded],
     ["forward passes", String(plain.forwardPasses)],
     ["versions", Object.entries(plain.versions).map(([name, version]) => `${name} ${version}`).join(", ")],
   ];
@@ -69,11 +80,13 @@ function fillFacts({ plain }) {
 }
 
 // The call that makes the map as shown. Owen values and interpolations have no mode of their own here.
+/** @param {Explanation} explanation @param {State} state */
 function callText({ plain, depths }, { method, temperature, importanceTemperature, depth }) {
   const base = method.replace(CONTINUOUS, "");
   const fixed = plain.recordedMode === "complete" || !REDISTRIBUTIONS.includes(method);
   const made = method === "recorded" || (plain.recordedMode === "complete" && base === "usu");
   const by = fixed && !made ? `.upsampled_by('${base}')` : "";
+  /** @type {Record<string, string>} */
   const shown = { ...plain.call.arguments, mode: `'${fixed ? plain.recordedMode : base}'`, temperature: String(temperature) };
   if (importanceTemperature !== null) shown.importance_temperature = String(importanceTemperature);
   if (MODES.includes(base) && (base !== method) !== plain.call.continuous) {
@@ -85,7 +98,9 @@ function callText({ plain, depths }, { method, temperature, importanceTemperatur
 }
 
 // Segments of the first depths, as Python: counts by method, or the user's own hierarchies, which a record does not hold.
+/** @param {Plain} plain @param {number} depth */
 function firstDepths({ call, settings }, depth) {
+  /** @param {string} hierarchy */
   const cut = (hierarchy) => `usu.Hierarchy(${hierarchy}.levels[:${depth}], ${hierarchy}.method)`;
   if (Array.isArray(settings.segmentation)) return `[${cut("each")} for each in segmentation]`;
   if (call.arguments.segmentation === "segmentation") return cut("segmentation");
@@ -93,17 +108,19 @@ function firstDepths({ call, settings }, depth) {
   return `{${counts.join(", ")}}`;
 }
 
+/** @param {Explanation} explanation @param {Method[]} shown */
 function fillVerdicts(explanation, shown) {
   const { plain, methods } = explanation;
-  const rows = methods.filter((method) => plain.verdicts?.[method]);
-  const measured = Object.keys(DESIDERATA).filter((name) => rows.some((method) => plain.verdicts[method][name]));
+  const verdicts = plain.verdicts ?? {};
+  const rows = methods.filter((method) => verdicts[method]);
+  const measured = Object.keys(DESIDERATA).filter((name) => rows.some((method) => verdicts[method]?.[name]));
   byId("verdicts-head").replaceChildren(...["upsampler", ...measured].map((name) => verdictHead(name)));
   byId("verdicts").replaceChildren(
     ...rows.map((method) => {
       const row = element("tr", "", shown.includes(method) ? "shown" : "");
       const head = element("th", titleOf(explanation, method));
       head.scope = "row";
-      row.append(head, ...measured.map((name) => verdictCell(plain.verdicts[method][name])));
+      row.append(head, ...measured.map((name) => verdictCell(verdicts[method]?.[name])));
       return row;
     }),
   );
@@ -111,22 +128,24 @@ function fillVerdicts(explanation, shown) {
   byId("verdicts-note").textContent = rows.length ? verdictWords(plain) : "Not measured for this page; the D1 error is live.";
   const reasons = rows
     .filter((method) => shown.includes(method))
-    .flatMap((method) => measured.map((name) => [method, name, plain.verdicts[method][name]]))
-    .filter(([, , finding]) => finding?.witness);
+    .flatMap((method) => measured.map((name) => ({ method, name, witness: verdicts[method]?.[name]?.witness })))
+    .filter(({ witness }) => witness);
   byId("witnesses").replaceChildren(
-    ...reasons.map(([method, name, { witness }]) => element("li", `${titleOf(explanation, method)}, ${name}: ${witness}`)),
+    ...reasons.map(({ method, name, witness }) => element("li", `${titleOf(explanation, method)}, ${name}: ${witness}`)),
   );
 }
 
+/** @param {Plain} plain */
 function verdictWords({ redistribution: { temperature, importanceTemperature }, further }) {
   const between = importanceTemperature === null ? "" : `, ε_Λ = ${short(importanceTemperature)}`;
   return (
-    `Measured on this coarse map and on random ones when the page was made, at ε = ${short(temperature)}${between}; each ` +
-    "verdict has its relative residual below it. The maps shown are highlighted. The D1 error under “Sums” is live." +
-    (further.length ? " Of several grids, the first was measured." : "")
+    `Measured on this coarse map and on random ones when the page was made, at ε = ${short(temperature)}${between}; ` +
+    "each verdict has its relative residual below it. The maps shown are highlighted. " +
+    `The D1 error under “Sums” is live.${further.length ? " Of several grids, the first was measured." : ""}`
   );
 }
 
+/** @param {string} name */
 function verdictHead(name) {
   const head = element("th", name);
   head.scope = "col";
@@ -134,15 +153,17 @@ function verdictHead(name) {
   return head;
 }
 
+/** @param {Finding | undefined} finding */
 function verdictCell(finding) {
   if (!finding) return element("td");
   const { verdict, residual, witness } = finding;
   const cell = element("td", MARKS[verdict], verdict.replace(" ", "-"));
-  if (residual !== null) cell.append(element("small", short(Number(residual.toPrecision?.(2) ?? residual))));
+  if (residual !== null) cell.append(element("small", short(typeof residual === "number" ? Number(residual.toPrecision(2)) : residual)));
   if (witness) cell.title = witness;
   return cell;
 }
 
+/** @param {(readonly [string, Figures])[]} rows @param {number} mass */
 function fillFigures(rows, mass) {
   const made = rows.map(([name, { error, relative, total }]) => {
     const row = element("tr");
@@ -159,6 +180,7 @@ function fillFigures(rows, mass) {
 }
 
 // What is known about one pixel, and how the mass of its cell was shared.
+/** @param {View} view @param {number} pixel */
 function fillPixel(view, pixel) {
   const { explanation, state, maps, figures } = view;
   const { cells, masses, plain } = explanation;
@@ -168,10 +190,13 @@ function fillPixel(view, pixel) {
   const got = figures.method.sums[cell];
   const scores = explanation.scores(state.depth);
   const compared = maps.other && view.beside === explanation;
+  /** @type {[string, string]} */
+  const other = [titleOf(explanation, state.other), short(maps.other?.[pixel] ?? NaN)];
+  /** @type {[string, string][]} */
   const rows = [
     ["place", `row ${row}, column ${column}`],
     [titleOf(explanation, state.method), `${short(maps.method[pixel])} ${plain.unit}`],
-    ...(compared ? [[titleOf(explanation, state.other), short(maps.other[pixel])]] : []),
+    ...(compared ? [other] : []),
     ["its cell", `${cells.name(cell)}, mass ${short(masses[cell])}; the map gives it ${short(got)}`],
     ["its weight", got === 0 ? "none: its cell has no mass" :
       `${percent(maps.method[pixel] / got)} of the cell (an even share: ${percent(1 / cells.areas[cell])})`],
@@ -183,6 +208,7 @@ function fillPixel(view, pixel) {
   return `${rows[0][1]}: ${rows[1].join(" ")}; ${rows[compared ? 3 : 2][1]}; score ${short(scores[pixel])}`;
 }
 
+/** @param {Explanation} explanation @param {number} pixel @param {number} depth @returns {[string, string][]} */
 function segmentRows({ partitions, plain }, pixel, depth) {
   const trees = [...new Set(partitions.map((part) => part.number))];
   return trees.map((number) => {
@@ -190,21 +216,24 @@ function segmentRows({ partitions, plain }, pixel, depth) {
     const steps = own.map((part) => {
       const segment = part.labels[pixel];
       const score = `segment ${segment} of ${part.count}: score ${short(part.scores[segment])}, raw ${short(part.raw[segment])}`;
-      return part.parts && part.depth + 1 < depth ? `${score}; ${splitWords(part, segment, plain.threshold)}` : score;
+      return part.depth + 1 < depth ? `${score}${splitWords(part, segment, plain.threshold)}` : score;
     });
     return [own[0].tree, steps.join("\n→ ")];
   });
 }
 
-function splitWords(part, segment, threshold) {
-  const strongest = `max |H| ${short(part.strongest[segment])}`;
-  const count = part.parts[segment];
-  if (threshold === null) return count > 1 ? `split in ${count} (${strongest}; no threshold)` : "has no finer parts";
-  const above = part.strongest[segment] > threshold;
+/** @param {Part} part @param {number} segment @param {number | null} threshold */
+function splitWords({ parts, strongest: changes }, segment, threshold) {
+  if (!parts || !changes) return "";
+  const strongest = `max |H| ${short(changes[segment])}`;
+  const count = parts[segment];
+  if (threshold === null) return count > 1 ? `; split in ${count} (${strongest}; no threshold)` : "; has no finer parts";
+  const above = changes[segment] > threshold;
   const against = `${strongest} ${above ? ">" : "≤"} θ = ${short(threshold)}`;
-  return count > 1 ? `split in ${count} (${against})` : `kept whole (${against})`;
+  return count > 1 ? `; split in ${count} (${against})` : `; kept whole (${against})`;
 }
 
+/** @param {View} view @param {number} cell @param {number} pixel */
 function fillShares({ explanation, partition, maps, figures }, cell, pixel) {
   const { cells } = explanation;
   const total = figures.method.sums[cell];
@@ -227,12 +256,13 @@ function fillShares({ explanation, partition, maps, figures }, cell, pixel) {
   );
 }
 
+/** @param {Share} entry @param {number} total @param {number} cellArea @param {Part} partition @param {number} pixel */
 function shareBar({ segment, mass, area }, total, cellArea, partition, pixel) {
   const share = total ? mass / total : 0;
   const item = element("li", "", partition.labels[pixel] === segment ? "own" : "");
   const bar = element("span", "", "bar");
-  bar.style.setProperty("--share", Math.min(Math.max(share, 0), 1));
-  bar.style.setProperty("--area-share", area / cellArea);
+  bar.style.setProperty("--share", String(Math.min(Math.max(share, 0), 1)));
+  bar.style.setProperty("--area-share", String(area / cellArea));
   const words = `segment ${segment}, score ${short(partition.scores[segment])}: ${percent(share)} of the mass on ${percent(area / cellArea)} of the area`;
   item.append(bar, element("span", words));
   return item;

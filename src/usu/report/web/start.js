@@ -1,17 +1,21 @@
+// @ts-check
 // Read the data in the file, then show the first explanation, or the one that the address names.
 
+/** @type {Gallery | null} */
 let gallery = null;
 
+/** @param {number} index */
 function select(index) {
   choose(index);
   gallery?.mark(index);
 }
 
 async function start() {
+  /** @type {Plain[]} */
   const data = JSON.parse(byId("data").textContent);
   view.all = await Promise.all(data.map((plain) => Explanation.load(plain)));
   gallery = view.all.length > 1 ? new Gallery(view.all, select) : null;
-  const names = view.all.map(({ plain }, index) => [index, [plain.title, plain.name].filter(Boolean).join(", ")]);
+  const names = view.all.map(({ plain }, index) => /** @type {const} */ ([index, [plain.title, plain.name].filter(Boolean).join(", ")]));
   options(byId("beside"), names, 0);
   listenToControls();
   listenToPicture();

@@ -1,8 +1,11 @@
+// @ts-check
 // What the reader takes away: the picture as PNG or SVG, its numbers as CSV.
 
 const LINE = 22; // height of a line of text, of 16 in a picture of 1000
 
+/** @param {Blob | null} blob @param {string} ending */
 function saved(blob, ending) {
+  if (!blob) return; // a picture larger than the browser can make
   const { plain } = view.explanation;
   const name = `${plain.name || plain.title}`.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "map";
   const link = document.createElement("a");
@@ -15,7 +18,7 @@ function saved(blob, ending) {
 function chosenWidth() {
   const field = byId("width");
   const width = Math.round(Number(field.value)) || byId("canvas").width;
-  field.value = Math.min(Math.max(width, Number(field.min)), Number(field.max));
+  field.value = String(Math.min(Math.max(width, Number(field.min)), Number(field.max)));
   return Number(field.value);
 }
 
@@ -29,6 +32,7 @@ function saveSvg() {
 }
 
 // The picture as an image; names, colour bars and caption as vectors and text.
+/** @param {number} width */
 function drawing(width) {
   const canvas = stage.exported(width, scene());
   const unit = width / 1000;
@@ -49,6 +53,7 @@ function drawing(width) {
       const colour = [0, 1, 2].map((channel) => bar.table[3 * step + channel]);
       gradient.append(svgElement("stop", { offset: step / 255, "stop-color": `rgb(${colour.join(",")})` }));
     }
+    /** @param {number} x @param {string} anchor @param {string} words */
     const label = (x, anchor, words) => svgElement("text", { x, y: top + 1.9 * LINE * unit, "text-anchor": anchor }, words);
     root.append(
       gradient,
@@ -62,9 +67,10 @@ function drawing(width) {
   return root;
 }
 
+/** @template {keyof SVGElementTagNameMap} K @param {K} tag @param {Record<string, string | number>} attributes @param {string} [text] @returns {SVGElementTagNameMap[K]} */
 function svgElement(tag, attributes, text = "") {
-  const made = document.createElementNS(byId("vector").namespaceURI, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  const made = /** @type {SVGElementTagNameMap[K]} */ (document.createElementNS(byId("vector").namespaceURI, tag));
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
   if (text) made.append(text);
   return made;
 }
@@ -72,8 +78,10 @@ function svgElement(tag, attributes, text = "") {
 function saveCsv() {
   const { explanation, state, maps } = view;
   const scores = explanation.scores(state.depth);
+  /** @type {[string, Float64Array][]} */
   const columns = [["score", scores], [titleOf(explanation, state.method), maps.method]];
   if (maps.other?.length === maps.method.length) columns.push([`compared: ${nameOf(0)}`, maps.other]);
+  /** @param {string} text */
   const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
   const lines = [["row", "column", ...columns.map(([name]) => quoted(name))].join(",")];
   const width = explanation.size[1];

@@ -1,3 +1,4 @@
+// @ts-check
 // Arrays as `usu.report.packing` wrote them: base64 of zlib, little-endian.
 
 const KINDS = {
@@ -8,12 +9,14 @@ const KINDS = {
   float64: Float64Array,
 };
 
+/** @param {Packed} packed @returns {Promise<Numeric>} */
 async function unpack({ kind, zlib }) {
   const bytes = Uint8Array.from(atob(zlib), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new KINDS[kind](await new Response(stream).arrayBuffer());
 }
 
+/** @param {string} address @returns {Promise<HTMLImageElement>} */
 function loadPicture(address) {
   return new Promise((resolve, reject) => {
     const picture = new Image();

@@ -1,3 +1,4 @@
+// @ts-check
 // The page's first sentence, and the outline that it speaks of.
 
 const OUTLINE = { under: "#0009", over: "#00e5ff", width: 1 };
@@ -5,12 +6,15 @@ const SMOOTH = 0.025; // of the shorter side: the outline leaves finer ragged ed
 const LEVELS = 4096;
 
 // Around the brightest places that hold half of a map's positive values: { path, share, area }, or null.
-function halfOf(view, explanation, map) {
-  view.halves ??= new WeakMap();
-  if (!view.halves.has(map)) view.halves.set(map, brightestHalf(explanation, map));
-  return view.halves.get(map);
+/** @param {Explanation} explanation @param {Float64Array} map @returns {Half | null} */
+function halfOf(explanation, map) {
+  const { halves } = explanation;
+  const found = halves.has(map) ? (halves.get(map) ?? null) : brightestHalf(explanation, map);
+  halves.set(map, found);
+  return found;
 }
 
+/** @param {Explanation} explanation @param {Float64Array} map @returns {Half | null} */
 function brightestHalf({ size }, map) {
   const positive = new Float64Array(map.length);
   for (let pixel = 0; pixel < map.length; pixel++) positive[pixel] = map[pixel] > 0 ? map[pixel] : 0;
@@ -28,6 +32,7 @@ function brightestHalf({ size }, map) {
 }
 
 // The mean over a square window, by running sums along rows and then of whole rows, twice.
+/** @param {Float64Array} values @param {Size} size @param {number} radius */
 function blurred(values, [height, width], radius) {
   if (radius < 1) return values;
   let found = values;
@@ -41,6 +46,7 @@ function blurred(values, [height, width], radius) {
   return found;
 }
 
+/** @param {Float64Array} values @param {Float64Array} target @param {number} start @param {number} length @param {number} radius */
 function meansAlong(values, target, start, length, radius) {
   let [total, seen] = [0, Math.min(radius, length)];
   for (let at = start; at < start + seen; at++) total += values[at];
@@ -57,8 +63,10 @@ function meansAlong(values, target, start, length, radius) {
   }
 }
 
+/** @param {Float64Array} values @param {Float64Array} target @param {number} height @param {number} width @param {number} radius */
 function meansDown(values, target, height, width, radius) {
   const totals = new Float64Array(width);
+  /** @param {number} row @param {1 | -1} sign */
   const add = (row, sign) => {
     for (let x = 0, at = row * width; x < width; x++, at++) totals[x] += sign * values[at];
   };
@@ -77,6 +85,7 @@ function meansDown(values, target, height, width, radius) {
   }
 }
 
+/** @param {Explanation} explanation @param {Half | null} half */
 function sentenceOf(explanation, half) {
   const { plain, partitions } = explanation;
   const claim = plain.probability === null
@@ -89,6 +98,7 @@ function sentenceOf(explanation, half) {
 }
 
 // What covering a segment did, where that is what was measured.
+/** @param {Plain} plain @param {Part[]} partitions */
 function coverWords({ settings }, partitions) {
   if ((settings.scoring ?? "mask") !== "mask" || settings.output !== "probability" || !partitions.length) return "";
   const most = partitions.reduce((found, { raw }) => raw.reduce((a, b) => Math.max(a, Math.abs(b)), found), 0);
@@ -97,6 +107,7 @@ function coverWords({ settings }, partitions) {
   return `Covering any one of the ${parts} parts that were tried changes the probability by at most ${points} points.`;
 }
 
+/** @param {View} view */
 function captionOf({ explanation, state, figures }) {
   const { plain } = explanation;
   const parts = [
