@@ -11,7 +11,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from usu.arrays.checks import suggestion
-from usu.models.classifier import Classifier, Preparation, State, assemble, read_state, weights_needed
+from usu.models.checkpoints import State, own_part, read_state
+from usu.models.classifier import Classifier, Preparation, assemble, weights_needed
 from usu.models.loading import import_package
 from usu.runtime.lazy import install
 
@@ -27,8 +28,11 @@ def _load_timm(name: str, weights: Path | None) -> Classifier:
     if weights is None:
         raise weights_needed(name, _published(config))
     state = _read_safetensors(weights) if weights.suffix == ".safetensors" else read_state(weights)
+    model = timm.create_model(short, pretrained=False)
+    state = own_part(state, model, weights)
     class_count = _count_classes(state, config.classifier, name, weights)
-    model = timm.create_model(short, pretrained=False, num_classes=class_count)
+    if class_count != model.num_classes:
+        model = timm.create_model(short, pretrained=False, num_classes=class_count)
     return assemble(name, model, state, prepare, weights, class_count)
 
 
