@@ -9,6 +9,7 @@ from .metrics.errors import MassErrors as MassErrors
 from .metrics.errors import error_maps as error_maps
 from .metrics.errors import mass_errors as mass_errors
 from .models.placement import Placement as Placement
+from .models.target_objects import Similarity as Similarity
 from .models.tokens import Tokens as Tokens
 from .operators.interpolation import interpolate as interpolate
 from .operators.redistribution import iwmr as iwmr

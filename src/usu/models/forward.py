@@ -167,4 +167,11 @@ def take_apart(model: nn.Module, inputs: Any) -> tuple[nn.Module, Any]:
     if any(not bool(torch.as_tensor(others.pop(name)).all()) for name in masks):
         raise ValueError(f"inputs has {masks[0]!r} with padding, which differs between images: crop instead")
     pixels = inputs[PIXELS]
+    if isinstance(pixels, list):  # of processors that were not told of tensors
+        pixels = torch.stack([as_tensor(one, PIXELS) for one in pixels])
+    if pixels.ndim not in (3, 4) or "spatial_shapes" in inputs:
+        raise ValueError(
+            f"inputs must hold images (B, C, H, W) as {PIXELS!r}, got {tuple(pixels.shape)}: patches that "
+            "were cut out beforehand cannot be masked"
+        )
     return Face(model, PIXELS, others), pixels[0] if len(pixels) == 1 and pixels.ndim == 4 else pixels
