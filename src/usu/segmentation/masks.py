@@ -77,7 +77,8 @@ def _around(masks: Tensor) -> list[list[int]]:
     shared = torch.zeros(len(masks), len(masks), dtype=torch.float64, device=masks.device)
     for part in flat.split(_CHUNK, dim=1):
         shared += (part.float() @ part.float().T).double()
-    areas, chains = shared.diagonal().tolist(), []
+    areas: list[float] = shared.diagonal().tolist()
+    chains: list[list[int]] = []
     for number, row in enumerate(shared.tolist()):
         inside = [larger for larger in range(number) if row[larger] >= INSIDE * areas[number]]
         chains.append([*(chains[inside[-1]] if inside else []), number])
