@@ -60,6 +60,11 @@ def check_inputs(inputs: Any) -> tuple[Tensor, bool]:
 
     Integers come back as floats, which hold them exactly; `as_given` undoes it before the model is called.
     """
+    if isinstance(inputs, list | tuple) and any(isinstance(one, Image.Image) for one in inputs):
+        raise TypeError(
+            "inputs must be what the model takes, a tensor (B, C, H, W), got a list of PIL images: apply the "
+            "model's transform first, inputs = torch.stack([transform(image) for image in images])"
+        )
     if isinstance(inputs, Image.Image):
         raise TypeError(
             "inputs must be what the model takes, a tensor (C, H, W), got a PIL image: apply the model's "
