@@ -73,7 +73,7 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
         last = 3 if deep.shape[-1] > 2 else 1
         shares = _shares(deep[..., :last], False, value_range, name)
         opaque = (deep[..., last:] / 257).round().astype(np.uint8)
-        picture = Image.fromarray(np.concatenate([shares, opaque], axis=-1).squeeze())
+        picture = Image.fromarray(np.concatenate([shares, opaque], axis=-1))
         picture.getexif()[_ORIENTATION] = turned
         return _to_rgb(ImageOps.exif_transpose(picture))
     if value_range is not None:
