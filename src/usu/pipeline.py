@@ -77,7 +77,9 @@ def explain(
         inputs: (C, H, W), or a batch (B, C, H, W); what the network takes. Or what a processor of Hugging
             Face returned: images as `pixel_values`, and perhaps texts; one image counts as (C, H, W).
         target: class index, name of `class_names`, or a callable from the model's output, of any kind, to one
-            score per image (B,); for a batch also one of these per image; the predicted class if None.
+            score per image (B,), such as `usu.Similarity`; a target of pytorch-grad-cam; a tuple of indices
+            of an output of more than two axes, as in Captum. For a batch also a list with one of these per
+            image. The predicted class if None.
         source: name of an attribution source (see `usu.sources.SOURCES`), or a callable that returns a
             `CoarseMap`. By default "attention-relevance" for networks that attend among all tokens and
             "gradcam" for others; in mode "complete", which makes its own coarse map, the gradient at each

@@ -188,6 +188,32 @@ def test_scoring_and_output_reach_the_pipeline(photograph, tmp_path, monkeypatch
     assert (size, options["scoring"], options["output"]) == ("network", "order", "logit")
 
 
+def test_run_and_tokens_reach_the_pipeline(photograph, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("usu.cli.explain.explain_picture", lambda *given, **options: seen.append(options))
+    layout = "14x12, prefix=1, suffix=2, order=columns, axis=0"
+    assert run("explain", photograph, "--out", tmp_path, "--run", "0", "--tokens", layout) == 0
+    expected = usu.Tokens((14, 12), prefix=1, suffix=2, order="columns", axis=0)
+    assert (seen[0]["run"], seen[0]["tokens"]) == (0, expected)
+    assert run("explain", photograph, "--out", tmp_path, "--tokens", "7×7") == 0
+    assert seen[1]["tokens"] == usu.Tokens((7, 7))
+    assert "run" not in seen[1]
+
+
+def test_tokens_and_run_are_those_of_the_library(photograph, tmp_path, quick, resnet_file):
+    """Columns for rows: the cells of the coarse map are turned over."""
+    given = ("explain", photograph, "--target", "1", "--model", "resnet18", "--weights", resnet_file)
+    found = []
+    for name, options in (
+        ("rows", ("--run", "0")),
+        ("turned", ("--tokens", "7x7,order=columns,axis=2")),
+    ):
+        assert run(*given, "--layer", "layer4", "--out", tmp_path / name, *options) == 0
+        found.append(usu.Explanation.load(tmp_path / name / "cat" / "explanation.npz").coarse)
+    np.testing.assert_allclose(found[0], found[1].T, rtol=1e-5, atol=1e-7)
+    assert np.abs(found[0] - found[0].T).max() > 1e-6
+
+
 def test_one_bad_picture_does_not_stop_the_others(photograph, tmp_path, quick, capsys):
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "cat.png"
@@ -226,6 +252,13 @@ def test_one_bad_picture_does_not_stop_the_others(photograph, tmp_path, quick, c
         (["explain", "CAT", "--layer", "attic"], "layer 'attic' is not in the model"),
         (["explain", "CAT", "--source", "oracle"], "argument --source: invalid choice: 'oracle'"),
         (["explain", "CAT", "--scoring", "orders"], "scoring must be .*'order'.*, got 'orders'"),
+        (["explain", "CAT", "--run", "-1"], "--run: (must be|expected one)"),
+        (["explain", "CAT", "--run", "two"], "--run: must be a whole number from 0 up, got 'two'"),
+        (["explain", "CAT", "--tokens", "14"], "--tokens: must be rows x columns .*, got '14'"),
+        (["explain", "CAT", "--tokens", "14x14,prefix=-1"], "--tokens: must be rows x columns"),
+        (["explain", "CAT", "--tokens", "0x14"], "grid must be .*both at least 1"),
+        (["explain", "CAT", "--tokens", "7x7,axis=5"], "axis must be 0, 1 or 2, got 5"),
+        (["explain", "CAT", "--source", "rise", "--run", "1"], "run= is for sources that describe a layer"),
         (["explain", "CAT", "--output", "odds"], "output must be .*, got 'odds'"),
         (["explain", "CAT", "--mode", "complete", "--scoring", "order"], "needs scoring='owen', not 'order'"),
         (["explain", "CAT", "--out", "CAT"], r"--out .*cat\.jpg is a file, not a folder"),

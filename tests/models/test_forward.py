@@ -101,6 +101,7 @@ def test_integers_are_rounded_and_stay_in_their_range():
 @pytest.mark.parametrize(
     ("inputs", "error", "words"),
     [
+        ([Image.new("RGB", (32, 24))] * 2, TypeError, r"a list of PIL images: apply the model's transform"),
         (Image.new("RGB", (32, 24)), TypeError, r"got a PIL image: apply the model's transform first"),
         (
             np.zeros((24, 32, 3)),

@@ -210,3 +210,93 @@ def test_ranges_that_do_not_fit(tmp_path):
         read_image(path, value_range=(0, 4095))
     with pytest.raises(ValueError, match="values of black and white, in this order"):
         read_image(path, value_range=(5, 5))
+
+
+# --- colours of more than 8 bits
+
+
+def deep_png(path, values):
+    """Write (h, w, channels) uint16 as PNG, by its definition: no filter, big-endian samples."""
+
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    colour = {2: 4, 3: 2, 4: 6}[values.shape[-1]]
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, colour, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    return path
+
+
+def deep_tiff(path, values):
+    import tifffile
+
+    tifffile.imwrite(path, values, photometric="rgb")
+    return path
+
+
+def deep_planes(path, values):
+    import tifffile
+
+    tifffile.imwrite(path, np.moveaxis(values, -1, 0), photometric="rgb", planarconfig="separate")
+    return path
+
+
+DEEP = np.random.default_rng(1).integers(0, 65536, (12, 20, 3)).astype(np.uint16)
+WRITERS = {"deep.png": deep_png, "deep.tif": deep_tiff, "planes.tiff": deep_planes}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_16_bit_colours_keep_their_brightness(tmp_path, name):
+    for size in (DEEP, DEEP[:1], DEEP[:, :1]):
+        read = pixels(WRITERS[name](tmp_path / name, size))
+        assert np.abs(read - size / 257).max() <= 0.5
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("bits", [10, 12])
+def test_colours_of_fewer_bits_in_16_are_told(tmp_path, name, bits):
+    path = WRITERS[name](tmp_path / name, DEEP >> (16 - bits))
+    with pytest.warns(UserWarning, match=rf"taken as {bits} bits, 0 to {2**bits - 1}: if not, say"):
+        read = pixels(path)
+    assert np.abs(read - (DEEP >> (16 - bits)) / (2**bits - 1) * 255).max() <= 0.5
+    said = np.asarray(read_image(path, value_range=(0, 2**bits - 1)))
+    assert (said == read).all()
+    darker = np.asarray(read_image(path, value_range=(0, 65535)))
+    assert np.abs(darker - (DEEP >> (16 - bits)) / 257).max() <= 0.5
+
+
+def test_16_bit_alpha_is_laid_over_white(tmp_path):
+    alpha = np.zeros((12, 20, 1), np.uint16)
+    alpha[:, 10:] = 65535
+    read = pixels(deep_png(tmp_path / "clear.png", np.concatenate([DEEP, alpha], -1)))
+    assert (read[:, :10] == 255).all()
+    assert np.abs(read[:, 10:] - DEEP[:, 10:] / 257).max() <= 0.5
+    grey = pixels(deep_png(tmp_path / "grey.png", np.concatenate([DEEP[..., :1], alpha], -1)))
+    assert (grey[:, :10] == 255).all()
+    assert np.abs(grey[:, 10:] - DEEP[:, 10:, :1] / 257).max() <= 0.5
+
+
+def test_deep_colours_are_turned_upright(tmp_path):
+    import tifffile
+
+    path = tmp_path / "phone.tif"
+    tifffile.imwrite(path, DEEP, photometric="rgb", extratags=[(274, 3, 1, 6, True)])
+    assert np.abs(pixels(path) - np.rot90(DEEP, -1) / 257).max() <= 0.5
+
+
+def test_other_deep_colours_are_refused(tmp_path):
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "ink.tif", np.tile(DEEP[..., :1], 4), photometric="separated")
+    with pytest.raises(
+        ValueError, match=r"ink\.tif has colours of more than 8 bits .* with 8 bits a channel"
+    ):
+        read_image(tmp_path / "ink.tif")
+    with pytest.raises(ValueError, match=r"unit\.tif is not an image that Pillow can read"):
+        read_image(deep_tiff(tmp_path / "unit.tif", (DEEP / 65535).astype(np.float32)))
+    with pytest.raises(ValueError, match="is no grey picture of more than 8 bits, and no other one"):
+        read_image(saved(tmp_path, Image.fromarray(COLOURS)), value_range=(0, 4095))

@@ -21,6 +21,7 @@ from usu.models.forward import check_evaluation_mode, check_inputs
 from usu.models.layers import SpatialLayer, placed
 from usu.models.passes import Pass, watched
 from usu.models.runs import Runs, choose_run
+from usu.models.target_objects import EachImage
 from usu.models.targets import Target
 from usu.models.tokens import Tokens
 from usu.operators.registry import MODES as ALL_MODES
@@ -310,10 +311,7 @@ def _as_usus(target: Callable[[Any], Tensor]) -> Target:
     if type(target) in _CLASS_OF:
         return int(_CLASS_OF[type(target)](target))
 
-    def score(outputs: Any) -> Tensor:
-        return torch.stack([torch.as_tensor(target(one)).reshape(()) for one in outputs])
-
-    return score
+    return EachImage(target)
 
 
 def _forget(base: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -71,6 +72,31 @@ def positive_number(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a positive number, got {text!r}")
     return value
+
+
+def number_from_zero(text: str) -> int:
+    """Read a whole number from 0 up."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 up, got {text!r}")
+    return int(text)
+
+
+def token_layout(text: str) -> dict[str, Any]:
+    """Read the arguments of `usu.Tokens`.
+
+    >>> token_layout("14x12,prefix=1,order=columns")
+    {'grid': (14, 12), 'prefix': 1, 'order': 'columns'}
+    """
+    form = r"(\d+)[x×](\d+)((?:,(?:prefix|suffix|axis)=\d+|,order=(?:rows|columns))*)"
+    found = re.fullmatch(form, text.replace(" ", ""), re.ASCII)
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"must be rows x columns and what differs of prefix, suffix, order, axis, as in 14x14,prefix=5, "
+            f"got {text!r}"
+        )
+    pairs = [part.split("=") for part in found[3].split(",")[1:]]
+    fields = {name: value if name == "order" else int(value) for name, value in pairs}
+    return {"grid": (int(found[1]), int(found[2])), **fields}
 
 
 def whole_number(text: str) -> int:

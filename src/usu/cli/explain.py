@@ -18,7 +18,9 @@ from usu.cli._output import (
     TEMPERATURE,
     Commands,
     complain,
+    number_from_zero,
     positive_number,
+    token_layout,
     whole_number,
     writable_folder,
 )
@@ -61,9 +63,14 @@ examples:
 
 _MODEL = f"""{", ".join(SIZES)}, any torchvision classifier, or CARD.json, which describes another network
 (default: %(default)s)"""
-_WEIGHTS = "the network's weights: a state dict, as torch.save writes it; or a network card"
+_WEIGHTS = """the network's weights: a state dict, as torch.save writes it, a checkpoint that holds one, or a
+network card"""
 _TARGET = "class to explain, by index or name (default: the predicted one)"
 _LAYER = "module whose map is taken, such as layer4 (default: the last one before pooling)"
+_RUN = "which run of the layer is described, from 0, if the network runs it on several images or crops"
+_TOKENS = """where the image's cells lie in the layer's output, if that is not found: rows x columns of cells,
+and what differs of prefix=0, suffix=0 (tokens before and after them), order=rows (or columns) and axis=1 (of
+the tokens), as in 14x14,prefix=5,axis=0"""
 _MODE = """total-conserving shares the total smoothly; usu keeps the mass of each cell; iwmr and hybrid keep
 only the total and move it to the cells that matter, hybrid in proportion to the mass that is there; complete
 accounts for the prediction itself, by Owen values on parts of the picture (default: total-conserving, or usu
@@ -86,6 +93,7 @@ _BATCH = "masked images per forward call; fewer need less memory (default: %(def
 
 _TO_EXPLAIN = (
     "layer",
+    "tokens",
     "mode",
     "continuous",
     "score_smoothing",
@@ -109,6 +117,8 @@ def add_parser(commands: Commands) -> None:
     add("--weights", metavar="FILE", help=_WEIGHTS)
     add("--target", metavar="CLASS", help=_TARGET)
     add("--layer", metavar="NAME", help=_LAYER)
+    add("--run", metavar="N", dest="run_of_layer", type=number_from_zero, help=_RUN)
+    add("--tokens", metavar="LAYOUT", type=token_layout, help=_TOKENS)
     add("--mode", choices=MODES, help=_MODE)
     add("--continuous", action=argparse.BooleanOptionalAction, help=_CONTINUOUS)
     add("--score-smoothing", metavar="PART", type=positive_number, help=_SMOOTHING)
@@ -132,12 +142,17 @@ def run(options: argparse.Namespace) -> int:
     from usu.models.layers import find_layer
     from usu.models.loading import load_classifier
     from usu.models.targets import find_class
+    from usu.models.tokens import Tokens
     from usu.pipeline import mode_of, settings_of
-    from usu.sources.registry import find_source
+    from usu.sources.registry import find_source, told
 
     folder = writable_folder(options.out)
-    if options.source is not None:
-        find_source(options.source)
+    if options.tokens is not None:
+        options.tokens = Tokens(**options.tokens)
+    try:
+        told(find_source(options.source or "gradcam"), tokens=options.tokens, run=options.run_of_layer)
+    except TypeError as problem:  # of a source that describes no layer
+        raise ValueError(str(problem)) from None
     names = ("continuous", "score_smoothing", "scoring", "output")
     named = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     settings_of(mode_of(options.mode, named), named)
@@ -145,6 +160,8 @@ def run(options: argparse.Namespace) -> int:
     if options.layer is not None:
         find_layer(classifier.model, torch.empty(0), options.layer)  # named, it is looked up, not run
     keywords = {name: getattr(options, name) for name in _TO_EXPLAIN if getattr(options, name) is not None}
+    if options.run_of_layer is not None:
+        keywords["run"] = options.run_of_layer
     if options.target is not None:
         keywords["target"] = find_class(classifier.class_names, options.target)
     failed = False

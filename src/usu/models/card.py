@@ -16,9 +16,9 @@ from torchvision.transforms import InterpolationMode
 
 from usu.arrays.checks import suggestion
 from usu.models.bundled import TIMM
-from usu.models.classifier import Classifier, Preparation, State, assemble
+from usu.models.checkpoints import State, read_weights
+from usu.models.classifier import Classifier, Preparation, assemble
 from usu.models.outputs import scores_of
-from usu.models.weights import read_weights
 from usu.runtime.lazy import needed
 
 _FIELDS = ("network", "options", "weights", "prepare", "class_names")

@@ -1,24 +1,19 @@
-"""A classifier, how a photograph is prepared for it, and its weights from a file."""
+"""A classifier, and how a photograph is prepared for it."""
 
 from __future__ import annotations
 
-import re
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
-import torch
 import torchvision.transforms.functional as transforms
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from usu.models.checkpoints import State, load_state
 from usu.models.placement import Placement
 from usu.runtime.renames import renamed_fields, tell
-
-State: TypeAlias = "dict[str, Tensor]"
 
 _SLIMMEST = 100  # beyond this ratio of the sides, the resized picture would not fit in memory
 
@@ -112,36 +107,6 @@ def assemble(
     Raises:
         ValueError: the state dict is another network's.
     """
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as problem:
-        details = [line.strip() for line in str(problem).splitlines() if line.strip()]
-        reason = textwrap.shorten((details[1:] or details)[0], 200, placeholder="…")
-        raise ValueError(f"{weights} does not hold the weights of {name}: {reason}") from problem
+    load_state(model, state, name, weights)
     names = imagenet_class_names()
     return Classifier(name, model.eval(), prepare, names if class_count == len(names) else None)
-
-
-def read_state(path: Path) -> State:
-    """Read a state dict; nothing in the file is executed."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as problem:
-        raise ValueError(
-            f"{path} is not a file of weights: a state dict is expected, as torch.save(model.state_dict(), "
-            "FILE) writes it; whole pickled models are not loaded, since they could run any code"
-        ) from problem
-    for wrapper in ("state_dict", "model"):  # as training scripts save it, with the epoch and the optimiser
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    items = content.items() if isinstance(content, dict) else ()
-    if not items or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in items):
-        raise ValueError(f"{path} holds no state dict, that is, no dictionary from names to tensors")
-    return {_current_key(key): value for key, value in items}
-
-
-def _current_key(key: str) -> str:
-    """Return a key without the prefix of parallel training, in the current spelling of DenseNet's layers."""
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key.removeprefix("module."))

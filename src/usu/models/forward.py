@@ -60,6 +60,11 @@ def check_inputs(inputs: Any) -> tuple[Tensor, bool]:
 
     Integers come back as floats, which hold them exactly; `as_given` undoes it before the model is called.
     """
+    if isinstance(inputs, list | tuple) and any(isinstance(one, Image.Image) for one in inputs):
+        raise TypeError(
+            "inputs must be what the model takes, a tensor (B, C, H, W), got a list of PIL images: apply the "
+            "model's transform first, inputs = torch.stack([transform(image) for image in images])"
+        )
     if isinstance(inputs, Image.Image):
         raise TypeError(
             "inputs must be what the model takes, a tensor (C, H, W), got a PIL image: apply the model's "
@@ -167,4 +172,11 @@ def take_apart(model: nn.Module, inputs: Any) -> tuple[nn.Module, Any]:
     if any(not bool(torch.as_tensor(others.pop(name)).all()) for name in masks):
         raise ValueError(f"inputs has {masks[0]!r} with padding, which differs between images: crop instead")
     pixels = inputs[PIXELS]
+    if isinstance(pixels, list):  # of processors that were not told of tensors
+        pixels = torch.stack([as_tensor(one, PIXELS) for one in pixels])
+    if pixels.ndim not in (3, 4) or "spatial_shapes" in inputs:
+        raise ValueError(
+            f"inputs must hold images (B, C, H, W) as {PIXELS!r}, got {tuple(pixels.shape)}: patches that "
+            "were cut out beforehand cannot be masked"
+        )
     return Face(model, PIXELS, others), pixels[0] if len(pixels) == 1 and pixels.ndim == 4 else pixels

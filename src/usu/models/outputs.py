@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -33,7 +33,7 @@ def scores_of(outputs: Any, count: int) -> Tensor:
         ValueError: the wrong shape, values that are not finite.
     """
     try:
-        scores = as_floats(_picked(outputs, count), "the model's output")
+        scores = as_floats(find_entry(outputs, 2, count), "the model's output")
     except (TypeError, ValueError) as problem:
         raise type(problem)(f"{problem}; {_HELP}") from None
     if scores.dim() <= 1:
@@ -43,16 +43,28 @@ def scores_of(outputs: Any, count: int) -> Tensor:
     if scores.dim() != 2 or len(scores) != count:
         raise ValueError(
             f"the model's output must be ({count}, classes), got {tuple(scores.shape)}; for other kinds of "
-            f"output, {_HELP}"
+            f"output, {_HELP}, or a tuple of indices"
         )
     if not bool(scores.isfinite().all()):
         raise ValueError("the model's output has NaN or infinite values; they give no score")
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 
-def _picked(outputs: Any, count: int) -> Any:
-    """Return the entry of an output that holds the scores; arrays, and what is no container, as they are."""
-    for name in _NAMED:
+def find_entry(
+    outputs: Any, axes: int | None = None, count: int | None = None, names: Sequence[str] = _NAMED
+) -> Any:
+    """Return the array in a model's output; arrays, and what is no container, as they are.
+
+    Args:
+        outputs: of the model.
+        axes: that it is to have, unless it has one of the names.
+        count: of images, the length of its first axis.
+        names: under which it is taken first, from a mapping or as an attribute.
+
+    Raises:
+        TypeError: several arrays fit, or none.
+    """
+    for name in names:
         found = outputs.get(name) if isinstance(outputs, Mapping) else getattr(outputs, name, None)
         if isinstance(found, Tensor):
             return found
@@ -63,7 +75,9 @@ def _picked(outputs: Any, count: int) -> Any:
     else:
         return outputs
     shapes = {name: tuple(entry.shape) for name, entry in entries.items() if hasattr(entry, "shape")}
-    fitting = [name for name, shape in shapes.items() if len(shape) == 2 and shape[0] == count]
+    fitting = [
+        name for name, shape in shapes.items() if axes in (None, len(shape)) and count in (None, *shape[:1])
+    ]
     if len(fitting) == 1:
         return entries[fitting[0]]
     found = ", ".join(f"{name!r} {shape}" for name, shape in list(shapes.items())[:6]) or "no array"

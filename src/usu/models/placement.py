@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from usu.arrays.checks import check_choice, check_number
 from usu.arrays.convert import Array, as_floats, check_finite, check_range, like
+from usu.models.transforms import follow
 
 Box: TypeAlias = tuple[float, float, float, float]
 Size: TypeAlias = tuple[int, int]
@@ -79,11 +80,13 @@ class Placement:
 
     @classmethod
     def of(cls, transform: Any, photograph: Image.Image | Sequence[int]) -> Placement:
-        """Return where the output of a torchvision or timm transform lies in its photograph.
+        """Return where the output of a transform lies in its photograph.
 
         Known are `Compose` and `nn.Sequential` of `Resize`, `CenterCrop`, `Pad` (torchvision, v1 and v2), of
-        `ResizeKeepRatio`, `CenterCropOrPad`, `TrimBorder` (timm), of transforms that move no pixel, such as
-        `Normalize`, and the presets of torchvision's classifiers (`weights.transforms()`).
+        `ResizeKeepRatio`, `CenterCropOrPad`, `TrimBorder` (timm, open_clip), of transforms that move no
+        pixel, such as `Normalize`, and of functions (`Lambda`), which are tried: they must not move any.
+        Known are also the presets of torchvision's classifiers (`weights.transforms()`), albumentations'
+        resizing, cropping and padding, and those of Hugging Face's image processors.
 
         Args:
             transform: the transform that the photograph goes through.
@@ -93,7 +96,7 @@ class Placement:
             ValueError: a transform that is random or not known; the message says which.
             TypeError: as `whole`.
         """
-        return _follow(cls.whole(photograph), transform)
+        return follow(cls.whole(photograph), transform)
 
     @classmethod
     def letterbox(cls, photograph: Image.Image | Sequence[int], network: int | Sequence[int]) -> Placement:
@@ -292,87 +295,3 @@ def _check_box(box: Any, name: str) -> Box:
     if not (top < bottom and left < right):
         raise ValueError(f"{name} must have top < bottom and left < right, got {tuple(box)}")
     return top, left, bottom, right
-
-
-Step: TypeAlias = Callable[[Placement, Any], Placement]
-
-
-def _follow(start: Placement, transform: Any) -> Placement:
-    """Return the placement after one transform, which may consist of several."""
-    kind = type(transform)
-    # By name, so that timm need not be installed; both versions of torchvision's transforms share names.
-    step = _STEPS.get(f"{kind.__module__.partition('.')[0]}.{kind.__name__}")
-    if step is None:
-        name = repr(transform).splitlines()[0]
-        raise ValueError(
-            f"where {name} puts the photograph's pixels is not known: leave out random transforms, and build "
-            "the placement of others step by step, as in Placement.whole(size).resize(...).center_crop(...)"
-        )
-    return step(start, transform)
-
-
-def _sequence(start: Placement, transforms: Any) -> Placement:
-    for transform in transforms:
-        start = _follow(start, transform)
-    return start
-
-
-def _resized(old: Size, size: Any, max_size: Any = None) -> Size:
-    """Return the size after torchvision's `Resize`: one number is the shorter side; sides are truncated."""
-    sides = [size] if isinstance(size, int) else size
-    if sides is not None and len(sides) == 2:
-        return _check_size(sides, "size")
-    shorter, longer = sorted(old)
-    if sides is None:
-        short, long = int(max_size * shorter / longer), max_size
-    else:
-        short, long = sides[0], int(sides[0] * longer / shorter)
-        if max_size is not None and long > max_size:
-            short, long = int(max_size * short / long), max_size
-    return (long, short) if old[1] <= old[0] else (short, long)
-
-
-def _pad(start: Placement, transform: Any) -> Placement:
-    padding = transform.padding
-    sides = [padding] if isinstance(padding, int) else list(padding)
-    left, top, right, bottom = sides * (4 // len(sides))
-    return start.pad(left, top, right, bottom)
-
-
-def _preset(start: Placement, transform: Any) -> Placement:
-    resized = start.resize(_resized(start.network, transform.resize_size))
-    return resized.center_crop(transform.crop_size)
-
-
-def _keep_ratio(start: Placement, transform: Any) -> Placement:
-    if transform.random_scale_prob or transform.random_aspect_prob:
-        raise ValueError(f"{transform!r} is random: where it put the photograph's pixels is not known")
-    ratios = [old / new for old, new in zip(start.network, transform.size, strict=True)]
-    ratio = max(ratios) * transform.longest + min(ratios) * (1 - transform.longest)
-    return start.resize([round(side / ratio) for side in start.network])
-
-
-# Transforms that move no pixel, by the package that they come from.
-_MOVE_NOTHING = {
-    "torch": "Identity",
-    "torchvision": "ColorJitter ConvertImageDtype GaussianBlur Grayscale Identity Normalize PILToTensor RGB "
-    "ToDtype ToImage ToPILImage ToPureTensor ToTensor",
-    "timm": "MaybePILToTensor MaybeToTensor ToNumpy ToTensor",
-}
-
-_STEPS: dict[str, Step] = {
-    **{
-        f"{package}.{name}": lambda start, transform: start
-        for package, names in _MOVE_NOTHING.items()
-        for name in names.split()
-    },
-    "torch.Sequential": _sequence,
-    "torchvision.Compose": lambda start, compose: _sequence(start, compose.transforms),
-    "torchvision.Resize": lambda start, to: start.resize(_resized(start.network, to.size, to.max_size)),
-    "torchvision.CenterCrop": lambda start, crop: start.center_crop(crop.size),
-    "torchvision.Pad": _pad,
-    "torchvision.ImageClassification": _preset,
-    "timm.ResizeKeepRatio": _keep_ratio,
-    "timm.CenterCropOrPad": lambda start, crop: start.center_crop(crop.size),
-    "timm.TrimBorder": lambda start, trim: start.pad(*[-trim.border_size] * 4),
-}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import torch
@@ -13,9 +13,10 @@ from torch import Tensor
 from usu.arrays.checks import suggestion
 from usu.arrays.convert import Array, as_floats
 from usu.models.outputs import Kind, kind_of, scores_of
+from usu.models.target_objects import EachImage, Entry, of_gradcam
 
 Target: TypeAlias = "int | Callable[[Any], Any]"
-Targets: TypeAlias = "Target | str | Sequence[Target | str] | Array"
+Targets: TypeAlias = "Target | str | tuple[int, ...] | Sequence[Target | str | tuple[int, ...]] | Array"
 Output: TypeAlias = "str | Callable[[Tensor], Tensor]"
 Link: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -26,7 +27,9 @@ def check_targets(
     """Return one target per image: a class index, or a callable on the model's output.
 
     Args:
-        target: an index, a class's name, a callable, or for a batch one of these per image.
+        target: an index, a class's name, a callable, a target of pytorch-grad-cam, or for a batch a list with
+            one of these per image. A tuple of indices names an entry of an output of more than two axes, as
+            in Captum; for a batch of as many images, give a list of tuples.
         count: of images.
         batched: whether the images came as a batch, so that a list is allowed.
         class_names: names in the order of the outputs, for targets given by name.
@@ -37,7 +40,11 @@ def check_targets(
     """
     if isinstance(target, str) or callable(target):
         return [_single(target, class_names)] * count
-    if isinstance(target, list | tuple) and any(isinstance(one, str) or callable(one) for one in target):
+    if _is_index(target) and not (batched and len(target) == count):
+        return [_single(target, class_names)] * count
+    if isinstance(target, list | tuple) and any(
+        isinstance(one, str | tuple) or callable(one) for one in target
+    ):
         _check_count((len(target),), count, batched)
         return [_single(one, class_names) for one in target]
     array = np.asarray(target.detach().cpu() if isinstance(target, Tensor) else target)
@@ -53,7 +60,17 @@ def _check_count(shape: tuple[int, ...], count: int, batched: bool) -> None:
         raise ValueError(f"target must be {expected}, got shape {shape}")
 
 
-def _single(target: Target | str, class_names: Sequence[str] | None) -> Target:
+def _is_index(target: Any) -> TypeGuard[tuple[int, ...]]:
+    """Return whether a target is a tuple of integers, Captum's way to name an entry of the output."""
+    whole = isinstance(target, tuple) and len(target) > 0
+    return whole and all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in target)
+
+
+def _single(target: Target | str | tuple[int, ...], class_names: Sequence[str] | None) -> Target:
+    if isinstance(target, tuple) and _is_index(target):
+        if min(target) < 0:
+            raise ValueError(f"target must be made of indices from 0 up, got {target}")
+        return int(target[0]) if len(target) == 1 else Entry(tuple(map(int, target)))
     if isinstance(target, str):
         if class_names is None:
             raise TypeError(
@@ -61,7 +78,8 @@ def _single(target: Target | str, class_names: Sequence[str] | None) -> Target:
             )
         return find_class(class_names, target)
     if callable(target):
-        return target
+        found: Target = of_gradcam(target)
+        return found
     if isinstance(target, bool) or not isinstance(target, int | np.integer):
         raise TypeError(f"target must be a class index, a name or a callable, got {target!r}")
     if target < 0:
@@ -240,5 +258,7 @@ def name_of(target: Target) -> int | str:
     """Return a target as a record can store it: an index as it is, a callable as its name."""
     if isinstance(target, int):
         return target
+    if isinstance(target, Entry | EachImage):
+        return str(target)
     name: str = getattr(target, "__qualname__", type(target).__name__)
     return name.replace(".<locals>", "")

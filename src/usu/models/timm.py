@@ -12,9 +12,9 @@ from torchvision.transforms import InterpolationMode
 
 from usu.arrays.checks import suggestion
 from usu.models.bundled import TIMM
+from usu.models.checkpoints import own_part, read_weights
 from usu.models.classifier import Classifier, Preparation, assemble, weights_needed
 from usu.models.loading import import_package
-from usu.models.weights import read_weights
 from usu.runtime.lazy import install
 
 _EXTRA = install("bench")
@@ -27,9 +27,11 @@ def _load_timm(name: str, weights: Path | None) -> Classifier:
     prepare = preparation(name, timm.data.resolve_data_config(pretrained_cfg=config.to_dict()))
     if weights is None:
         raise weights_needed(name, _published(config))
-    state = read_weights(weights)
+    model = timm.create_model(short, pretrained=False)
+    state = own_part(read_weights(weights), model, weights)
     class_count = _count_classes(state, config.classifier, name, weights)
-    model = timm.create_model(short, pretrained=False, num_classes=class_count)
+    if class_count != model.num_classes:
+        model = timm.create_model(short, pretrained=False, num_classes=class_count)
     return assemble(name, model, state, prepare, weights, class_count)
 
 

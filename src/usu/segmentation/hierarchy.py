@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usu.arrays.convert import Array, as_labels, check_labels
+from usu.arrays.convert import Array, as_labels, check_labels, like
+from usu.segmentation.masks import Background, nested
 
 Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 
 @dataclass(frozen=True, eq=False)
 class Hierarchy:
-    """Nested label maps of one image; also the way to use label maps of your own, such as masks from SAM.
+    """Nested label maps of one image; also the way to use label maps of your own.
 
     Attributes:
         levels: (H, W) integer labels 0..P-1 each, coarsest first; every segment lies inside one segment of
@@ -52,6 +53,31 @@ class Hierarchy:
             if depth:
                 _check_nested(maps[depth - 1], labels, depth)
         object.__setattr__(self, "levels", tuple(given))
+
+    @classmethod
+    def from_masks(cls, masks: Any, background: Background = "one") -> Hierarchy:
+        """Make a hierarchy of masks that may overlap and leave gaps, such as those of Segment Anything.
+
+        A pixel belongs to the smallest mask that covers it; of masks of one size, to the last. A mask nests
+        in the smallest larger one that holds at least nine tenths of it. The coarsest level has the masks
+        that nest in none, each with all that nests in it; every further level opens the masks of the one
+        before. Masks that are wholly covered by smaller ones have no pixels of their own.
+
+        Args:
+            masks: boolean, or 0 and 1: (N, H, W), or a list of maps (H, W), or SAM's list of mappings, of
+                which "segmentation" is read.
+            background: what pixels outside all masks are: "one" segment together, or one for each of their
+                connected "components" (4 neighbours), which may be many.
+
+        Raises:
+            ValueError: no mask, sizes that differ, values other than 0 and 1, an unknown background.
+            TypeError: run lengths, or no arrays.
+
+        >>> Hierarchy.from_masks(np.array([[[1, 1, 1, 0]], [[1, 0, 0, 0]]])).levels[1]
+        array([[1, 0, 0, 2]])
+        """
+        levels, kind = nested(masks, background)
+        return cls(tuple(like(labels, kind) for labels in levels), "masks")
 
     @property
     def counts(self) -> tuple[int, ...]:
