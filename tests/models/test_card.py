@@ -145,7 +145,7 @@ def test_gradcam_takes_the_trunks_last_maps(card: dict[str, Any], tmp_path: Path
         ({"network": f"{__name__}:not_a_network", "options": {}}, "made a int, not a torch module"),
         ({"options": {"depth": 3}}, "cannot be built: .*depth"),
         ({"weights": {"feature": "trunk.safetensors"}}, "'feature', which is no module .*features"),
-        ({"weights": {"features": "trunk.safetensors"}}, "does not hold the weights of small: Missing key"),
+        ({"weights": {"features": "trunk.safetensors"}}, "does not hold the weights of small: it lacks head"),
         ({"weights": []}, r"weights must be a file, or an object .* got \[\]"),
         ({"class_names": ["ant"]}, "class_names has 1 names, but the network 3 outputs"),
         ({"prepare": {"size": 16, "mean": 0.5}}, "prepare lacks 'std'"),
