@@ -18,12 +18,11 @@ from usu.models.passes import Pass, watched
 from usu.models.probe import Tap, outputs_of, probed
 from usu.models.tokens import Tokens
 
-_POOLING = (
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool2d,
-    nn.AvgPool2d,
-    nn.FractionalMaxPool2d,
-    nn.LPPool2d,
+_POOLING = tuple(
+    getattr(nn, f"{kind}{ndim}d")
+    for kind in ("AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "LPPool", "FractionalMaxPool")
+    for ndim in (1, 2, 3)
+    if hasattr(nn, f"{kind}{ndim}d")
 )
 # Networks known to keep their patches row by row, and how many tokens may come first.
 _ROW_BY_ROW: dict[str, Callable[[Any], tuple[int, ...]]] = {
@@ -85,9 +84,10 @@ class SpatialLayer:
                 f"layer {self.name!r} gives {shape[0]} items for {seen.count} images, as of several crops or "
                 "windows at once, whose places in the image are not known; name another layer"
             )
+        size = " × ".join(map(str, seen.size))
         return ValueError(
             f"layer {self.name!r} gives an output of shape {tuple(shape)}, which is neither (B, C, h, w) "
-            f"nor (B, h, w, C) nor tokens (B, N, C) that follow the image of {seen.size[0]} × {seen.size[1]} "
+            f"nor (B, h, w, C) nor tokens (B, N, C) that follow the image of {size} "
             "pixels cell by cell; name another layer, or say where its cells are by tokens=usu.Tokens(...)"
         )
 
@@ -245,7 +245,7 @@ def placed(
     """
     passes = 0
     for trial, likely in enumerate(layouts(shape, seen, layer.module)):
-        if len(shape) == 4 and seen.in_place and not several and _is_map(layer.name, likely, seen):
+        if seen.in_place and not several and _is_map(layer, likely, shape, seen):
             return likely, passes
         if trial == _TRIALS:
             break
@@ -311,9 +311,16 @@ def _is_known(model: nn.Module, name: str, likely: Tokens, shape: Sequence[int],
     return False
 
 
-def _is_map(name: str, likely: Tokens, seen: Pass) -> bool:
-    """Return whether an output of four axes is a map for certain, not heads or weights of attention."""
-    outside = likely.axis == 2 and likely.grid in seen.strides and not _is_within(name, seen.attending)
+def _is_map(layer: SpatialLayer, likely: Tokens, shape: Sequence[int], seen: Pass) -> bool:
+    """Return whether an output has an axis for each of the image's for certain, not heads or weights.
+
+    A signal's (B, C, cells) could also be (B, cells, C): it is certain where only one of them fits.
+    """
+    if len(shape) != len(seen.size) + 2:
+        return False
+    if len(seen.size) == 1 and len(list(layouts(shape, seen, layer.module))) > 1:
+        return False
+    outside = likely.axis == 2 and likely.grid in seen.strides and not _is_within(layer.name, seen.attending)
     return not seen.attends or outside
 
 
@@ -349,7 +356,7 @@ def _candidates(
         def hook(module: nn.Module, _: Any, output: Any) -> None:
             runs[name] = runs.get(name, -1) + 1
             if isinstance(output, Tensor) and output.requires_grad and not isinstance(module, _POOLING):
-                early = output.dim() == 4 and not seen.attends and len(seen.strides) < 2
+                early = output.dim() == inputs.dim() and not seen.attends and len(seen.strides) < 2
                 found.append(_Candidate(SpatialLayer(name, module), runs[name], output, early))
 
         return hook
