@@ -61,12 +61,12 @@ def overlay_figure(explanation: Record, *, class_name: str | None = None, model:
     norm = colour_limits([explanation.attribution], signed=is_signed(explanation))
     for axis, (name, values) in zip(panels[1:], maps.items(), strict=True):
         overlay(explanation, axis, values, norm=norm)
-        title(axis, _title(name), width)
+        title(axis, map_title(name), width)
     if _has_surroundings(explanation):
         for axis in panels:
             frame_seen(explanation, axis)
-    _colour_bar(figure, norm, panels, explanation, maps.values())
-    _words(figure, explanation, class_name, model)
+    colour_bar(figure, norm, panels, explanation, maps.values())
+    words(figure, explanation, class_name, model)
     return figure
 
 
@@ -103,14 +103,14 @@ def comparison(
     _bar_text(figure.colorbar(scores, ax=rows[0], aspect=10, pad=0.01), label)
     for axis, (name, values) in zip(panels[4:], maps.items(), strict=False):
         heat(values, axis, norm=norm)
-        title(axis, _title(name), width)
+        title(axis, map_title(name), width)
     last, *unused = panels[count - 1 :]
     overlay(explanation, last, norm=norm)
-    title(last, f"{_title(explanation.mode)} over the input", width)
+    title(last, f"{map_title(explanation.mode)} over the input", width)
     for axis in unused:
         axis.set_axis_off()
-    _colour_bar(figure, norm, [axis for row in rows[1:] for axis in row], explanation, maps.values())
-    _words(figure, explanation, class_name, model)
+    colour_bar(figure, norm, [axis for row in rows[1:] for axis in row], explanation, maps.values())
+    words(figure, explanation, class_name, model)
     return figure
 
 
@@ -189,20 +189,26 @@ def _draw_stages(explanation: Record, panels: list[Axes], norm: Normalize, width
     return image
 
 
-def _colour_bar(
-    figure: Figure, norm: Normalize, panels: list[Axes], explanation: Record, maps: Iterable[Array]
+def colour_bar(
+    figure: Figure,
+    norm: Normalize,
+    panels: list[Axes],
+    explanation: Record,
+    maps: Iterable[Array],
+    cmap: str | None = None,
 ) -> None:
     """Draw the colour bar of `maps`: it says the unit and, where colours are clipped, the largest value."""
     values = [as_numpy(one) for one in maps]
     extend = clipped(norm, values)
     power, factor = power_of_ten(norm)
-    label = f"attribution per pixel\nin {factor}{unit_of(explanation)}"
+    one = {1: "sample", 2: "pixel", 3: "voxel"}[values[0].ndim]
+    label = f"attribution per {one}\nin {factor}{unit_of(explanation)}"
     if extend != "neither":
         furthest = max(float(np.abs(one).max()) for one in values) / 10**power
         label += f" (clipped at\nthe {100 * QUANTILE:g} % quantile; largest: {furthest:.3g})"
     flat = style().width is not None and len(panels) < _COLUMNS[0]  # a low row has no room for the words
     bar = figure.colorbar(
-        ScalarMappable(norm, colours(norm)),
+        ScalarMappable(norm, cmap or colours(norm)),
         ax=panels,
         extend=extend,
         format=FuncFormatter(lambda value, _: f"{value / 10**power:.3g}"),
@@ -219,7 +225,7 @@ def _bar_text(bar: Colorbar, label: str, width: float | None = None) -> None:
     bar.ax.tick_params(labelsize=small)
 
 
-def _words(figure: Figure, explanation: Record, class_name: str | None, model: str | None) -> None:
+def words(figure: Figure, explanation: Record, class_name: str | None, model: str | None) -> None:
     """Write the headline above the panels and the caption below, each on a line of its own."""
     width = float(figure.get_size_inches()[0]) - 0.2
     headline, caption = _headline(explanation, class_name, model), _caption(explanation)
@@ -231,7 +237,7 @@ def _caption(explanation: Record) -> str:
     """Return how the map was made and how well it keeps the cells' masses."""
     temperature = explanation.settings.get("temperature")
     parts = [
-        f"map: {_title(explanation.mode)}{', continuous' * bool(explanation.settings.get('continuous'))}",
+        f"map: {map_title(explanation.mode)}{', continuous' * bool(explanation.settings.get('continuous'))}",
         None if temperature is None else f"ε = {temperature:g}",
         cells_of(explanation),
     ]
@@ -252,5 +258,6 @@ def _headline(explanation: Record, class_name: str | None, model: str | None) ->
     return "  ·  ".join(filter(None, parts))
 
 
-def _title(upsampler: str) -> str:
+def map_title(upsampler: str) -> str:
+    """Return an upsampler's name as a panel's title."""
     return "Complete" if upsampler == "complete" else TITLES.get(upsampler, upsampler)

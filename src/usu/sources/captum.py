@@ -85,8 +85,8 @@ class OcclusionSource(ImageSource):
     narrow ones at the border of sides that are not a multiple of it.
 
     Attributes:
-        cells: along the shortest side of the image, of a volume as many in all; one forward pass per cell, and
-            one more.
+        cells: along the shortest side of the image, of a volume as many in all; one forward pass per cell,
+            and one more.
         baselines: what replaces a cell; see `usu.models.baselines.make_fill`.
     """
 
