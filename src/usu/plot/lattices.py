@@ -77,7 +77,7 @@ def signal_figure(
     for axis, (name, values) in zip(panels, maps.items(), strict=False):
         _curves(axis, signal[numbers], numbers)
         _band(axis, values, norm, signed)
-        title(axis, map_title(name), width)
+        title(axis, _title(name, 1), width)
     _profiles(panels[2], explanation, maps)
     colour_bar(figure, norm, list(panels), explanation, maps.values(), DIVERGING if signed else _BAND)
     words(figure, explanation, class_name, model)
@@ -119,13 +119,13 @@ def volume_figure(
         size = whole, size[1] * whole / size[0]
     figure = Figure(figsize=size, layout="compressed")
     panels = figure.subplots(len(rows), len(chosen), squeeze=False)
-    norm = colour_limits([found], signed=is_signed(explanation))
+    norm = colour_limits([found[chosen]], signed=is_signed(explanation))
     for row, (name, values) in zip(panels, rows.items(), strict=True):
         for panel, number in zip(row, chosen, strict=True):
             picture(np.repeat(grey[number][None], 3, 0), panel, grey=values is not None)
             if values is not None:
                 lay_over(values[number], panel, norm)
-        row[0].set_ylabel("Input" if values is None else map_title(name), fontsize=style().small - 1)
+        row[0].set_ylabel("Input" if values is None else _title(name, 3), fontsize=style().small - 1)
     for panel, number in zip(panels[0], chosen, strict=True):
         title(panel, f"{_NAMES[axis]} {number}", wide)
     colour_bar(figure, norm, list(panels[1:].ravel()), explanation, maps.values())
@@ -149,16 +149,20 @@ def _maps(explanation: Record) -> dict[str, Pixels]:
     return {explanation.mode: as_numpy(explanation.attribution), plain: as_numpy(pixels)}
 
 
+def _title(upsampler: str, ndim: int) -> str:
+    """Return a map's title; interpolation has another name in each number of dimensions."""
+    return {1: "Linear", 3: "Trilinear"}[ndim] if upsampler == "bilinear" else map_title(upsampler)
+
+
 def _curves(axis: Axes, signal: Pixels, numbers: Sequence[int]) -> None:
     """Draw channels (n, L) one below the other, on one scale."""
     spread = float(max(np.ptp(signal, axis=1).max(), 1e-12))
-    for place, (number, values) in enumerate(zip(numbers, signal, strict=True)):
+    for place, values in enumerate(signal):
         middle = (float(values.max()) + float(values.min())) / 2
         axis.plot((values - middle) / spread - 1.1 * place, color=_CURVE, linewidth=1.0, zorder=3)
-        if len(numbers) > 1:
-            axis.text(0, -1.1 * place + 0.35, f" channel {number}", fontsize=style().small - 3, zorder=4)
     axis.set_ylim(-1.1 * len(numbers) + 0.5, 0.6)
-    axis.set_yticks([])
+    names = [f"channel {number}" for number in numbers]
+    axis.set_yticks([-1.1 * place for place in range(len(numbers))], names, fontsize=style().small - 2)
     axis.tick_params(labelbottom=False)
 
 
@@ -176,13 +180,13 @@ def _profiles(axis: Axes, explanation: Record, maps: dict[str, Pixels]) -> None:
     even = as_numpy(explanation.coarse_map.upsample("nearest", scores))
     axis.fill_between(np.arange(len(even)), even, step="mid", color="0.88", label="cells")
     for (name, values), colour in zip(maps.items(), ("firebrick", _OTHER), strict=True):
-        axis.plot(values, color=colour, linewidth=1.2, label=map_title(name))
+        axis.plot(values, color=colour, linewidth=1.2, label=_title(name, 1))
     axis.axhline(0, color="0.7", linewidth=0.5)
     axis.set_yticks([])
     axis.set_xlabel("sample", fontsize=style().small - 1)
     axis.tick_params(labelsize=style().small - 2)
     axis.margins(x=0)
-    axis.legend(fontsize=style().small - 3, ncols=3, frameon=False, loc="upper right")
+    axis.legend(fontsize=style().small - 3, ncols=3, frameon=False, loc="best")
 
 
 def _chosen(values: Pixels, slices: int | Sequence[int]) -> list[int]:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LENGTH, SIDES = 512, (24, 40, 40)
+LENGTH, SIDES = 512, (24, 32, 32)
 _BATCH = 16
 
 
@@ -25,7 +25,7 @@ class Recordings:
     """Inputs of two classes, every other of each.
 
     Attributes:
-        inputs: (N, 2, 512) signals or (N, 1, 24, 40, 40) volumes, of mean about 0.
+        inputs: (N, 2, 512) signals or (N, 1, 24, 32, 32) volumes, of mean about 0.
         classes: (N,), 1 where there is a truth.
         truth: (N, *size), True on the broad beat, or on the lesion.
     """
@@ -84,7 +84,7 @@ def _scan(random: np.random.Generator, lesion: bool) -> tuple[Tensor, Tensor]:
     body = (((where - (sides - 1) / 2) / (sides * 0.46)) ** 2).sum(-1) < 1
     texture = gaussian_filter(random.normal(size=SIDES), 2)
     volume = 0.35 * body + 0.5 * texture * body
-    for _ in range(3):  # vessels, straight and thin
+    for _ in range(2):  # vessels, straight and thin
         point, way = sides * random.uniform(0.3, 0.7, 3), random.normal(size=3)
         offset, way = where - point, way / np.linalg.norm(way)
         away = np.linalg.norm(offset - (offset @ way)[..., None] * way, axis=-1)
@@ -93,7 +93,7 @@ def _scan(random: np.random.Generator, lesion: bool) -> tuple[Tensor, Tensor]:
     if lesion:
         centre = sides * random.uniform(0.3, 0.7, 3)
         bumps = gaussian_filter(random.normal(size=SIDES), 3)
-        radius = random.uniform(3.2, 4.6) + 1.2 * bumps / bumps.std()
+        radius = random.uniform(4.0, 5.5) + 1.2 * bumps / bumps.std()
         truth = (np.linalg.norm(where - centre, axis=-1) < radius) & body
         volume = np.where(truth, 0.85, volume)
     volume = volume + 0.05 * random.normal(size=SIDES) - 0.2
@@ -118,7 +118,7 @@ def trained(recordings: Recordings, steps: int = 150, seed: int = 0) -> nn.Seque
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = network(inputs.dim() - 2, inputs.shape[1])
-        optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+        optimiser = torch.optim.Adam(model.parameters(), lr=0.005)
         for _ in range(steps):
             chosen = torch.randint(len(inputs), (_BATCH,))
             loss = F.cross_entropy(model(inputs[chosen]), classes[chosen])
