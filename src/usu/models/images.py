@@ -53,8 +53,8 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
                     upright = ImageOps.exif_transpose(image)
         except UnidentifiedImageError:
             raise ValueError(
-                f"{name} is not an image that Pillow can read: files are for 2-D pictures only, signals and volumes "
-                "for usu.explain(..., ndim=1 or 3) in Python"
+                f"{name} is not an image that Pillow can read: files hold 2-D pictures only; "
+                "signals and volumes are explained in Python, by usu.explain(..., ndim=1 or 3)"
             ) from None
         except Image.DecompressionBombError as problem:
             raise ValueError(f"{name} is too large to open safely: {_first_line(problem)}") from problem

@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter
 from usu.arrays.convert import Array, as_numpy
 from usu.operators.registry import INTERPOLATIONS, REDISTRIBUTIONS
 from usu.plot.panels import (
+    check_planar,
     coarse_cells,
     frame_seen,
     heat,
@@ -150,6 +151,7 @@ def _panels(
     explanation: Record, rows: int, columns: int, width: float
 ) -> tuple[Figure, list[list[Axes]], float]:
     """Return a figure of panels with the picture's proportions, and their width in inches."""
+    check_planar(explanation.image)
     whole, text = style().width, style().small / _INCH
     beside = 0.0 if whole is not None and columns < _COLUMNS[0] else _BARS * text
     if whole is not None:

@@ -79,21 +79,23 @@ def photograph(explanation: Record, axis: Axes, *, grey: bool = False) -> AxesIm
 
 
 def picture(image: Array, axis: Axes, *, grey: bool = False) -> AxesImage:
-    """Draw a picture (3, H, W), RGB in [0, 1], in colour or in dim grey as a background.
-
-    Raises ValueError for a signal or a volume.
-    """
-    if np.ndim(image) != 3:
-        raise ValueError(
-            "this figure is for 2-D pictures only; signals and volumes are drawn by show() and "
-            "save_image(), that is usu.plot.signal_figure and usu.plot.volume_figure"
-        )
+    """Draw a picture (3, H, W), RGB in [0, 1], in colour or in dim grey as a background."""
+    check_planar(image)
     values = as_numpy(image).transpose(1, 2, 0).clip(0, 1)
     bare(axis)
     if not grey:
         return axis.imshow(values)
     luminance = values @ np.array([0.299, 0.587, 0.114])
     return axis.imshow(0.1 + 0.6 * luminance, cmap="gray", vmin=0, vmax=1)
+
+
+def check_planar(image: Array) -> None:
+    """Raise ValueError unless an image is a picture (3, H, W), not a signal or a volume."""
+    if np.ndim(image) != 3:
+        raise ValueError(
+            "this figure is for 2-D pictures only; signals and volumes are drawn by show() and "
+            "save_image(), that is usu.plot.signal_figure and usu.plot.volume_figure"
+        )
 
 
 def coarse_cells(explanation: Record, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:

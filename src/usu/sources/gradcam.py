@@ -41,7 +41,6 @@ with needed("CAM methods need pytorch-grad-cam", "cam"):
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
     from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 
-
 Score: TypeAlias = Callable[[Any, Sequence[Target]], Tensor]
 
 
@@ -99,10 +98,7 @@ class _Job:
         self.cam.reshape_transform = self.cam.activations_and_grads.reshape_transform = None
 
     def cells(self, output: Tensor) -> Tensor:
-        """Return an output, or its gradient, as (B, C, gh, gw): (B, C, 1, cells) for signals.
-
-        The library takes pictures and volumes.
-        """
+        """Return an output, or its gradient, as (B, C, *grid); of signals (B, C, 1, cells)."""
         assert self.found.tokens is not None
         cells = self.found.tokens.cells(output)
         if self.channels and not self.found.tokens.is_plain(output.shape):
@@ -110,9 +106,8 @@ class _Job:
                 f"ablationcam needs a layer of shape (B, C, h, w), {self.name!r} gives tokens of shape "
                 f"{tuple(output.shape)}: it replaces whole channels, on the axis after the batch's"
             )
-        if cells.dim() == 3:
-            cells = cells[:, :, None]
-        return cells.to(torch.promote_types(cells.dtype, torch.float32))  # half has no NumPy routines
+        wide = cells.to(torch.promote_types(cells.dtype, torch.float32))  # half has no NumPy routines
+        return wide[:, :, None] if wide.dim() == 3 else wide
 
 
 def _finer(outputs: Any, targets: Sequence[Target]) -> Tensor:
@@ -335,11 +330,10 @@ class CamSource:
             job = _Job(cam, found, inputs.detach(), chosen, self.score, run, not self.tokens)
             undo.callback(job.let_go)
             values = self.strategy(job)
-            assert job.found.tokens is not None, "the strategies place it"
-            grid = job.found.tokens.grid
+        values = values[:, 0] if inputs.dim() == 3 else values
         spent = (sum(seen) - job.probes) // len(inputs)
         return CoarseMap(
-            values=torch.from_numpy(np.ascontiguousarray(values)).to(inputs).reshape(-1, *grid),
+            values=torch.from_numpy(np.ascontiguousarray(values)).to(inputs),
             mass="total",
             source=self.name,
             layer=found.name,
