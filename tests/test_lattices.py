@@ -187,6 +187,65 @@ def test_cells_of_a_signal_that_come_before_its_channels_are_found_by_trial():
     torch.testing.assert_close(told.coarse, found.coarse)
 
 
+class SignalTransformer(nn.Module):
+    """Patches of a signal as tokens after a class token, which alone is read: (B, 1 + 8, 16)."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches = nn.Conv1d(2, 16, 8, 8)
+        self.token = nn.Parameter(torch.randn(1, 1, 16))
+        blocks = [nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True) for _ in range(2)]
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, batch):
+        tokens = self.patches(batch).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(batch), -1, -1), tokens], 1)
+        return self.head(self.blocks(tokens)[:, 0])
+
+
+def test_tokens_of_a_signals_transformer_are_found_after_its_class_token():
+    model, x = SignalTransformer().eval(), inputs(1)[:, :64]
+    found = usu.explain(model, x, 1, ndim=1, segmentation={"changepoints": (4,)})
+    assert found.layer == "blocks.0"  # after the last attention only the class token is read
+    kept = []
+    handle = model.blocks[0].register_forward_hook(lambda *call: kept.append(call[-1]))
+    answer = model(x[None].clone().requires_grad_())[0, 1]
+    handle.remove()
+    (gradient,) = torch.autograd.grad(answer, kept[0])
+    cells, slopes = kept[0][0, 1:], gradient[0, 1:]
+    torch.testing.assert_close(found.coarse, (cells * slopes.mean(0)).sum(1).detach(), rtol=1e-4, atol=1e-6)
+
+
+@both
+def test_a_source_of_ones_own_gives_a_grid_or_labels_for_each_input(ndim):
+    model, x = network(ndim), inputs(ndim, 2)
+    seen = []
+
+    def on_a_grid(model, batch, targets, layer, *, images):
+        seen.append([image.shape for image in images])
+        return usu.CoarseMap(torch.arange(2.0 * 2**ndim).view(2, *(2,) * ndim), mass="total")
+
+    def on_labels(model, batch, targets, layer):
+        labels = torch.arange(math.prod(SIZES[ndim])).view(SIZES[ndim]) * 3 // math.prod(SIZES[ndim])
+        return usu.CoarseMap(
+            torch.tensor([[1.0, 2, 3], [3, 2, 1]]),
+            mass="total",
+            neighbourhoods=torch.stack([labels, 2 - labels]),
+        )
+
+    for source, total in ((on_a_grid, 2.0**ndim * (2.0**ndim - 1) / 2), (on_labels, 6.0)):
+        first, second = usu.explain(model, x, 1, ndim=ndim, source=source, mode="usu", segmentation=FEW[ndim])
+        assert float(first.attribution.sum()) == pytest.approx(total, rel=1e-4)
+    assert seen == [[x[0].shape] * 2]
+    # The second input's labels run the other way, so that its cells have the masses of the first's.
+    halves = [one.attribution.flatten() for one in (first, second)]
+    third = len(halves[0]) // 3
+    for one in halves:
+        assert float(one[:third].sum()) == pytest.approx(1.0, rel=1e-3)
+
+
 @both
 def test_a_record_comes_back_from_its_file(ndim, tmp_path):
     found = usu.explain(network(ndim), inputs(ndim), 1, ndim=ndim, segmentation=FEW[ndim])
