@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from usu.models.placement import Padding
 from usu.operators.registry import REDISTRIBUTIONS
 from usu.operators.setting import Upsampler
@@ -55,26 +57,34 @@ class Explanation(Record):
         tell("Explanation.at_photograph", "Explanation.to_original_size")
         return self.to_original_size(padding)
 
-    def show(self) -> None:
+    def show(self, **options: Any) -> None:
         """Open a window, or a notebook's output, with the picture and the map over it.
+
+        Args:
+            **options: of the figure: see `usu.plot.figure_of`.
 
         Raises:
             ImportError: matplotlib is missing.
             RuntimeError: there is no display.
         """
-        from usu.plot import overlay_figure, show_figure
+        from usu.plot import figure_of, show_figure
 
-        show_figure(overlay_figure(self))
+        show_figure(figure_of(self, **options))
 
-    def save_image(self, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
-        """Write the picture and the map over it, such as to "map.png"; see `usu.plot.save_figure`."""
-        from usu.plot import overlay_figure, save_figure
+    def save_image(self, path: str | os.PathLike[str], *, dpi: int = 150, **options: Any) -> None:
+        """Write the picture and the map over it, such as to "map.png"; see `usu.plot.save_figure`.
 
-        save_figure(overlay_figure(self), path, dpi=dpi)
+        Options are the figure's: see `usu.plot.figure_of`, such as `slices=(10, 12)` of a volume.
+        """
+        from usu.plot import figure_of, save_figure
+
+        save_figure(figure_of(self, **options), path, dpi=dpi)
 
     @renamed(category="class_name")
     def to_html(self, *, class_name: str | None = None, model: str | None = None) -> str:
         """Return the interactive report of this explanation, one self-contained HTML document.
+
+        It is for pictures, not for signals and volumes.
 
         Args:
             class_name: name of the class; by default the record's.
@@ -84,8 +94,13 @@ class Explanation(Record):
 
         return html([Entry(self, class_name=class_name, model=model)])
 
-    def _repr_html_(self) -> str:
-        """Return the report as a notebook shows it, without the verdicts, which take seconds."""
+    def _repr_html_(self) -> str | None:
+        """Return the report as a notebook shows it, without the verdicts, which take seconds.
+
+        None for a signal or a volume, which the notebook then shows in words.
+        """
+        if np.ndim(self.attribution) != 2:
+            return None
         from usu.report import Entry, frame
 
         return frame(Entry(self, verdicts=False))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from usu.arrays.checks import check_choice
-from usu.arrays.convert import Array, as_floats, as_labels, as_tensor, like
+from usu.arrays.convert import Array, as_labels, as_tensor, like
 from usu.explanation import Explanation
 from usu.models.forward import (
     Face,
@@ -37,19 +35,15 @@ from usu.scoring.h_map import h_map
 from usu.scoring.owen import owen_map, pixel_scores
 from usu.scoring.perturbation import Perturbation
 from usu.scoring.refinement import Refinement
-from usu.segmentation.guided import guided_filter
+from usu.segmentation.guided import smoothed as smoothed
 from usu.settings import Settings, as_plain
+from usu.settings import mode_of as mode_of
+from usu.settings import settings_of as settings_of
 from usu.sources._answer import ImageSource
-from usu.sources.coarse_map import CoarseMap, Source, check_cells, check_coarse_map
+from usu.sources.coarse_map import CoarseMap, Source, check_cells, check_coarse_map, given_map
 from usu.sources.default import by_kind
-from usu.sources.registry import find_source, told
+from usu.sources.registry import find_source, pictured, told
 from usu.views import Views, views_of
-
-# Where a mode's defaults differ from those of `usu.Settings`; docs/scores.md has the reasons.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "total-conserving": {"score_smoothing": 1 / 28},
-    "complete": {"scoring": "owen", "negative": "opposite", "temperature": 1.0},
-}
 
 
 @renamed(classes="class_names", method="scoring")
@@ -74,7 +68,8 @@ def explain(
 
     Args:
         model: a classifier in evaluation mode, from (B, C, H, W) to (B, classes); left unchanged.
-        inputs: (C, H, W), or a batch (B, C, H, W); what the network takes. Or what a processor of Hugging
+        inputs: (C, H, W), or a batch (B, C, H, W); what the network takes. With `ndim=1` signals (C, L), with
+            `ndim=3` volumes (C, D, H, W), or a batch of them. Or what a processor of Hugging
             Face returned: images as `pixel_values`, and perhaps texts; one image counts as (C, H, W).
         target: class index, name of `class_names`, or a callable from the model's output, of any kind, to one
             score per image (B,), such as `usu.Similarity`; a target of pytorch-grad-cam; a tuple of indices
@@ -91,7 +86,9 @@ def explain(
             the coarse map, and the source's values at pixels as their scores: all pixels together sum to
             f(x) - f(fill). By default "total-conserving", but "usu" where `continuous` is given (False is the
             paper's operator) or where the source's cells are not a grid.
-        images: (3, H, W) RGB in [0, 1] for segmentation, or a batch; by default the inputs, rescaled.
+        images: (3, H, W) RGB or (1, H, W) grey in [0, 1] for segmentation, or a batch; by default the inputs,
+            rescaled. Inputs of another number of channels need them, or segments of your own: these are then
+            shown on the mean channel. Signals and volumes are segmented in any channels and values.
         class_names: names in the order of the outputs, a mapping from indices, or "imagenet"; for targets
             given by name, and to be shown. By default the model's own, if it has some.
         placement: where the inputs lie in the photograph, for `Explanation.to_original_size`; for a batch,
@@ -121,7 +118,7 @@ def explain(
     check_layer_name(model, layer)
     names, title = find_class_names(class_names, model), name_of_model(model)
     model, inputs = take_apart(model, inputs)
-    batch, batched = check_inputs(inputs)
+    batch, batched = check_inputs(inputs, options.ndim)
     integers = _check_integers(inputs, source, mode)
     predicted = 0
     if target is None:
@@ -136,6 +133,7 @@ def explain(
         baselines=options.baselines,
         output=options.output,
         class_names=names,
+        ndim=options.ndim,
         perturbations_per_eval=perturbations_per_eval,
         show_progress=show_progress,
     )
@@ -143,8 +141,9 @@ def explain(
     if find is None:
         found = CoarseMap(perturbed.first_order(), mass="total", source="gradient")
     else:
-        found = _alike(find, perturbed)(_plain(model, perturbed), batch, perturbed.targets, layer)
-    coarse = check_coarse_map(found, len(batch))
+        ask = pictured(_alike(find, perturbed), views.pictures)
+        found = ask(_plain(model, perturbed), batch, perturbed.targets, layer)
+    coarse = check_coarse_map(found, len(batch), ndim=options.ndim)
     passes = tuple(predicted + spent for spent in coarse.forward_passes or [0] * len(batch))
     mode = mode_of(mode, settings, coarse.neighbourhoods is None)
     options, words = settings_of(mode, settings), _Words(names, title, source)
@@ -173,7 +172,7 @@ def upsample(
     Args:
         coarse: (gh, gw), or (K,) with `neighbourhoods`; with a batch axis (B, ...) for a batch, or one map
             per image if their sizes differ.
-        inputs: (C, H, W), or a batch (B, C, H, W).
+        inputs: (C, H, W), or a batch (B, C, H, W); or signals or volumes, as for `explain`.
         forward_func: any callable from a batch to (B, classes) outputs, of the kind of `inputs`.
         target: as for `explain`, but never None.
         mode: as for `explain`.
@@ -206,10 +205,11 @@ def upsample(
         baselines=options.baselines,
         output=options.output,
         class_names=names,
+        ndim=options.ndim,
         perturbations_per_eval=perturbations_per_eval,
         show_progress=show_progress,
     )
-    given = _given(coarse, mass, neighbourhoods, perturbed)
+    given = given_map(coarse, mass, neighbourhoods, perturbed.inputs, perturbed.batched)
     words = _Words(names, name_of_model(forward_func))
     return _run(given, perturbed, views_of(perturbed, images, placement, options), mode, options, words)
 
@@ -260,32 +260,6 @@ def _alike(source: Source, perturbed: Perturbation) -> Source:
     return source
 
 
-def _given(
-    coarse: Array | Sequence[Array],
-    mass: Mass,
-    neighbourhoods: Array | Sequence[Array] | None,
-    perturbed: Perturbation,
-) -> CoarseMap:
-    """Return the caller's own maps as a `CoarseMap`, on the device of the inputs."""
-    several = perturbed.batched and isinstance(coarse, list | tuple)
-    maps = list(coarse) if several else as_floats(coarse, "coarse")
-    rank = (1 if neighbourhoods is not None else 2) + perturbed.batched
-    if isinstance(maps, Tensor) and maps.dim() != rank:
-        raise ValueError(f"coarse must have {rank} axes for these inputs, got shape {tuple(maps.shape)}")
-    device = perturbed.inputs.device
-    values = [as_floats(one, "coarse").to(device) for one in (maps if perturbed.batched else [maps])]
-    labels = None if neighbourhoods is None else _labels(neighbourhoods, device)
-    found = CoarseMap(values, mass, neighbourhoods=labels)
-    return check_coarse_map(found, len(perturbed.inputs), "coarse")
-
-
-def _labels(given: Array | Sequence[Array], device: torch.device) -> Tensor | list[Tensor]:
-    """Return the caller's label map (H, W), or one per image, each perhaps on another device."""
-    if isinstance(given, list | tuple) and len(given) and np.ndim(given[0]) == 2:
-        return [as_labels(one, "neighbourhoods").to(device) for one in given]
-    return as_labels(given, "neighbourhoods").to(device)
-
-
 def _run(
     coarse: CoarseMap,
     perturbed: Perturbation,
@@ -295,7 +269,7 @@ def _run(
     words: _Words,
 ) -> Any:
     """Score and refine the segments, redistribute: the rest of the pipeline, for a batch."""
-    check_cells(coarse, tuple(perturbed.inputs.shape[-2:]))
+    check_cells(coarse, tuple(perturbed.inputs.shape[2:]))
     tasks = [(image, hierarchy) for image, several in enumerate(views.hierarchies) for hierarchy in several]
     perturbed.coarse = coarse.__getitem__
     with perturbed:
@@ -318,10 +292,10 @@ def _run(
                 mass=shared.mass,
                 neighbourhoods=shared.neighbourhoods,
                 further=shared.further,
-                image=perturbed.give(views.pictures[image].expand(3, -1, -1).contiguous()),
+                image=perturbed.give(views.shown(image)),
                 refinements=own,
                 score_map=score_map,
-                h_map=h_map(score_map, settings.rules.kernel),
+                h_map=h_map(score_map, settings.rules.kernel, ndim=settings.ndim),
                 mode=mode,
                 placement=views.placements[image],
                 **record,
@@ -391,39 +365,3 @@ def _mean_score_map(refinements: Sequence[Refinement], settings: Settings) -> Ar
     weighted = [weight * refined.score_map for weight, refined in zip(weights, refinements, strict=True)]
     mean: Any = sum(weighted) / sum(weights)
     return mean.clip(0, 1)  # type: ignore[no-any-return]
-
-
-def smoothed(score_map: Array, picture: Tensor, part: float | None) -> Any:
-    """Return the score map, filtered by the picture in windows whose radius is a part of its shorter side."""
-    if part is None:
-        return score_map
-    return guided_filter(score_map, picture, max(1, round(part * min(picture.shape[-2:]))))
-
-
-def mode_of(mode: str | None, settings: Mapping[str, Any], on_grid: bool = True) -> str:
-    """Return the mode; if None, what suits the settings and the cells of the coarse map."""
-    if mode is not None:
-        return mode
-    return "total-conserving" if on_grid and "continuous" not in settings else "usu"
-
-
-def settings_of(mode: str, settings: Mapping[str, Any]) -> Settings:
-    """Return all settings of a mode, with its defaults.
-
-    Raises:
-        ValueError: an unknown mode, a setting out of its range, or one that does not fit the mode.
-        TypeError: a setting that is unknown or of the wrong kind.
-    """
-    check_choice(mode, MODES, "mode")
-    options = Settings.of(**{**_DEFAULTS.get(mode, {}), **settings})
-    if mode == "complete":
-        for name, found, needed in (
-            ("scoring", options.way.name, "owen"),
-            ("negative", options.negative, "opposite"),
-        ):
-            if found != needed:
-                raise ValueError(
-                    f"mode='complete' is made of Owen values of both signs: it needs {name}={needed!r}, not "
-                    f"{found!r}"
-                )
-    return options

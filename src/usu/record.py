@@ -49,11 +49,12 @@ class Record:
 
     Arrays are of the caller's kind; after `load` they are NumPy's, with float32 instead of bfloat16, which
     NumPy lacks. Attribution has the unit of a density: its values sum to the coarse map's mass, in the unit
-    of the source (logits, for Grad-CAM of a class).
+    of the source (logits, for Grad-CAM of a class). Maps of a signal are (L,), of a volume (D, H, W) in place
+    of (H, W), and its image is what was segmented, (C, *size), as it came.
 
     Attributes:
         attribution: (H, W), the pixel map.
-        coarse: (gh, gw), or (K,) with `neighbourhoods`; signed and unscaled.
+        coarse: (gh, gw), or (K,) with `neighbourhoods`; signed and unscaled. A grid has the axes of the map.
         further: maps (h, w) on other grids that were also redistributed and added (FullGrad has several).
         image: (3, H, W), RGB in [0, 1], as segmented; grey is repeated three times.
         refinements: of each hierarchy, its partitions and scores depth by depth (see `usu.Refinement`).

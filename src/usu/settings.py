@@ -13,12 +13,18 @@ from usu.models.targets import Output, find_link, name_of
 from usu.operators.arguments import check_temperature
 from usu.operators.potentials import Potential, check_potential
 from usu.operators.redistribution import Negative
+from usu.operators.registry import MODES
 from usu.runtime.renames import renamed
 from usu.scoring.refinement import Rules
 from usu.scoring.registry import Scoring, find_scoring, options_of
 from usu.segmentation.hierarchy import Hierarchy
-from usu.segmentation.methods import SEGMENTERS
+from usu.segmentation.methods import SEGMENTERS_OF, check_method, suited
 
+# Where a mode's defaults differ from those of `Settings`; docs/scores.md has the reasons.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "total-conserving": {"score_smoothing": 1 / 28},
+    "complete": {"scoring": "owen", "negative": "opposite", "temperature": 1.0},
+}
 _RULES = tuple(item.name for item in fields(Rules))
 # The settings that upsamplers share: keyword arguments of `usu.find_upsampler`.
 UPSAMPLING = ("temperature", "importance_temperature", "potential", "negative", "continuous")
@@ -29,6 +35,7 @@ class Settings:
     """The options of `usu.upsample` and `usu.explain` besides the model and its inputs.
 
     Attributes:
+        ndim: 1 for signals, inputs (C, L); 2 for pictures; 3 for volumes, inputs (C, D, H, W).
         temperature: ε > 0, within cells.
         importance_temperature: ε_Λ > 0, between cells (modes "iwmr" and "hybrid"); `temperature` if None.
         potential: φ, by name or a callable.
@@ -38,7 +45,8 @@ class Settings:
         segmentation: numbers of segments by method, {"watershed": (16, 64)}: one hierarchy for each; the
             score maps of several are averaged. Or your own `Hierarchy`, or a list of them (for a batch: one
             such entry per image). None is what suits the scoring best: many scales for masking, one fine
-            level, halved where values are large, for Owen values and random coalitions.
+            level, halved where values are large, for Owen values and random coalitions. In signals, change
+            points stand in for superpixels.
         score_smoothing: radius of the guided filter that removes edges of segments from the score map which
             the picture does not have, as a part of the picture's shorter side (1/28: 8 of 224 pixels); None
             for none.
@@ -55,6 +63,7 @@ class Settings:
         TypeError: a value of the wrong kind.
     """
 
+    ndim: int = 2
     temperature: float = 0.2
     importance_temperature: float | None = None
     potential: Potential = "exponential"
@@ -89,6 +98,10 @@ class Settings:
         return cls(**options)
 
     def __post_init__(self) -> None:
+        if isinstance(self.ndim, bool) or self.ndim not in SEGMENTERS_OF:
+            raise ValueError(
+                f"ndim must be 1 for signals, 2 for pictures or 3 for volumes, got {self.ndim!r}"
+            )
         for name in ("temperature", "importance_temperature"):
             given = getattr(self, name)
             if given is not None or name == "temperature":
@@ -108,14 +121,22 @@ class Settings:
         find_link(self.output)
         if not isinstance(self.rules, Rules):
             raise TypeError(f"rules must be usu.Rules, got {type(self.rules).__name__}")
+        if self.ndim != 2 and self.rules.kernel == "diagonal":
+            raise ValueError(
+                "kernel='diagonal' is for 2-D only, a mixed difference of rows and columns: take 'gradient'"
+            )
         if self.segmentation is None:
-            object.__setattr__(self, "segmentation", self.way.segmentation)
+            own = self.way.segmentation
+            object.__setattr__(self, "segmentation", own if self.ndim == 2 else suited(own, self.ndim))
         if isinstance(self.segmentation, Mapping):
             if not self.segmentation:
                 raise ValueError("segmentation must name at least one method")
             for name in self.segmentation:
-                if name not in SEGMENTERS:
-                    raise ValueError(f"segmentation must name methods of {SEGMENTERS}, got {name!r}")
+                if name not in {one for methods in SEGMENTERS_OF.values() for one in methods}:
+                    raise ValueError(
+                        f"segmentation must name methods of {SEGMENTERS_OF[self.ndim]}, got {name!r}"
+                    )
+                check_method(name, self.ndim, "segmentation")
         elif not isinstance(self.segmentation, Hierarchy | Sequence) or isinstance(self.segmentation, str):
             kind = type(self.segmentation).__name__
             raise TypeError(
@@ -159,3 +180,34 @@ def as_plain(value: Any) -> Any:
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
     # Brackets, so that it is never mistaken for the name of something built in.
     return f"{name_of(value)}()" if callable(value) else type(value).__name__
+
+
+def mode_of(mode: str | None, settings: Mapping[str, Any], on_grid: bool = True) -> str:
+    """Return the mode; if None, what suits the settings and the cells of the coarse map."""
+    if mode is not None:
+        return mode
+    return "total-conserving" if on_grid and "continuous" not in settings else "usu"
+
+
+def settings_of(mode: str, settings: Mapping[str, Any]) -> Settings:
+    """Return all settings of a mode, with its defaults.
+
+    Raises:
+        ValueError: an unknown mode, a setting out of its range, or one that does not fit the mode.
+        TypeError: a setting that is unknown or of the wrong kind.
+    """
+    check_choice(mode, MODES, "mode")
+    flat = settings.get("ndim", 2) == 2 or "rules" in settings
+    kernel = {} if flat else {"kernel": "gradient"}  # the paper's is a difference of rows and columns
+    options = Settings.of(**{**_DEFAULTS.get(mode, {}), **kernel, **settings})
+    if mode == "complete":
+        for name, found, needed in (
+            ("scoring", options.way.name, "owen"),
+            ("negative", options.negative, "opposite"),
+        ):
+            if found != needed:
+                raise ValueError(
+                    f"mode='complete' is made of Owen values of both signs: it needs {name}={needed!r}, not "
+                    f"{found!r}"
+                )
+    return options

@@ -9,10 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from usu.arrays.convert import Array
+from usu.models.forward import check_planar
 from usu.models.placement import Placement
 from usu.scoring.perturbation import Perturbation
 from usu.segmentation.hierarchy import Hierarchy, check_fit
-from usu.segmentation.methods import check_image, segment, stretched
+from usu.segmentation.methods import check_picture, segment, stretched
 from usu.settings import Settings
 
 
@@ -21,7 +22,7 @@ class Views:
     """What is known of each input: found first, so that a source runs only if everything fits.
 
     Attributes:
-        pictures: (C, H, W) in [0, 1], RGB or grey.
+        pictures: (C, H, W) in [0, 1], RGB or grey; signals (C, L) and volumes (C, D, H, W) as they are.
         placements: where each lies in its photograph, if that is known.
         hierarchies: of each picture.
     """
@@ -29,6 +30,11 @@ class Views:
     pictures: list[Tensor]
     placements: list[Placement | None]
     hierarchies: list[list[Hierarchy]]
+
+    def shown(self, image: int) -> Tensor:
+        """Return a picture as a record has it, (3, H, W); a signal or a volume as it is."""
+        picture = self.pictures[image]
+        return picture.expand(3, -1, -1).contiguous() if picture.dim() == 3 else picture
 
 
 def views_of(
@@ -38,18 +44,22 @@ def views_of(
     settings: Settings,
 ) -> Views:
     """Return what is known of each input; arguments that do not fit raise errors as in `usu.explain`."""
-    pictures, placements = _pictures(images, perturbed), _placements(placement, perturbed)
+    pictures, placements = _pictures(images, perturbed, settings), _placements(placement, perturbed)
     return Views(pictures, placements, _hierarchies(settings, pictures, perturbed))
 
 
-def _pictures(images: Array | None, perturbed: Perturbation) -> list[Tensor]:
-    """Return one picture (C, H, W) in [0, 1] per input; without `images`, the inputs stretched to [0, 1]."""
-    inputs = perturbed.inputs
-    if images is None:
-        return list(stretched(inputs, "inputs, taken as images,"))
-    pictures = check_image(images, "images")
-    pictures = pictures if pictures.dim() == 4 else pictures[None]
-    if len(pictures) != len(inputs) or pictures.shape[-2:] != inputs.shape[-2:]:
+def _pictures(images: Array | None, perturbed: Perturbation, settings: Settings) -> list[Tensor]:
+    """Return one picture per input; without `images`, the inputs, pictures (C, H, W) stretched to [0, 1].
+
+    Of other channels than RGB or grey the mean is shown, if the segments are the caller's own.
+    """
+    inputs, ndim = perturbed.inputs, settings.ndim
+    if images is None and ndim == 2:
+        own = inputs.shape[1] not in (1, 3) and not isinstance(settings.segmentation, Mapping)
+        return list(stretched(inputs.mean(1, keepdim=True) if own else inputs, "inputs, taken as images,"))
+    pictures = inputs if images is None else check_picture(images, "images", ndim)
+    pictures = pictures if pictures.dim() == ndim + 2 else pictures[None]
+    if len(pictures) != len(inputs) or pictures.shape[2:] != inputs.shape[2:]:
         raise ValueError(
             f"images must be one picture of the inputs' size each, got {tuple(pictures.shape)} for inputs "
             f"{tuple(inputs.shape)}"
@@ -60,9 +70,10 @@ def _pictures(images: Array | None, perturbed: Perturbation) -> list[Tensor]:
 def _placements(
     placement: Placement | Sequence[Placement] | None, perturbed: Perturbation
 ) -> list[Placement | None]:
-    count, size = len(perturbed.inputs), tuple(perturbed.inputs.shape[-2:])
+    count, size = len(perturbed.inputs), tuple(perturbed.inputs.shape[2:])
     if placement is None:
         return [None] * count
+    check_planar(perturbed.inputs, "placement")
     given = [placement] if isinstance(placement, Placement) else list(placement)
     if len(given) != count or not all(isinstance(one, Placement) for one in given):
         raise ValueError(f"placement must be a usu.Placement for each of {count} inputs, got {placement!r}")
@@ -93,7 +104,7 @@ def _hierarchies(
 
 def _segment(picture: Tensor, name: str, counts: Sequence[int]) -> Hierarchy:
     try:
-        hierarchy: Hierarchy = segment(picture, counts, name)
+        hierarchy: Hierarchy = segment(picture, counts, name, ndim=picture.dim() - 1)
     except (TypeError, ValueError) as problem:
         raise type(problem)(f"segmentation by {name!r}: {problem}") from None
     return hierarchy

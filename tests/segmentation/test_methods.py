@@ -138,7 +138,7 @@ def test_bad_images_and_counts(image, arguments, message):
         ([[[-1, 0]]], r"levels\[0\] has the label -1"),
         ([[[0, 1]], [[0, 0]]], r"levels\[1\] is not nested in levels\[0\]: its segment 0"),
         ([[[0, 0]], [[0, 1, 2]]], r"levels\[1\] must be a label map .* one size"),
-        ([[0, 1]], r"levels\[0\] must be a label map"),
+        ([[[[[0, 1]]]]], r"levels\[0\] must be a label map"),
     ],
 )
 def test_own_maps_are_checked(levels, message):

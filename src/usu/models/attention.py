@@ -77,12 +77,15 @@ class Apart(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
             return func(*args, **options) if found is None else found
         if func is F.multi_head_attention_forward:
             options = _with_diagonal_mask(args, options)
-        if func is F.conv2d:
+        if func in _CONVOLUTIONS:
             args, options = _with_own_share(args, options)
         result = func(*args, **options)
         if func in _SOFTMAX and _is_attention(func, args, options):
             return _own_weights(result)
         return result
+
+
+_CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 
 
 def with_own_keys(query: Tensor, value: Tensor) -> Tensor:
@@ -121,17 +124,18 @@ def _with_own_share(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tup
     )
     named.update(options)
     weight, padding = named["weight"], named.get("padding", 0)
-    own = torch.zeros(weight.shape[-2:], dtype=weight.dtype, device=weight.device)
+    own = torch.zeros(weight.shape[2:], dtype=weight.dtype, device=weight.device)
     parts = []
-    for axis in (0, 1):
-        size, stride = weight.shape[2 + axis], _pair(named.get("stride", 1))[axis]
-        before = 0 if isinstance(padding, str) else _pair(padding)[axis]
+    for axis, size in enumerate(own.shape):
+        stride = _along(named.get("stride", 1), axis)
+        before = 0 if isinstance(padding, str) else _along(padding, axis)
         before = before or (size - stride) // 2  # without padding the centre is its own
-        start = max(0, min(before // _pair(named.get("dilation", 1))[axis], size - stride))
+        start = max(0, min(before // _along(named.get("dilation", 1), axis), size - stride))
         parts.append(slice(start, start + stride))
-    own[parts[0], parts[1]] = (own.numel() / own[parts[0], parts[1]].numel()) ** 0.5  # as large an output
+    share = own[tuple(parts)]
+    share.fill_((own.numel() / share.numel()) ** 0.5)  # as large an output
     return (), {**named, "weight": weight * own}
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+def _along(value: Any, axis: int) -> int:
+    return int(value if isinstance(value, int) else value[min(axis, len(value) - 1)])

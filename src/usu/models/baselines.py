@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -12,32 +13,39 @@ from usu.arrays.convert import as_tensor, check_finite
 
 Baselines: TypeAlias = "str | Tensor | Any | Callable[[Tensor], Tensor]"
 
-# Standard deviation of the blur, as a share of the longer side: 14 pixels at 224, which leaves no outline.
+# Standard deviation of the blur, as a share of the longest side: 14 pixels at 224, which leaves no outline.
 _BLUR = 1 / 16
 
 
 def _blur(inputs: Tensor) -> Tensor:
     from torchvision.transforms.functional import gaussian_blur
 
-    height, width = inputs.shape[-2:]
-    sigma = max(height, width) * _BLUR
-    # A reflected border must not be wider than the image. One axis at a time: torchvision's kernel is 2-D.
-    rows, columns = (2 * min(int(3 * sigma + 0.5), side - 1) + 1 for side in (height, width))
+    count, _, *size = inputs.shape
+    sigma = max(size) * _BLUR
     blurred: Tensor = inputs
-    for kernel in ([1, rows], [columns, 1]):
-        blurred = gaussian_blur(blurred, kernel, [sigma, sigma])
-    return blurred
+    for axis, side in enumerate(size):  # one at a time, on two axes at least, as torchvision wants
+        # A reflected border must not be wider than the image.
+        width = 2 * min(int(3 * sigma + 0.5), side - 1) + 1
+        last = axis == len(size) - 1
+        plane = (size[axis - 1] if axis else 1, side) if last else (side, math.prod(size[axis + 1 :]))
+        planes = blurred.reshape(count, -1, *plane)
+        blurred = gaussian_blur(planes, [width, 1] if last else [1, width], [sigma, sigma])
+    return blurred.reshape(inputs.shape)
 
 
 def _noise(inputs: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(inputs.shape[1:], generator=generator, device="cpu").to(inputs)
-    return inputs.mean((-2, -1), keepdim=True) + noise * inputs.std((-2, -1), keepdim=True)
+    return _mean(inputs) + noise * inputs.std(tuple(range(2, inputs.dim())), keepdim=True)
+
+
+def _mean(inputs: Tensor) -> Tensor:
+    return inputs.mean(tuple(range(2, inputs.dim())), keepdim=True)
 
 
 _FILLS: dict[str, Callable[[Tensor], Tensor]] = {
     "blur": _blur,
-    "mean": lambda inputs: inputs.mean((-2, -1), keepdim=True).expand_as(inputs),
+    "mean": lambda inputs: _mean(inputs).expand_as(inputs),
     "zeros": torch.zeros_like,
     "noise": _noise,
 }
@@ -56,13 +64,14 @@ def make_fill(inputs: Tensor, baselines: Baselines) -> Tensor:
     All fills are made in the network's input space; blur and mean commute with its normalisation.
 
     Args:
-        inputs: (B, C, H, W).
-        baselines: "blur" (Gaussian, standard deviation 1/16 of the longer side), "mean" (each image's mean
-            colour), "zeros", "noise" (Gaussian, with each channel's mean and deviation, seeded), a tensor or
-            array that broadcasts to `inputs`, or a callable from `inputs` to such a tensor.
+        inputs: (B, C, H, W); or signals (B, C, L), or volumes (B, C, D, H, W).
+        baselines: "blur" (Gaussian, standard deviation 1/16 of the longest side), "mean" (each image's mean
+            colour, each channel's mean), "zeros", "noise" (Gaussian, with each channel's mean and deviation,
+            seeded), a tensor or array that broadcasts to `inputs`, or a callable from `inputs` to such a
+            tensor.
 
     Returns:
-        (B, C, H, W) in the dtype and on the device of `inputs`.
+        The shape of `inputs`, in the dtype and on the device of `inputs`.
 
     Raises:
         ValueError: an unknown name, a shape that does not broadcast, values that are not finite.

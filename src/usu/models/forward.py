@@ -19,18 +19,34 @@ ForwardFunc: TypeAlias = Callable[[Any], Any]
 
 
 def run(forward_func: ForwardFunc, batch: Any) -> Any:
-    """Call a model or any callable on a batch without gradients; a mismatch of dtypes raises TypeError."""
+    """Call a model or any callable on a batch without gradients; a mismatch of dtypes raises TypeError.
+
+    A model that fails, and whose first convolution has other dimensions, raises ValueError.
+    """
     try:
         with torch.no_grad():
             return forward_func(batch)
-    except RuntimeError as problem:
+    except (RuntimeError, ValueError) as problem:
+        ndim = _dimensions(forward_func)
+        if ndim and batch.ndim != ndim + 2:
+            raise ValueError(
+                f"the model convolves over {ndim} dimension{'s' * (ndim > 1)}, inputs {AXES[ndim]}, and gets "
+                f"a batch {tuple(batch.shape)}: say ndim={ndim}"
+            ) from problem
         first = next(forward_func.parameters(), None) if isinstance(forward_func, nn.Module) else None
-        if first is None or first.dtype == batch.dtype:
+        if isinstance(problem, ValueError) or first is None or first.dtype == batch.dtype:
             raise
         given, weights = (str(dtype).removeprefix("torch.") for dtype in (batch.dtype, first.dtype))
         raise TypeError(
             f"inputs are {given}, but the model's weights are {weights}: give inputs in {weights}"
         ) from problem
+
+
+def _dimensions(forward_func: Any) -> int | None:
+    """Return over how many dimensions a model's first convolution works; None if it has none."""
+    kinds: dict[type[nn.Module], int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+    parts = forward_func.modules() if isinstance(forward_func, nn.Module) else ()
+    return next((ndim for part in parts for kind, ndim in kinds.items() if isinstance(part, kind)), None)
 
 
 def check_evaluation_mode(forward_func: Any, name: str = "forward_func") -> None:
@@ -55,10 +71,18 @@ def check_evaluation_mode(forward_func: Any, name: str = "forward_func") -> None
             )
 
 
-def check_inputs(inputs: Any) -> tuple[Tensor, bool]:
-    """Return inputs as (B, C, H, W) and whether they came as a batch; raise ValueError if they do not fit.
+# The axes of one input by its number of dimensions: a signal's, a picture's, a volume's.
+AXES = {1: "(C, L)", 2: "(C, H, W)", 3: "(C, D, H, W)"}
+
+
+def check_inputs(inputs: Any, ndim: int = 2) -> tuple[Tensor, bool]:
+    """Return inputs as (B, C, *size) and whether they came as a batch; raise ValueError if they do not fit.
 
     Integers come back as floats, which hold them exactly; `as_given` undoes it before the model is called.
+
+    Args:
+        inputs: (C, *size), or a batch of them.
+        ndim: axes of `size`: 1 for signals, 2 for pictures, 3 for volumes.
     """
     if isinstance(inputs, list | tuple) and any(isinstance(one, Image.Image) for one in inputs):
         raise TypeError(
@@ -76,9 +100,14 @@ def check_inputs(inputs: Any) -> tuple[Tensor, bool]:
         tensor = tensor.to(torch.get_default_dtype() if small else torch.float64)
     tensor = check_finite(tensor, "inputs")
     shape = tuple(tensor.shape)
-    if len(shape) not in (3, 4):
-        raise ValueError(f"inputs must be (C, H, W) or a batch (B, C, H, W), got {shape}")
-    if shape[-1] in (1, 3, 4) and min(shape[-3:-1]) > 4:
+    one, several = AXES[ndim], AXES[ndim].replace("(C", "(B, C")
+    if len(shape) not in (ndim + 1, ndim + 2):
+        more = "; usu.explain and usu.upsample take signals with ndim=1, volumes with ndim=3"
+        told = f", as ndim={ndim} says" if ndim != 2 else ""
+        raise ValueError(
+            f"inputs must be {one} or a batch {several}{told}, got {shape}{more if ndim == 2 else ''}"
+        )
+    if ndim == 2 and shape[-1] in (1, 3, 4) and min(shape[-3:-1]) > 4:
         turned = ".movedim(-1, -3)" if isinstance(inputs, Tensor) else "np.moveaxis(inputs, -1, -3)"
         raise ValueError(
             f"inputs must be (C, H, W) or a batch (B, C, H, W), got {shape}, whose channels come last: turn "
@@ -86,7 +115,16 @@ def check_inputs(inputs: Any) -> tuple[Tensor, bool]:
         )
     if tensor.is_inference():  # gradients cannot be taken with respect to it
         tensor = tensor.clone()
-    return (tensor, True) if tensor.dim() == 4 else (tensor[None], False)
+    return (tensor, True) if tensor.dim() == ndim + 2 else (tensor[None], False)
+
+
+def check_planar(inputs: Tensor, what: str) -> None:
+    """Raise ValueError, which names `what`, unless inputs (B, C, *size) are pictures."""
+    if inputs.dim() != 4:
+        raise ValueError(
+            f"{what} is for 2-D pictures only, got inputs {tuple(inputs.shape)}; of sources, 'gradcam', "
+            "'occlusion' and 'integrated-gradients' take signals and volumes, too"
+        )
 
 
 def integers_of(inputs: Any) -> torch.dtype | None:

@@ -102,10 +102,23 @@ def layouts(shape: Sequence[int], seen: Pass, module: nn.Module | None = None) -
         seen: the forward pass that gave it, whose convolutions say which grids there are.
         module: that gave it, which decides where all else is alike.
     """
-    if len(shape) == 4 and shape[0] == seen.count:
+    if len(seen.size) != 2:
+        yield from _layouts_of_convolutions(shape, seen)
+    elif len(shape) == 4 and shape[0] == seen.count:
         yield from _layouts_of_four(shape, seen, module)
     elif len(shape) == 3:
         yield from _layouts_of_tokens(shape, seen)
+
+
+def _layouts_of_convolutions(shape: Sequence[int], seen: Pass) -> Iterator[Tokens]:
+    """Yield the layouts of signals and volumes: on a grid that a convolution gave in the same pass."""
+    ndim, found = len(seen.size), []
+    if len(shape) == ndim + 2 and shape[0] == seen.count:
+        grids = {axis: tuple(shape[axis : axis + ndim]) for axis in (2, 1)}
+        found = [Tokens(grid, axis=axis) for axis, grid in grids.items() if grid in seen.grids()]
+    yield from found
+    if len(shape) == 3 and seen.attends:
+        yield from (one for one in _layouts_of_tokens(shape, seen) if one not in found)
 
 
 def _layouts_of_four(shape: Sequence[int], seen: Pass, module: nn.Module | None) -> Iterator[Tokens]:
@@ -126,7 +139,7 @@ def _layouts_of_tokens(shape: Sequence[int], seen: Pass) -> Iterator[Tokens]:
     found = []
     for axis in axes:
         count, width = shape[axis], shape[2 if axis < 2 else 1]
-        guess = token_grid(count, seen.size) if axis < 2 else None
+        guess = token_grid(count, seen.size) if axis < 2 and len(seen.size) == 2 else None
         for grid in [*seen.grids(), *([guess] if guess and not seen.strides else [])]:
             extra = count - math.prod(grid)
             if width > 1 and math.prod(grid) > 1 and 0 <= extra <= max(math.prod(grid), _MOST_EXTRA):

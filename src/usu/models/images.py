@@ -59,7 +59,10 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
                     upright = ImageOps.exif_transpose(image)
                     depth = _depth_of_colours(image, file)
         except UnidentifiedImageError:
-            raise ValueError(f"{name} is not an image that Pillow can read") from None
+            raise ValueError(
+                f"{name} is not an image that Pillow can read: files hold 2-D pictures only; "
+                "signals and volumes are explained in Python, by usu.explain(..., ndim=1 or 3)"
+            ) from None
         except Image.DecompressionBombError as problem:
             raise ValueError(f"{name} is too large to open safely: {_first_line(problem)}") from problem
         except Exception as problem:  # decoders fail with anything from struct.error to SyntaxError

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from usu.models.contexts import differentiable
 from usu.models.diagnosis import why_no_gradient
-from usu.models.grids import grid_of, layouts
+from usu.models.grids import layouts
 from usu.models.passes import Pass, watched
 from usu.models.probe import Tap, outputs_of, probed
+from usu.models.spatial import Output as Output
+from usu.models.spatial import SpatialLayer as SpatialLayer
+from usu.models.spatial import noted_outputs as noted_outputs
 from usu.models.tokens import Tokens
 
-_POOLING = (
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool2d,
-    nn.AvgPool2d,
-    nn.FractionalMaxPool2d,
-    nn.LPPool2d,
+_POOLING = tuple(
+    getattr(nn, f"{kind}{ndim}d")
+    for kind in ("AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "LPPool", "FractionalMaxPool")
+    for ndim in (1, 2, 3)
+    if hasattr(nn, f"{kind}{ndim}d")
 )
 # Networks known to keep their patches row by row, and how many tokens may come first.
 _ROW_BY_ROW: dict[str, Callable[[Any], tuple[int, ...]]] = {
@@ -34,90 +36,6 @@ _ROW_BY_ROW: dict[str, Callable[[Any], tuple[int, ...]]] = {
 }
 # How many layouts are tried by changing the image before usu asks for help.
 _TRIALS = 4
-
-
-@dataclass(frozen=True, eq=False)
-class SpatialLayer:
-    """A module of the model whose output is spatial.
-
-    That is (B, C, h, w), or (B, h, w, C) as in a Swin transformer, or tokens (B, N, C) that form a grid.
-
-    Attributes:
-        name: dotted, within the model.
-        module: itself.
-        tokens: where the cells lie in its output, if that is known.
-    """
-
-    name: str
-    module: nn.Module
-    tokens: Tokens | None = None
-
-    def grid_of(self, output: Tensor, size: Sequence[int]) -> Tensor:
-        """Return the output as (B, C, h, w), prefix tokens dropped, for inputs of `size` pixels.
-
-        Without `tokens`, the cells of four axes are those in the inputs' proportions. If both orders fit, as
-        for (B, 7, 7, 7), channels come last if the module is made of linear layers over them.
-
-        Raises:
-            ValueError: the output is neither spatial nor a grid of tokens.
-        """
-        self.check(output)
-        if self.tokens is not None:
-            return self.tokens.cells(output)
-        return grid_of(output, size, f"layer {self.name!r} gives an output", self.module)
-
-    def check(self, output: Any) -> None:
-        """Raise ValueError unless the output is a tensor."""
-        if not isinstance(output, Tensor):
-            raise ValueError(
-                f"layer {self.name!r} gives a {type(output).__name__}; name one that gives a tensor"
-            )
-
-    def without_cells(self, shape: Sequence[int], seen: Pass) -> ValueError:
-        """Return the error that says that an output of this shape does not follow the image cell by cell."""
-        if (
-            len(shape) > 2
-            and shape[0] != seen.count
-            and shape[0] % seen.count == 0
-            and shape[1] != seen.count
-        ):
-            return ValueError(
-                f"layer {self.name!r} gives {shape[0]} items for {seen.count} images, as of several crops or "
-                "windows at once, whose places in the image are not known; name another layer"
-            )
-        return ValueError(
-            f"layer {self.name!r} gives an output of shape {tuple(shape)}, which is neither (B, C, h, w) "
-            f"nor (B, h, w, C) nor tokens (B, N, C) that follow the image of {seen.size[0]} × {seen.size[1]} "
-            "pixels cell by cell; name another layer, or say where its cells are by tokens=usu.Tokens(...)"
-        )
-
-
-# A module, which of its runs, and the shape of what it gave.
-Output: TypeAlias = "tuple[SpatialLayer, int, tuple[int, ...]]"
-
-
-@contextmanager
-def noted_outputs(model: nn.Module) -> Iterator[list[Output]]:
-    """Note the shape of each tensor that a module of the model gives, in the order of the pass.
-
-    Where gradients are recorded, these are the tensors that depend on the inputs.
-    """
-    found: list[Output] = []
-    runs: dict[str, int] = {}
-
-    def remember(name: str) -> Any:
-        def hook(module: nn.Module, _: Any, output: Any) -> None:
-            runs[name] = runs.get(name, -1) + 1
-            if isinstance(output, Tensor) and (output.requires_grad or not torch.is_grad_enabled()):
-                found.append((SpatialLayer(name, module), runs[name], tuple(output.shape)))
-
-        return hook
-
-    with ExitStack() as hooks:
-        for name, module in model.named_modules():
-            if not isinstance(module, torch.jit.ScriptModule):  # takes no hooks
-                hooks.enter_context(module.register_forward_hook(remember(name)))
-        yield found
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +163,7 @@ def placed(
     """
     passes = 0
     for trial, likely in enumerate(layouts(shape, seen, layer.module)):
-        if len(shape) == 4 and seen.in_place and not several and _is_map(layer.name, likely, seen):
+        if seen.in_place and not several and _is_map(layer, likely, shape, seen):
             return likely, passes
         if trial == _TRIALS:
             break
@@ -311,9 +229,16 @@ def _is_known(model: nn.Module, name: str, likely: Tokens, shape: Sequence[int],
     return False
 
 
-def _is_map(name: str, likely: Tokens, seen: Pass) -> bool:
-    """Return whether an output of four axes is a map for certain, not heads or weights of attention."""
-    outside = likely.axis == 2 and likely.grid in seen.strides and not _is_within(name, seen.attending)
+def _is_map(layer: SpatialLayer, likely: Tokens, shape: Sequence[int], seen: Pass) -> bool:
+    """Return whether an output has an axis for each of the image's for certain, not heads or weights.
+
+    A signal's (B, C, cells) could also be (B, cells, C): it is certain where only one of them fits.
+    """
+    if len(shape) != len(seen.size) + 2:
+        return False
+    if len(seen.size) == 1 and len(list(layouts(shape, seen, layer.module))) > 1:
+        return False
+    outside = likely.axis == 2 and likely.grid in seen.strides and not _is_within(layer.name, seen.attending)
     return not seen.attends or outside
 
 
@@ -349,7 +274,7 @@ def _candidates(
         def hook(module: nn.Module, _: Any, output: Any) -> None:
             runs[name] = runs.get(name, -1) + 1
             if isinstance(output, Tensor) and output.requires_grad and not isinstance(module, _POOLING):
-                early = output.dim() == 4 and not seen.attends and len(seen.strides) < 2
+                early = output.dim() == inputs.dim() and not seen.attends and len(seen.strides) < 2
                 found.append(_Candidate(SpatialLayer(name, module), runs[name], output, early))
 
         return hook

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from torch.utils.hooks import RemovableHandle
 
 from usu.models.attention import Noticed
 
-Grid = tuple[int, int]
+Grid = tuple[int, ...]
+# The convolutions over so many dimensions.
+CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 @dataclass(eq=False)
@@ -21,7 +24,7 @@ class Pass:
     """What a forward pass gave.
 
     Attributes:
-        size: (H, W) of the images.
+        size: (H, W) of the images; (L,) of signals, (D, H, W) of volumes.
         count: of the images.
         strides: of each grid that a convolution gave, in pixels of the image, in the order of the pass.
         attends: whether activations were multiplied with each other, so that their axes may be tokens.
@@ -41,13 +44,13 @@ class Pass:
     def grids(self) -> dict[Grid, Grid]:
         """Return each grid and its stride: the last convolution's first, then what halving makes of them."""
         found = dict(reversed(self.strides.items()))
-        for (rows, columns), stride in list(found.items()):
+        for cells, stride in list(found.items()):
             for power in range(1, 5):
-                wide = (stride[0] << power, stride[1] << power)
+                wide = tuple(step << power for step in stride)
                 for up in (True, False):  # whether a last odd cell is padded or left out
-                    sides = [_halved(side, power, up) for side in (rows, columns)]
+                    sides = tuple(_halved(side, power, up) for side in cells)
                     if min(sides) > 0:
-                        found.setdefault((sides[0], sides[1]), wide)
+                        found.setdefault(sides, wide)
         return found
 
     def notice(self) -> None:
@@ -63,14 +66,14 @@ def _halved(side: int, times: int, up: bool) -> int:
 
 @contextmanager
 def watched(model: nn.Module, inputs: Tensor) -> Iterator[Pass]:
-    """Note what the forward passes inside show, for `inputs` (B, C, H, W)."""
-    height, width = inputs.shape[-2:]
-    seen = Pass((height, width), len(inputs))
+    """Note what the forward passes inside show, for `inputs` (B, C, *size)."""
+    rank = inputs.dim()
+    seen = Pass(tuple(inputs.shape[2:]), len(inputs))
     first: list[bool] = []
 
     def note(layer: Any, arguments: tuple[Any, ...], output: Any) -> None:
         before = arguments[0] if arguments else None
-        if not isinstance(before, Tensor) or before.dim() != 4 or output.dim() != 4:
+        if not isinstance(before, Tensor) or before.dim() != rank or output.dim() != rank:
             return
         if not first:
             first.append(True)
@@ -79,9 +82,9 @@ def watched(model: nn.Module, inputs: Tensor) -> Iterator[Pass]:
             scale = [
                 max(1, round(whole / own)) for whole, own in zip(seen.size, before.shape[2:], strict=True)
             ]
-            grid = (output.shape[2], output.shape[3])
+            grid = tuple(output.shape[2:])
             seen.strides.pop(grid, None)  # the last one counts, and comes last
-            seen.strides[grid] = (scale[0] * layer.stride[0], scale[1] * layer.stride[1])
+            seen.strides[grid] = tuple(map(operator.mul, scale, layer.stride))
 
     with ExitStack() as undo:
         for name, module in model.named_modules():
@@ -89,7 +92,7 @@ def watched(model: nn.Module, inputs: Tensor) -> Iterator[Pass]:
                 continue
             for handle in _kept_account(name, module, seen.running):
                 undo.enter_context(handle)
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, CONVOLUTIONS[rank - 2]):
                 undo.enter_context(module.register_forward_hook(note))
         undo.enter_context(Noticed(seen.notice))
         yield seen
@@ -106,8 +109,8 @@ def _kept_account(name: str, module: nn.Module, running: list[str]) -> tuple[Rem
 
 
 def _lies_as(before: Tensor, image: Tensor) -> bool:
-    """Return whether the first channel (1, C, h, w) is one of the image's, or their mean, scaled."""
-    if before.shape[-2:] != image.shape[-2:]:
+    """Return whether the first channel (1, C, *size) is one of the image's, or their mean, scaled."""
+    if before.shape[2:] != image.shape[2:]:
         return False
     wide = torch.promote_types(image.dtype, torch.float32)
     own = before[0, 0].to(wide).flatten()

@@ -24,6 +24,9 @@ from usu.models.tokens import Tokens
 # What calls a function with each output of a layer, for as long as it is entered.
 Tap: TypeAlias = "Callable[[Callable[[Any], None]], AbstractContextManager[Any]]"
 
+# The index of a strip of an image (C, *size).
+Box: TypeAlias = "tuple[slice, ...]"
+
 # Images per forward call, the unchanged one included.
 _BATCH = 16
 # Of the cells, how many must move their own token most where neighbours overlap.
@@ -53,14 +56,10 @@ def probed(
     """
     strips = [
         _strips(likely.grid[axis], seen.size[axis], seen.grids().get(likely.grid, (0, 0))[axis])
-        for axis in (0, 1)
+        for axis in range(len(seen.size))
     ]
     edges = _edges(likely.grid, seen) if not seen.in_place else []
-    boxes = [
-        *((slice(*strip), slice(None)) for strip in strips[0]),
-        *((slice(None), slice(*strip)) for strip in strips[1]),
-        *edges,
-    ]
+    boxes = [_across(axis, slice(*strip)) for axis, own in enumerate(strips) for strip in own] + edges
     spent = 0
     for apart in (True, False):
         moved, passes = _moved(model, image, partial(_distances, tap, run, likely), boxes, apart)
@@ -79,26 +78,28 @@ def _strips(count: int, length: int, stride: int) -> list[tuple[int, int]]:
     return list(pairwise(cell * length // count for cell in range(count + 1)))
 
 
-def _edges(grid: tuple[int, int], seen: Pass) -> list[tuple[slice, slice]]:
-    """Return strips along the four borders, which a network that crops ignores.
+def _across(axis: int, strip: slice) -> Box:
+    """Return the index of a strip of one axis, for arrays (C, *size)."""
+    return (*(slice(None),) * (1 + axis), strip)
+
+
+def _edges(grid: tuple[int, ...], seen: Pass) -> list[Box]:
+    """Return strips along all borders, which a network that crops ignores.
 
     They are a quarter of a cell wide, or a cell at the ends, where strides may leave out a rest.
     """
-    whole = slice(None)
-    high, wide = (-(-side // cells) for side, cells in zip(seen.size, grid, strict=True))
-    return [
-        (slice(0, -(-high // 4)), whole),
-        (slice(-high, None), whole),
-        (whole, slice(0, -(-wide // 4))),
-        (whole, slice(-wide, None)),
-    ]
+    found = []
+    for axis, (side, cells) in enumerate(zip(seen.size, grid, strict=True)):
+        wide = -(-side // cells)
+        found += [_across(axis, slice(0, -(-wide // 4))), _across(axis, slice(-wide, None))]
+    return found
 
 
 def _moved(
     model: nn.Module,
     image: Tensor,
     distances_among: Callable[[int], AbstractContextManager[list[Tensor]]],
-    boxes: Sequence[tuple[slice, slice]],
+    boxes: Sequence[Box],
     apart: bool,
 ) -> tuple[Tensor | None, int]:
     """Return how far each change moves each token, (changes, N); None if the output is of another kind."""
@@ -108,9 +109,10 @@ def _moved(
     found: list[Tensor] = []
     spent = 0
     for start in range(0, len(boxes), _BATCH - 1):
-        batch = image.repeat(1 + len(boxes[start : start + _BATCH - 1]), 1, 1, 1)
-        for own, (rows, columns) in zip(batch[1:], boxes[start:], strict=False):
-            own[:, rows, columns] = changed[0, :, rows, columns]
+        count = 1 + len(boxes[start : start + _BATCH - 1])
+        batch = image.repeat(count, *(1,) * (image.dim() - 1))
+        for own, box in zip(batch[1:], boxes[start:], strict=False):
+            own[box] = changed[0][box]
         spent += len(batch)
         with torch.no_grad(), Apart() if apart else nullcontext(), distances_among(len(batch)) as distances:
             model(batch)
@@ -128,10 +130,11 @@ def _distances(tap: Tap, run: int, likely: Tokens, count: int) -> Iterator[list[
     def see(output: Any) -> None:
         nonlocal runs
         runs += 1
-        fits = isinstance(output, Tensor) and output.dim() in (3, 4) and output.is_floating_point()
+        ranks = (3, len(likely.grid) + 2)
+        fits = isinstance(output, Tensor) and output.dim() in ranks and output.is_floating_point()
         if runs - 1 != run or not fits or output.shape[likely.batch_axis] != count:
             return
-        if (output.dim() == 4 and likely.axis == 0) or not output.isfinite().all():
+        if (output.dim() > 3 and likely.axis == 0) or not output.isfinite().all():
             return
         tokens = likely.in_rows(output).to(torch.promote_types(output.dtype, torch.float32))
         if tokens.shape[1] == len(likely):
@@ -143,13 +146,13 @@ def _distances(tap: Tap, run: int, likely: Tokens, count: int) -> Iterator[list[
 
 def _read(moved: Tensor, likely: Tokens) -> Tokens | None:
     """Return the layout that movements (gh + gw, N) show, if each cell has a token of its own."""
-    (rows, columns), cells = likely.grid, math.prod(likely.grid)
-    down, along = (
-        part.square() / part.square().sum(0).clamp(min=1e-30) for part in moved.split([rows, columns])
-    )
-    (high, row), (wide, column) = down.max(0), along.max(0)
-    strength, cell = high * wide, row * columns + column
-    if rows > 1 and columns > 1 and float(strength.max()) == 0:
+    cells = math.prod(likely.grid)
+    strength = torch.ones(moved.shape[1], dtype=moved.dtype)
+    cell = torch.zeros(moved.shape[1], dtype=torch.int64)
+    for part in moved.split(list(likely.grid)):  # a token's strip along each axis
+        most, strip = (part.square() / part.square().sum(0).clamp(min=1e-30)).max(0)
+        strength, cell = strength * most, cell * len(part) + strip
+    if min(likely.grid) > 1 and float(strength.max()) == 0:
         return None
     order = strength.argsort()
     ranks = torch.empty_like(order).scatter(0, order, torch.arange(len(order)))
@@ -163,23 +166,23 @@ def _read(moved: Tensor, likely: Tokens) -> Tokens | None:
         alone = not rest.any() or float(strength[rest].max()) < 0.5 * weakest
         if alone:
             return Tokens.at(places, len(strength), likely.grid, likely.axis)
-    return _nearly(row, column, strength, likely)
+    return _nearly(cell, strength, likely)
 
 
-def _nearly(row: Tensor, column: Tensor, strength: Tensor, likely: Tokens) -> Tokens | None:
+def _nearly(cell: Tensor, strength: Tensor, likely: Tokens) -> Tokens | None:
     """Return the layout row by row if nearly all tokens fit it, and the others are off by a cell."""
-    (rows, columns), cells = likely.grid, math.prod(likely.grid)
-    if min(rows, columns) < 3:  # where every cell is next to every other
+    cells = math.prod(likely.grid)
+    if min(likely.grid) < 3:  # where every cell is next to every other
         return None
-    own = torch.arange(cells)
+    own, found = (torch.stack(torch.unravel_index(one, likely.grid)) for one in (torch.arange(cells), cell))
     best: tuple[float, int] = (0.0, 0)
     for prefix in range(len(strength) - cells + 1):
         part = slice(prefix, prefix + cells)
-        down, along = (row[part] - own // columns).abs(), (column[part] - own % columns).abs()
+        off = (found[:, part] - own).abs().amax(0)
         rest = torch.cat([strength[:prefix], strength[prefix + cells :]])
         still = float(rest.max()) < 0.5 * float(strength[part].median()) if len(rest) else True
-        if still and bool(((down <= 1) & (along <= 1) & (strength[part] > 0)).all()):
-            best = max(best, (float(((down == 0) & (along == 0)).double().mean()), -prefix))
+        if still and bool(((off <= 1) & (strength[part] > 0)).all()):
+            best = max(best, (float((off == 0).double().mean()), -prefix))
     if best[0] < _ENOUGH:
         return None
     return Tokens(likely.grid, -best[1], len(strength) - cells + best[1], axis=likely.axis)

@@ -69,7 +69,7 @@ class Coarse:
 
         Args:
             upsampler: a name or a callable, as for `usu.find_upsampler`.
-            scores: (H, W).
+            scores: (H, W); of a signal (L,), of a volume (D, H, W), and the pixel map is as they are.
             **setting: temperature and the like, as for `usu.find_upsampler`.
 
         Raises:
@@ -79,7 +79,10 @@ class Coarse:
         >>> Coarse([[2.0]], further=([[1.0, 3.0]],)).upsample("nearest", [[0.5] * 4])
         array([[3., 3., 5., 5.]])
         """
-        bound = find_upsampler(upsampler, neighbourhoods=self.neighbourhoods, mass=self.mass, **setting)
+        ndim = as_tensor(scores, "scores").dim()
+        bound = find_upsampler(
+            upsampler, neighbourhoods=self.neighbourhoods, mass=self.mass, ndim=ndim, **setting
+        )
         pixels = bound(self.values, scores)
         return sum((grid.upsample(upsampler, scores, **setting) for grid in self.grids), start=pixels)
 

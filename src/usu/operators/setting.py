@@ -32,6 +32,7 @@ class Setting:
             totals are divided by |N_k| before it.
         negative: "same" or "opposite", for all that redistribute but "iwmr" and "hybrid"; see `redistribute`.
         continuous: for "usu", "iwmr" and "hybrid"; see `redistribute`.
+        ndim: of the lattice: 1 for signals, 2 for pictures, 3 for volumes.
 
     Raises:
         ValueError: a temperature that is not positive, an unknown mass, negative or potential.
@@ -45,6 +46,7 @@ class Setting:
     mass: Mass = "density"
     negative: Negative = "same"
     continuous: bool = False
+    ndim: int = 2
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature, "temperature")
@@ -60,7 +62,7 @@ class Setting:
         if self.mass == "density":
             return coarse
         values = as_floats(coarse, "coarse")
-        size = lattice_size(as_floats(scores, "scores"), 2, "scores")
+        size = lattice_size(as_floats(scores, "scores"), self.ndim, "scores")
         wide = values.to(working_dtype(values))
         areas = neighbourhoods_of(values, size, self.neighbourhoods).areas(wide)
         return like(wide / areas, coarse, values.dtype)

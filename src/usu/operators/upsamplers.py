@@ -33,7 +33,7 @@ def find_upsampler(upsampler: str | Upsampler, **setting: Any) -> Upsampler:
     Args:
         upsampler: a name of `UPSAMPLERS`, or a callable, which always gets densities.
         **setting: the fields of `Setting`: temperature, importance_temperature, potential, mass, negative,
-            continuous and neighbourhoods.
+            continuous, neighbourhoods and ndim.
 
     Raises:
         ValueError: an unknown name, mass or negative, a temperature that is not positive.
@@ -62,6 +62,7 @@ def _usu(coarse: Array, scores: Array, setting: Setting) -> Any:
         mass=setting.mass,
         negative=setting.negative,
         continuous=setting.continuous,
+        ndim=setting.ndim,
     )
 
 
@@ -81,6 +82,7 @@ def _soft(prior: Prior) -> Callable[[Array, Array, Setting], Any]:
             potential=setting.potential,
             mass=setting.mass,
             continuous=setting.continuous,
+            ndim=setting.ndim,
         )
 
     return upsample
@@ -95,19 +97,20 @@ def _total(coarse: Array, scores: Array, setting: Setting) -> Any:
         potential=setting.potential,
         mass=setting.mass,
         negative=setting.negative,
+        ndim=setting.ndim,
     )
 
 
 def _nearest(coarse: Array, scores: Array, setting: Setting) -> Any:
     values = check_finite(as_floats(setting.densities(coarse, scores), "coarse"), "coarse")
-    size = lattice_size(as_floats(scores, "scores"), 2, "scores")
+    size = lattice_size(as_floats(scores, "scores"), setting.ndim, "scores")
     return like(neighbourhoods_of(values, size, setting.neighbourhoods).spread(values), coarse)
 
 
 def _kernel(mode: Mode) -> Callable[[Array, Array, Setting], Any]:
     def upsample(coarse: Array, scores: Array, setting: Setting) -> Any:
         _check_grid(setting, mode)
-        size = lattice_size(as_floats(scores, "scores"), 2, "scores")
+        size = lattice_size(as_floats(scores, "scores"), setting.ndim, "scores")
         return interpolate(setting.densities(coarse, scores), size, mode)
 
     return upsample

@@ -12,6 +12,7 @@ with needed("figures need matplotlib", "plot"):
 from usu.plot.distributions import distributions
 from usu.plot.error_maps import error_figure, error_limits, error_map
 from usu.plot.figures import TITLES, comparison, overlay_figure, save_figure, show_figure
+from usu.plot.lattices import figure_of, signal_figure, volume_figure
 from usu.plot.panels import (
     cell_weights,
     changes,
@@ -46,6 +47,7 @@ __all__ = [
     "error_map",
     "figure5",
     "figure6",
+    "figure_of",
     "frame_seen",
     "full_limits",
     "h_map",
@@ -63,4 +65,6 @@ __all__ = [
     "scores",
     "segment_borders",
     "show_figure",
+    "signal_figure",
+    "volume_figure",
 ]

@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter
 from usu.arrays.convert import Array, as_numpy
 from usu.operators.registry import INTERPOLATIONS, REDISTRIBUTIONS
 from usu.plot.panels import (
+    check_planar,
     coarse_cells,
     frame_seen,
     heat,
@@ -77,12 +78,12 @@ def overlay_figure(
     norm = colour_limits((_seen(shown, values) for values in maps.values()), signed=is_signed(shown))
     for axis, values in zip(panels[1:], maps.values(), strict=True):
         overlay(shown, axis, values, norm=norm)
-    titles([*zip(panels, ["Input", *map(_title, maps)], strict=True)], width)
+    titles([*zip(panels, ["Input", *map(map_title, maps)], strict=True)], width)
     if framed := _has_surroundings(shown):
         for axis in panels:
             frame_seen(shown, axis)
-    _colour_bar(figure, norm, panels, shown, maps.values(), below=style().width is not None)
-    _words(figure, explanation, class_name, model, framed=framed)
+    colour_bar(figure, norm, panels, shown, maps.values(), below=style().width is not None)
+    words(figure, explanation, class_name, model, framed=framed)
     return figure
 
 
@@ -127,10 +128,14 @@ def comparison(
         heat(values, axis, norm=norm)
     for axis, values in zip(panels[count - 1 :], over.values(), strict=False):
         overlay(explanation, axis, values, norm=norm)
-    texts = [*_stage_titles(explanation), *map(_title, maps), *(f"{_title(name)}, overlaid" for name in over)]
+    texts = [
+        *_stage_titles(explanation),
+        *map(map_title, maps),
+        *(f"{map_title(name)}, overlaid" for name in over),
+    ]
     titles([*zip(panels, texts, strict=True)], width)
-    _colour_bar(figure, norm, [axis for row in rows[1:] for axis in row], explanation, maps.values())
-    _words(figure, explanation, class_name, model)
+    colour_bar(figure, norm, [axis for row in rows[1:] for axis in row], explanation, maps.values())
+    words(figure, explanation, class_name, model)
     return figure
 
 
@@ -170,6 +175,7 @@ def _panels(
     explanation: Record, rows: int, columns: int, width: float
 ) -> tuple[Figure, list[list[Axes]], float]:
     """Return a figure of panels with the picture's proportions, and their width in inches."""
+    check_planar(explanation.image)
     whole, text = style().width, style().small / _INCH
     beside = 0.0 if whole is not None and rows == 1 else _BARS * text
     if whole is not None:
@@ -229,13 +235,14 @@ def _stage_titles(explanation: Record) -> list[str]:
     return ["Input", f"{which} map, {shape} cells", f"Finest segments, {count}", "Score map"]
 
 
-def _colour_bar(
+def colour_bar(
     figure: Figure,
     norm: Normalize,
     panels: list[Axes],
     explanation: Record,
     maps: Iterable[Array],
     below: bool = False,
+    cmap: str | None = None,
 ) -> None:
     """Draw the colour bar of `maps`: it says the unit and, where colours are clipped, the largest value.
 
@@ -244,12 +251,13 @@ def _colour_bar(
     values = [as_numpy(one) for one in maps]
     extend = clipped(norm, values)
     power, factor = power_of_ten(norm)
-    label = f"attribution per pixel\nin {factor}{unit_of(explanation)}"
+    one = {1: "sample", 2: "pixel", 3: "voxel"}[values[0].ndim]
+    label = f"attribution per {one}\nin {factor}{unit_of(explanation)}"
     if extend != "neither":
         furthest = max(float(np.abs(one).max()) for one in values) / 10**power
         label += f" (clipped at\nthe {100 * QUANTILE:g} % quantile; largest: {furthest:.3g})"
     bar = figure.colorbar(
-        ScalarMappable(norm, colours(norm)),
+        ScalarMappable(norm, cmap or colours(norm)),
         ax=panels,
         extend=extend,
         format=FuncFormatter(lambda value, _: f"{value / 10**power:.3g}"),
@@ -266,7 +274,7 @@ def _bar_text(bar: Colorbar, label: str, width: float | None = None) -> None:
     bar.ax.tick_params(labelsize=small)
 
 
-def _words(
+def words(
     figure: Figure, explanation: Record, class_name: str | None, model: str | None, framed: bool = False
 ) -> None:
     """Write the headline above the panels and the caption below, each on a line of its own."""
@@ -280,7 +288,7 @@ def _caption(explanation: Record, framed: bool) -> str:
     """Return how the map was made and how well it keeps the cells' masses."""
     temperature = explanation.settings.get("temperature")
     parts = [
-        f"map: {_title(explanation.mode)}{', continuous' * bool(explanation.settings.get('continuous'))}",
+        f"map: {map_title(explanation.mode)}{', continuous' * bool(explanation.settings.get('continuous'))}",
         None if temperature is None else f"ε = {temperature:g}",
         cells_of(explanation),
     ]
@@ -301,5 +309,6 @@ def _headline(explanation: Record, class_name: str | None, model: str | None) ->
     return "  ·  ".join(filter(None, parts))
 
 
-def _title(upsampler: str) -> str:
+def map_title(upsampler: str) -> str:
+    """Return an upsampler's name as a panel's title."""
     return "Complete" if upsampler == "complete" else TITLES.get(upsampler, upsampler)

@@ -62,6 +62,12 @@ def overlay(
     values = as_numpy(explanation.attribution if attribution is None else attribution)
     norm = norm or colour_limits([values], signed=is_signed(explanation))
     photograph(explanation, axis, grey=True)
+    return lay_over(values, axis, norm, alpha)
+
+
+def lay_over(values: Array, axis: Axes, norm: Normalize, alpha: float | None = None) -> ScalarMappable:
+    """Draw a map (H, W) over what an axis shows, the more opaque the larger; see `overlay`."""
+    values = as_numpy(values)
     opacity = np.clip(np.abs(values) / top(norm), 0, 0.9) if alpha is None else alpha
     axis.imshow(values, cmap=colours(norm), norm=norm, alpha=opacity)
     return ScalarMappable(norm, colours(norm))
@@ -74,12 +80,22 @@ def photograph(explanation: Record, axis: Axes, *, grey: bool = False) -> AxesIm
 
 def picture(image: Array, axis: Axes, *, grey: bool = False) -> AxesImage:
     """Draw a picture (3, H, W), RGB in [0, 1], in colour or in dim grey as a background."""
+    check_planar(image)
     values = as_numpy(image).transpose(1, 2, 0).clip(0, 1)
     bare(axis)
     if not grey:
         return axis.imshow(values)
     luminance = values @ np.array([0.299, 0.587, 0.114])
     return axis.imshow(0.1 + 0.6 * luminance, cmap="gray", vmin=0, vmax=1)
+
+
+def check_planar(image: Array) -> None:
+    """Raise ValueError unless an image is a picture (3, H, W), not a signal or a volume."""
+    if np.ndim(image) != 3:
+        raise ValueError(
+            "this figure is for 2-D pictures only; signals and volumes are drawn by show() and "
+            "save_image(), that is usu.plot.signal_figure and usu.plot.volume_figure"
+        )
 
 
 def coarse_cells(explanation: Record, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:

@@ -59,6 +59,10 @@ class Entry:
         """
         record = self.explanation
         image, scores = as_numpy(record.image), as_numpy(record.score_map)
+        if scores.ndim != 2:
+            raise ValueError(
+                "the report is for 2-D pictures only: show signals and volumes by show() or save_image()"
+            )
         if image.shape != (3, *scores.shape):
             raise ValueError(
                 f"image must be (3, H, W) at the size of the score map {scores.shape}, got {image.shape}"

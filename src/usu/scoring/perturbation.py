@@ -46,6 +46,7 @@ class Asking(TypedDict, total=False):
     perturbations_per_eval: int
     show_progress: bool
     class_names: Sequence[str] | None
+    ndim: int
 
 
 class Perturbation:
@@ -54,7 +55,7 @@ class Perturbation:
     A context manager, which closes its progress bar at the end.
 
     Attributes:
-        inputs: (B, C, H, W), as floats.
+        inputs: (B, C, H, W), as floats; signals (B, C, L), volumes (B, C, D, H, W).
         integers: the dtype in which the model is called, if the caller's inputs are integers.
         targets: one per image.
         fills: (B, C, H, W), what replaces masked pixels.
@@ -79,10 +80,11 @@ class Perturbation:
         perturbations_per_eval: int = 16,
         show_progress: bool = False,
         class_names: Sequence[str] | None = None,
+        ndim: int = 2,
     ) -> None:
         check_evaluation_mode(forward_func)
         check_count(perturbations_per_eval, "perturbations_per_eval", 1)
-        self.inputs, self.batched = check_inputs(inputs)
+        self.inputs, self.batched = check_inputs(inputs, ndim)
         self.integers = integers_of(inputs)
         self.targets = check_targets(target, len(self.inputs), self.batched, class_names)
         self.output, self._link = output, find_link(output)
@@ -173,7 +175,7 @@ class Perturbation:
 
         0 everywhere if it is not known.
         """
-        size = self.inputs.shape[-2:]
+        size = self.inputs.shape[2:]
         even = torch.zeros(size, dtype=torch.float64, device=self.inputs.device)
         if self.coarse is None:
             return even

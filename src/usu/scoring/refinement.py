@@ -134,7 +134,7 @@ def refine(
         target: as for `score_segments`.
         scoring: "mask", "keep" or "both", as for `score_segments`.
         **options: the fields of `Rules` (kernel, threshold, tolerance, mixing, centre, sharpness), and as for
-            `score_segments` baselines, output, perturbations_per_eval, show_progress and class_names.
+            `score_segments` baselines, output, perturbations_per_eval, show_progress, class_names and ndim.
 
     Returns:
         `Refinement`, or a list of them for a batch.
@@ -147,6 +147,8 @@ def refine(
     unknown = sorted(options.keys() - names - Asking.__annotations__.keys())
     if unknown:
         raise TypeError(f"unknown rule {unknown[0]!r}; rules are {', '.join(names)}")
+    if options.get("ndim", 2) != 2:
+        options.setdefault("kernel", "gradient")
     rules = Rules(**{name: options.pop(name) for name in names if name in options})
     given = [hierarchy] if isinstance(hierarchy, Hierarchy) else hierarchy
     if not isinstance(given, Sequence) or not all(isinstance(one, Hierarchy) for one in given):
@@ -202,7 +204,7 @@ class _Recursion:
         """Split the boundary segments at the next depth that has new ones; return whether there is one."""
         if self.depth + 1 == len(self.levels) or self._converged():
             return False
-        h = h_map(self.matrices[-1], self.rules.kernel)
+        h = h_map(self.matrices[-1], self.rules.kernel, ndim=self.matrices[-1].dim())
         splits = boundary_segments(h, self.partitions[-1], self.rules.threshold)
         while self.depth + 1 < len(self.levels):
             self.depth += 1

@@ -149,7 +149,8 @@ def score_segments(
             output as it is), or its entry in the result of a callable on the (B, classes) outputs (ignored
             for a target that is a callable); `perturbations_per_eval`, masked images per call of
             `forward_func` (16), which bounds the memory, since batches are filled across images;
-            `show_progress`, whether to show a bar on standard error; `class_names`, for targets by name.
+            `show_progress`, whether to show a bar on standard error; `class_names`, for targets by name;
+            `ndim`, 1 for signals (C, L), 3 for volumes (C, D, H, W), with `segments` of their size.
 
     Returns:
         `SegmentScores`, or a list of them for a batch.
@@ -190,16 +191,18 @@ def score_segments(
 def _label_maps(segments: Array | Sequence[Array], inputs: Tensor) -> list[Tensor]:
     given = list(segments) if isinstance(segments, list | tuple) else as_labels(segments, "segments")
     if isinstance(given, Tensor):
-        if given.dim() not in (2, 3):
-            raise ValueError(f"segments must be (H, W) or (B, H, W), got {tuple(given.shape)}")
-        given = [given] * len(inputs) if given.dim() == 2 else list(given)
+        ndim = inputs.dim() - 2
+        if given.dim() not in (ndim, ndim + 1):
+            size = ("L", "H, W", "D, H, W")[ndim - 1]
+            raise ValueError(f"segments must be ({size}) or (B, {size}), got {tuple(given.shape)}")
+        given = [given] * len(inputs) if given.dim() == ndim else list(given)
     maps = [as_labels(labels, "segments").to(inputs.device) for labels in given]
     if len(maps) != len(inputs):
         raise ValueError(f"segments has {len(maps)} label maps for {len(inputs)} inputs")
     for labels in maps:
-        if labels.shape != inputs.shape[-2:]:
+        if labels.shape != inputs.shape[2:]:
             raise ValueError(
-                f"segments must be a label map of the inputs' size {tuple(inputs.shape[-2:])}, got "
+                f"segments must be a label map of the inputs' size {tuple(inputs.shape[2:])}, got "
                 f"{tuple(labels.shape)}"
             )
         check_labels(labels, "segments")

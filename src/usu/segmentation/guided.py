@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from usu.arrays.convert import Array, as_floats, check_finite, like
-from usu.segmentation.methods import check_image
+from usu.segmentation.methods import check_picture, guide_of
 
 # He et al.'s ε for pictures in [0, 1]: where colours deviate by less than √ε, 3 % of the range, it smooths.
 EPS = 1e-3
@@ -21,13 +22,14 @@ def guided_filter(values: Array, picture: Array, radius: int, eps: float = EPS) 
     Edges that the picture does not have disappear; those that it has remain. The range of the map is kept.
 
     Args:
-        values: (H, W), finite.
-        picture: (3, H, W) RGB or (1, H, W) grey, in [0, 1].
+        values: (H, W), finite; or (L,), or (D, H, W).
+        picture: (3, H, W) RGB or (1, H, W) grey, in [0, 1]; or a signal (C, L) or volume (C, D, H, W), which
+            is stretched to it.
         radius: of the square window, in pixels: its side is 2·radius + 1; at borders it is cut.
         eps: the variance of colours below which a window counts as even.
 
     Returns:
-        (H, W), in the kind, device and dtype of `values`, computed in float64.
+        The shape of `values`, in the kind, device and dtype of `values`, computed in float64.
 
     Raises:
         ValueError: sizes that differ, values that are not finite, a radius or ε that is not positive.
@@ -42,11 +44,13 @@ def guided_filter(values: Array, picture: Array, radius: int, eps: float = EPS) 
     if not eps > 0:
         raise ValueError(f"eps must be positive, got {eps!r}")
     given = check_finite(as_floats(values, "values"), "values")
-    guide = check_image(picture, "picture")
-    if given.dim() != 2 or guide.dim() != 3 or guide.shape[1:] != given.shape:
+    ndim = given.dim()
+    guide = check_picture(picture, "picture", ndim if ndim in (1, 3) else 2)
+    if ndim not in (1, 2, 3) or guide.shape[1:] != given.shape:
         raise ValueError(
             f"values must be (H, W) and picture (C, H, W), got {tuple(given.shape)} and {tuple(guide.shape)}"
         )
+    guide = guide_of(guide)
     target, colours = given.to(torch.float64), guide.to(given.device, torch.float64)
     channels = len(colours)
     products = colours[:, None] * colours[None]
@@ -57,8 +61,8 @@ def guided_filter(values: Array, picture: Array, radius: int, eps: float = EPS) 
     covariance = squares.unflatten(0, (channels, channels)) - colour_means[:, None] * colour_means[None]
     ridge = eps * torch.eye(channels, dtype=torch.float64, device=given.device)
     slopes = torch.linalg.solve(
-        covariance.permute(2, 3, 0, 1) + ridge, (mixed - mean * colour_means).permute(1, 2, 0)
-    ).permute(2, 0, 1)
+        covariance.movedim((0, 1), (-2, -1)) + ridge, (mixed - mean * colour_means).movedim(0, -1)
+    ).movedim(-1, 0)
     offsets = mean - (slopes * colour_means).sum(0, keepdim=True)
     slopes, offsets = _window_means(torch.cat([slopes, offsets]), radius).split([channels, 1])
     lowest, highest = target.aminmax()
@@ -66,8 +70,18 @@ def guided_filter(values: Array, picture: Array, radius: int, eps: float = EPS) 
     return like(filtered.to(given.dtype), values)
 
 
+def smoothed(score_map: Array, picture: Tensor, part: float | None) -> Any:
+    """Return the score map, filtered in windows whose radius is a part of the picture's shortest side."""
+    if part is None:
+        return score_map
+    return guided_filter(score_map, picture, max(1, round(part * min(picture.shape[1:]))))
+
+
 def _window_means(planes: Tensor, radius: int) -> Tensor:
-    """Return the mean of each window (n, H, W), over the pixels of the picture in it."""
-    side = 2 * radius + 1
-    rows = F.avg_pool2d(planes[None], (side, 1), 1, (radius, 0), count_include_pad=False)
-    return F.avg_pool2d(rows, (1, side), 1, (0, radius), count_include_pad=False)[0]
+    """Return the mean of each window (n, *size), over the pixels of the picture in it."""
+    means = planes
+    for axis in range(1, planes.dim()):
+        rows = means.reshape(1, -1, planes.shape[axis], math.prod(planes.shape[axis + 1 :]))
+        means = F.avg_pool2d(rows, (2 * radius + 1, 1), 1, (radius, 0), count_include_pad=False)
+        means = means.reshape(planes.shape)
+    return means

@@ -22,7 +22,7 @@ class Hierarchy:
 
     Attributes:
         levels: (H, W) integer labels 0..P-1 each, coarsest first; every segment lies inside one segment of
-            the level before.
+            the level before. Of a signal (L,), of a volume (D, H, W).
         method: where the maps come from.
 
     Raises:
@@ -44,7 +44,7 @@ class Hierarchy:
         maps = [as_labels(level, f"levels[{depth}]") for depth, level in enumerate(self.levels)]
         given = [np.asarray(level) if isinstance(level, list | tuple) else level for level in self.levels]
         for depth, labels in enumerate(maps):
-            if labels.dim() != 2 or labels.shape != maps[0].shape:
+            if labels.dim() not in (1, 2, 3) or labels.shape != maps[0].shape:
                 raise ValueError(
                     f"levels[{depth}] must be a label map (H, W) of one size for all levels, got "
                     f"{tuple(labels.shape)} after {tuple(maps[0].shape)}"
@@ -86,8 +86,8 @@ class Hierarchy:
 
 
 def check_fit(hierarchy: Hierarchy, inputs: Tensor) -> Hierarchy:
-    """Return a hierarchy; raise ValueError unless its label maps have the size of inputs (B, C, H, W)."""
-    found, size = tuple(hierarchy.levels[0].shape), tuple(inputs.shape[-2:])
+    """Return a hierarchy; raise ValueError unless its label maps have the size of inputs (B, C, *size)."""
+    found, size = tuple(hierarchy.levels[0].shape), tuple(inputs.shape[2:])
     if found != size:
         raise ValueError(f"hierarchy has label maps {found}, but inputs are {size}")
     return hierarchy

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,22 +19,28 @@ from usu.segmentation.hierarchy import Hierarchy, Labels
 Picture: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 
-def segment(image: Array, counts: Sequence[int] = (16, 64), method: str = "watershed") -> Any:
-    """Divide a photograph into nested segments (definition 1).
+def segment(
+    image: Array, counts: Sequence[int] = (16, 64), method: str = "watershed", *, ndim: int = 2
+) -> Any:
+    """Divide a photograph, a signal or a volume into nested segments (definition 1).
 
     Args:
-        image: (3, H, W) RGB or (1, H, W) grey in [0, 1]; or a batch (B, C, H, W).
+        image: (3, H, W) RGB or (1, H, W) grey in [0, 1]; with `ndim` a signal (C, L) or a volume
+            (C, D, H, W) of any channels and values, which are stretched to [0, 1] together; or a batch.
         counts: number of segments at each level, increasing; each is met exactly.
         method: "watershed" (higra's watershed hierarchy by area on the Lab gradient), "slic" (superpixels of
-            scikit-image, merged by Ward's criterion on Lab colour and position) or "quadtree" (blocks halved
-            along their longer side, blind to the image).
+            scikit-image, merged by Ward's criterion on Lab colour and position; pictures and volumes),
+            "changepoints" (samples of a signal, merged by Ward's criterion on their values: its change points
+            by the least squares, from the bottom up; docs/howto/signals.md) or "quadtree" (blocks halved
+            along their longer side, blind to the image; pictures).
+        ndim: 1 for signals, 2 for pictures, 3 for volumes. Channels of the former are their colours.
 
     Returns:
         A `Hierarchy` with labels of the caller's kind (NumPy or torch); a list of them for a batch.
 
     Raises:
         ValueError: an image of the wrong shape or outside [0, 1], counts that do not increase or that exceed
-            the number of pixels, an unknown method.
+            the number of pixels, an unknown method, or one that is for other dimensions.
         TypeError: an image of anything but real numbers, counts that are not integers.
 
     >>> segment(np.zeros((1, 4, 4)), counts=(2, 4), method="quadtree").levels[1]
@@ -41,13 +48,17 @@ def segment(image: Array, counts: Sequence[int] = (16, 64), method: str = "water
            [0, 0, 1, 1],
            [2, 2, 3, 3],
            [2, 2, 3, 3]])
+    >>> segment([[0.0, 0.1, 5.0, 5.1, 2.0]], counts=(2, 3), method="changepoints", ndim=1).levels
+    (array([0, 0, 1, 1, 1]), array([0, 0, 1, 1, 2]))
     """
-    pixels = check_image(image, "image")
-    check_choice(method, SEGMENTERS, "method")
-    wanted = _check_counts(counts, pixels.shape[-2] * pixels.shape[-1])
-    if pixels.dim() == 4:
-        return [segment(like(picture, image), counts, method) for picture in pixels]
-    picture = pixels.detach().cpu().to(torch.float64).permute(1, 2, 0).numpy()
+    pixels = check_picture(image, "image", ndim)
+    check_method(method, ndim, "method")
+    wanted = _check_counts(counts, math.prod(pixels.shape[-ndim:]))
+    if pixels.dim() == ndim + 2:
+        return [segment(like(picture, image), counts, method, ndim=ndim) for picture in pixels]
+    if ndim != 2:
+        pixels = _in_unit(pixels)
+    picture = pixels.detach().cpu().to(torch.float64).movedim(0, -1).numpy()
     maps = _SEGMENTERS[method](picture, wanted)
     levels = tuple(like(torch.from_numpy(labels).to(pixels.device), image) for labels in maps)
     return Hierarchy(levels, method)
@@ -66,22 +77,108 @@ def check_image(image: Array, name: str) -> Tensor:
     return pixels
 
 
+def check_picture(image: Array, name: str, ndim: int = 2) -> Tensor:
+    """Return what is segmented, (C, *size) or a batch, as a tensor: a picture as `check_image` does.
+
+    Signals and volumes have any channels and values. Raises ValueError for other axes or values that are not
+    finite.
+    """
+    if ndim == 2:
+        return check_image(image, name)
+    pixels = as_floats(image, name)
+    if ndim not in _FORMS or pixels.dim() not in (ndim + 1, ndim + 2):
+        form = _FORMS.get(ndim, "given with ndim=1, 2 or 3")
+        raise ValueError(
+            f"{name} must be {form}, or a batch, as ndim={ndim!r} says, got {tuple(pixels.shape)}"
+        )
+    return check_finite(pixels, name)
+
+
+_FORMS = {1: "a signal (C, L)", 3: "a volume (C, D, H, W)"}
+
+
+def check_method(method: str, ndim: int, name: str) -> None:
+    """Raise ValueError unless `method` cuts pictures of so many dimensions."""
+    check_choice(method, tuple(_SEGMENTERS), name)
+    if method not in SEGMENTERS_OF[ndim]:
+        others = " and ".join(f"{own}-D" for own, methods in SEGMENTERS_OF.items() if method in methods)
+        raise ValueError(
+            f"{name} {method!r} is for {others} only; with ndim={ndim} take one of {SEGMENTERS_OF[ndim]}"
+        )
+
+
+def suited(counts: Mapping[str, tuple[int, ...]], ndim: int) -> dict[str, tuple[int, ...]]:
+    """Return numbers of segments by method, for pictures, as they are for other dimensions.
+
+    In signals, change points stand in for superpixels. Blocks that are blind to the image are left out.
+
+    >>> suited({"watershed": (16, 32), "slic": (16, 32), "quadtree": (16, 32)}, 1)
+    {'watershed': (16, 32), 'changepoints': (16, 32)}
+    """
+    named = {"changepoints" if ndim == 1 and name == "slic" else name: own for name, own in counts.items()}
+    return {name: own for name, own in named.items() if name in SEGMENTERS_OF[ndim]}
+
+
 def stretched(inputs: Tensor, name: str) -> Tensor:
     """Return inputs (..., C, H, W) as pictures, stretched to [0, 1]; raise ValueError if they are not."""
-    lowest, highest = inputs.amin((-3, -2, -1), keepdim=True), inputs.amax((-3, -2, -1), keepdim=True)
-    return check_image((inputs - lowest) / (highest - lowest).clamp(min=torch.finfo(inputs.dtype).tiny), name)
+    if inputs.shape[-3] not in (1, 3):
+        raise ValueError(
+            f"{name} must be pictures, and have {inputs.shape[-3]} channels, shape {tuple(inputs.shape)}: "
+            "give images=, RGB (3, H, W) or grey (1, H, W) in [0, 1] of what the model gets, or "
+            "segmentation=usu.Hierarchy(...), label maps of your own"
+        )
+    return check_image(_in_unit(inputs, 3), name)
+
+
+def _in_unit(inputs: Tensor, axes: int | None = None) -> Tensor:
+    """Return values stretched to [0, 1] over so many last axes, by default all."""
+    dims = tuple(range(-(axes or inputs.dim()), 0))
+    lowest, highest = inputs.amin(dims, keepdim=True), inputs.amax(dims, keepdim=True)
+    return (inputs - lowest) / (highest - lowest).clamp(min=torch.finfo(inputs.dtype).tiny)
+
+
+def guide_of(picture: Tensor) -> Tensor:
+    """Return a picture (C, *size) in [0, 1], as filters take it: signals and volumes are stretched to it."""
+    return picture if picture.dim() == 3 else _in_unit(picture)
+
+
+def _graph(size: Sequence[int]) -> Any:
+    """Return the graph of a lattice, each pixel joined to its next ones along each axis."""
+    import higra
+
+    if len(size) == 2:
+        return higra.get_4_adjacency_graph(size)
+    steps = np.eye(len(size), dtype=np.int64)
+    return higra.get_nd_regular_graph(tuple(size), np.concatenate([steps, -steps]))
 
 
 def _watershed(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     import higra
 
     features = _features(picture)
-    if features[..., 0].size == 1:  # higra crashes the process on a graph without edges
-        return [np.zeros((1, 1), dtype=np.int64)]
-    graph = higra.get_4_adjacency_graph(features.shape[:2])
+    size = features.shape[:-1]
+    if math.prod(size) == 1:  # higra crashes the process on a graph without edges
+        return [np.zeros(size, dtype=np.int64)]
+    graph = _graph(size)
     edges = higra.weight_graph(graph, features, higra.WeightFunction.L2)
     tree, _ = higra.watershed_hierarchy_by_area(graph, edges, canonize_tree=False)
-    return [cut(tree, count).reshape(features.shape[:2]) for count in counts]
+    return [cut(tree, count).reshape(size) for count in counts]
+
+
+def _changepoints(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
+    import higra
+
+    features = _features(picture)
+    if len(features) == 1:
+        return [np.zeros(1, dtype=np.int64)]
+    graph = _graph(features.shape[:1])
+    tree, _ = higra.binary_partition_tree_ward_linkage(graph, features, np.ones(len(features)))
+    return [_in_order(cut(tree, count)) for count in counts]
+
+
+def _in_order(labels: Labels) -> Labels:
+    """Return labels (L,) of runs of samples, numbered from the first on."""
+    return np.cumsum(np.diff(labels, prepend=labels[:1]) != 0)
 
 
 # Twice as many superpixels as the finest level needs, so that Ward's criterion has a choice.
@@ -94,13 +191,12 @@ def _slic(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     import higra
 
     features = _features(picture)
-    height, width = features.shape[:2]
+    size = features.shape[:-1]
     superpixels = cut_superpixels(picture, counts[-1])
     areas = np.bincount(superpixels.ravel())
-    graph = higra.get_4_adjacency_graph((height, width))
+    graph = _graph(size)
     regions = higra.make_region_adjacency_graph_from_labelisation(graph, superpixels)
-    rows, columns = np.mgrid[:height, :width] * (_SIDE_IN_LAB / max(height, width))
-    channels = [*np.moveaxis(features, -1, 0), rows, columns]
+    channels = [*np.moveaxis(features, -1, 0), *np.indices(size) * (_SIDE_IN_LAB / max(size))]
     sums = [np.bincount(superpixels.ravel(), weights=channel.ravel()) for channel in channels]
     centroids = np.stack(sums, axis=1) / areas[:, None]
     tree, _ = higra.binary_partition_tree_ward_linkage(regions, centroids, areas.astype(np.float64))
@@ -111,11 +207,13 @@ def cut_superpixels(picture: Picture, count: int) -> Labels:
     """Return at least `count` superpixels; SLIC itself only approximates the number requested."""
     from skimage.segmentation import slic
 
-    rgb = np.repeat(picture, 3, axis=-1) if picture.shape[-1] == 1 else picture
-    pixels = rgb.shape[0] * rgb.shape[1]
+    planar, channels, pixels = picture.ndim == 3, picture.shape[-1], math.prod(picture.shape[:-1])
+    given = np.repeat(picture, 3, axis=-1) if planar and channels == 1 else picture
+    # Lab's lightness is 100 where a volume's value is 1.
+    weight = {"compactness": 10.0 if planar else 0.1 * math.sqrt(channels), "convert2lab": planar}
     wanted = min(_SUPERPIXELS_PER_SEGMENT * count, pixels)
     while True:
-        labels = slic(rgb, n_segments=wanted, compactness=10.0, start_label=0)
+        labels = slic(given, n_segments=wanted, start_label=0, channel_axis=-1, **weight)
         if labels.max() + 1 >= count or wanted == pixels:
             return np.asarray(labels, dtype=np.int64)
         wanted = min(2 * wanted, pixels)
@@ -145,14 +243,21 @@ _SEGMENTERS: dict[str, Callable[[Picture, tuple[int, ...]], list[Labels]]] = {
     "watershed": _watershed,
     "slic": _slic,
     "quadtree": _quadtree,
+    "changepoints": _changepoints,
 }
-SEGMENTERS = tuple(_SEGMENTERS)
+SEGMENTERS = ("watershed", "slic", "quadtree")  # of pictures
+SEGMENTERS_OF = {1: ("changepoints", "watershed"), 2: SEGMENTERS, 3: ("watershed", "slic")}
 
 
 def _features(picture: Picture) -> Picture:
-    """Return Lab colour, or grey on Lab's lightness scale, (H, W, C)."""
+    """Return Lab colour, or grey on Lab's lightness scale, (H, W, C).
+
+    Channels of signals and volumes are as many measurements of one scale, their distance a mean over them.
+    """
     from skimage.color import rgb2lab
 
+    if picture.ndim != 3:
+        return np.ascontiguousarray(100.0 / math.sqrt(picture.shape[-1]) * picture)
     features: Picture = rgb2lab(picture) if picture.shape[-1] == 3 else 100.0 * picture
     return features
 

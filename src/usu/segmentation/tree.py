@@ -17,7 +17,7 @@ class Tree:
 
     Attributes:
         order: (P,), the finest level's label at each place in the tree's order.
-        places: (H, W), each pixel's place in that order.
+        places: the size of the levels, each pixel's place in that order.
         areas: (P,), pixels of each place.
         ranges: first and last place (exclusive) of each node; the root is node 0.
         children: the two halves of each node; None for a single segment.
@@ -29,8 +29,8 @@ class Tree:
         _, pixels = np.unique(finest, return_index=True)  # one of each segment: levels are nested
         self._ancestors = np.stack([level.ravel()[pixels] for level in levels])
         self._areas = np.bincount(finest.ravel())
-        rows, columns = np.indices(finest.shape)
-        self._centres = [np.bincount(finest.ravel(), axis.ravel()) / self._areas for axis in (rows, columns)]
+        axes = np.indices(finest.shape)
+        self._centres = [np.bincount(finest.ravel(), axis.ravel()) / self._areas for axis in axes]
         self.order: list[int] = []
         self.ranges: list[tuple[int, int]] = []
         self.children: list[tuple[int, int] | None] = []

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from usu.arrays.checks import check_count
 from usu.models.baselines import Baselines, make_fill
-from usu.models.forward import check_evaluation_mode
+from usu.models.forward import check_evaluation_mode, check_planar
 from usu.models.targets import Link, Output, Target, answers, check_targets, find_link
 from usu.sources.coarse_map import CoarseMap
 
@@ -28,12 +28,14 @@ class Answer:
         model: in evaluation mode.
         target: class index, or a callable on the model's output.
         link: from the model's outputs to those whose entry is f_t; see `usu.models.targets.find_link`.
+        picture: (3, H, W) or (1, H, W) in [0, 1], of the image to explain, if one is known.
         passes: images that went through the model so far.
     """
 
     model: nn.Module
     target: Target
     link: Link
+    picture: Tensor | None = None
     passes: int = 0
 
     def __call__(self, batch: Tensor) -> Tensor:
@@ -50,11 +52,13 @@ class ImageSource(ABC):
 
     Attributes:
         name: of the source.
+        planar: whether it is for pictures only, not for signals and volumes.
         baselines: what replaces the image's own pixels; see `usu.models.baselines.make_fill`.
         output: what the answer is, see `usu.models.targets.find_link`.
     """
 
     name: ClassVar[str]
+    planar: ClassVar[bool] = True
     baselines: Baselines
     output: Output = "logit"
 
@@ -69,18 +73,30 @@ class ImageSource(ABC):
         """
 
     def __call__(
-        self, model: nn.Module, inputs: Tensor, targets: Sequence[Target], layer: str | nn.Module | None
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Sequence[Target],
+        layer: str | nn.Module | None,
+        *,
+        images: Sequence[Tensor] | None = None,
     ) -> CoarseMap:
-        """Return the coarse maps of `inputs` (B, C, H, W): a grid each, or values (K,) and labels (H, W).
+        """Return the coarse maps of `inputs` (B, C, *size): a grid each, or values (K,) and labels (*size).
+
+        For the arguments see `usu.sources.find_source`.
 
         Raises:
             ValueError: as `checked_targets`; images or a model that the source cannot explain.
             ImportError: a library that the source needs is missing.
         """
-        chosen = checked_targets(self.name, model, inputs, targets, layer)
-        images, fills = inputs.detach(), make_fill(inputs.detach(), self.baselines)
-        jobs = [Answer(model, target, find_link(self.output)) for target in chosen]
-        found = [self.explain(*job) for job in zip(images.split(1), fills.split(1), jobs, strict=True)]
+        chosen = checked_targets(self.name, model, inputs, targets, layer, self.planar)
+        given, fills = inputs.detach(), make_fill(inputs.detach(), self.baselines)
+        pictures = [None] * len(chosen) if images is None else images
+        jobs = [
+            Answer(model, target, find_link(self.output), picture)
+            for target, picture in zip(chosen, pictures, strict=True)
+        ]
+        found = [self.explain(*job) for job in zip(given.split(1), fills.split(1), jobs, strict=True)]
         values = [own.to(inputs) for own, _ in found]
         labels = [cells for _, cells in found if cells is not None]
         return CoarseMap(
@@ -99,12 +115,16 @@ def checked_targets(
     inputs: Tensor,
     targets: Sequence[Target],
     layer: str | nn.Module | None,
+    planar: bool = True,
 ) -> list[Target]:
     """Return one target per image for a source that describes no single layer.
 
-    Raises ValueError for a layer, a model in training mode, or not as many targets as images.
+    Raises ValueError for a layer, a model in training mode, not as many targets as images or, where the
+    source is for pictures only (`planar`), signals and volumes.
     """
     check_evaluation_mode(model, "model")
+    if planar:
+        check_planar(inputs, f"source {source!r}")
     if layer is not None:
         raise ValueError(
             f"layer must be None for source {source!r}, which describes no single layer, got {layer!r}"

@@ -17,7 +17,7 @@ from usu.models.contexts import differentiable
 from usu.models.diagnosis import check_differentiable, why_no_gradient
 from usu.operators.lattice import Grid, grid
 from usu.runtime.lazy import needed
-from usu.segmentation.methods import segment
+from usu.segmentation.methods import segment, stretched
 from usu.sources._answer import BATCH, Answer, ImageSource, check_counts
 
 with needed("Captum's methods need captum", "captum"):
@@ -26,11 +26,13 @@ with needed("Captum's methods need captum", "captum"):
 
 
 def _square_cells(size: Sequence[int], cells: int) -> Grid:
-    """Return a grid with `cells` along the shorter side, as square as possible, none without a pixel."""
-    shorter = min(size)
-    across = min(cells, shorter)
-    rows, columns = (max(1, round(across * side / shorter)) for side in size)
-    return grid((rows, columns), tuple(size))
+    """Return a grid with `cells` along the shortest side, as square as possible, none without a pixel.
+
+    A volume gets about as many cells in all as a picture.
+    """
+    shortest = min(size)
+    across = min(round(cells ** (2 / 3)) if len(size) == 3 else cells, shortest)
+    return grid(tuple(max(1, round(across * side / shortest)) for side in size), tuple(size))
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,13 @@ class IntegratedGradientsSource(ImageSource):
     integral.
 
     Attributes:
-        cells: along the shorter side of the image.
+        cells: along the shortest side of the image; of a volume as many in all.
         n_steps: of the Gauss-Legendre quadrature: one forward pass each.
         baselines: where the path starts; see `usu.models.baselines.make_fill`.
     """
 
     name: ClassVar[str] = "integrated-gradients"
+    planar: ClassVar[bool] = False
     cells: int = 14
     n_steps: int = 100
     baselines: Baselines = "zeros"
@@ -55,7 +58,7 @@ class IntegratedGradientsSource(ImageSource):
         check_counts(self, cells=1, n_steps=1)
 
     def explain(self, image: Tensor, fill: Tensor, answer: Answer) -> tuple[Tensor, None]:
-        """Return the values (rows, columns) of one image."""
+        """Return the values (rows, columns) of one image, on a grid of as many axes as it has."""
 
         def forward_func(batch: Tensor) -> Tensor:
             scores = answer(batch)
@@ -71,7 +74,7 @@ class IntegratedGradientsSource(ImageSource):
             attributions = IntegratedGradients(forward_func).attribute(
                 image, fill, n_steps=self.n_steps, internal_batch_size=BATCH
             )
-        return _square_cells(image.shape[-2:], self.cells).sum(attributions[0].detach().sum(0)), None
+        return _square_cells(image.shape[2:], self.cells).sum(attributions[0].detach().sum(0)), None
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,13 @@ class OcclusionSource(ImageSource):
     narrow ones at the border of sides that are not a multiple of it.
 
     Attributes:
-        cells: along the shorter side of the image; one forward pass per cell, and one more.
+        cells: along the shortest side of the image, of a volume as many in all; one forward pass per cell,
+            and one more.
         baselines: what replaces a cell; see `usu.models.baselines.make_fill`.
     """
 
     name: ClassVar[str] = "occlusion"
+    planar: ClassVar[bool] = False
     cells: int = 14
     baselines: Baselines = "blur"
 
@@ -94,8 +99,8 @@ class OcclusionSource(ImageSource):
         check_counts(self, cells=1)
 
     def explain(self, image: Tensor, fill: Tensor, answer: Answer) -> tuple[Tensor, None]:
-        """Return the values (rows, columns) of one image."""
-        cells = _square_cells(image.shape[-2:], self.cells)
+        """Return the values (rows, columns) of one image, on a grid of as many axes as it has."""
+        cells = _square_cells(image.shape[2:], self.cells)
         labels = cells.spread(torch.arange(math.prod(cells.shape), device=image.device).view(cells.shape))
         attributions = FeatureAblation(answer).attribute(
             image, fill, feature_mask=labels[None, None], perturbations_per_eval=BATCH
@@ -112,7 +117,8 @@ class LimeSource(ImageSource):
 
     As in the authors' package, images are weighted by the cosine distance of their remaining superpixels, the
     unperturbed image is the first sample, and the regression is ridge with α = 1. The answer is the target's
-    logit, not its probability, and superpixels are replaced by a fill, not by their mean colour.
+    logit, not its probability, and superpixels are replaced by a fill, not by their mean colour. They are cut
+    of the `images` that `usu.explain` got, or of the inputs, stretched to [0, 1].
 
     Attributes:
         superpixels: their number.
@@ -138,12 +144,12 @@ class LimeSource(ImageSource):
         """Return the coefficients (K,) and superpixels (H, W) of one image.
 
         Raises:
-            ValueError: an image that is neither RGB nor grey.
+            ValueError: an image that is neither RGB nor grey, and no picture of it.
             ImportError: scikit-learn, which Captum uses for the regression, is missing.
         """
         with needed("source 'lime' needs scikit-learn", "lime"):
             import_module("sklearn")
-        superpixels = self._superpixels(image[0])
+        superpixels = self._superpixels(image[0] if answer.picture is None else answer.picture)
         lime = Lime(answer, SkLearnRidge(alpha=1.0), self._similarity, self._samples)
         # Captum's data loader and linear model draw from the CPU's generator.
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -158,11 +164,9 @@ class LimeSource(ImageSource):
         return coefficients.flatten(), superpixels
 
     def _superpixels(self, image: Tensor) -> Tensor:
-        picture = image.to(torch.promote_types(image.dtype, torch.float32))
-        lowest, highest = picture.aminmax()
-        stretched = (picture - lowest) / (highest - lowest).clamp(min=torch.finfo(picture.dtype).tiny)
+        picture = stretched(image.to(torch.promote_types(image.dtype, torch.float32)), "inputs")
         count = min(self.superpixels, picture[0].numel())
-        labels: Tensor = segment(stretched, (count,), "slic").levels[0]
+        labels: Tensor = segment(picture, (count,), "slic").levels[0]
         return labels
 
     def _samples(self, image: Tensor, **options: Any) -> Iterator[Tensor]:

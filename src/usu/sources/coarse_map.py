@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, TypeAlias
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from usu.arrays.checks import check_choice
-from usu.arrays.convert import Array, as_floats, check_finite
+from usu.arrays.convert import Array, as_floats, as_labels, check_finite
 from usu.models.targets import Output, Target
 from usu.operators.coarse import Coarse
 from usu.operators.lattice import Mass
@@ -21,7 +23,8 @@ class CoarseMap:
     """A coarse map for each image of a batch, as its method computed it.
 
     Attributes:
-        values: (B, gh, gw), or (B, K) with `neighbourhoods`, or one (K,) per image; signed and unscaled.
+        values: (B, gh, gw), for signals (B, cells), for volumes (B, gd, gh, gw); or (B, K) with
+            `neighbourhoods`, or one (K,) per image; signed and unscaled.
         mass: "density", or "total" if a cell's value already is its mass.
         source: name of the method.
         layer: whose activations it describes, if there is one.
@@ -29,6 +32,7 @@ class CoarseMap:
         further: maps (B, h, w) on grids of other sizes to be redistributed and added, as FullGrad's.
         forward_passes: spent on each image; empty if they are not known.
         output: "logit", "probability" or a callable, if the values are in the unit of its result.
+        ndim: of the images: 1 for signals, 3 for volumes; the pipeline knows it.
     """
 
     values: Array | Sequence[Array]
@@ -39,11 +43,12 @@ class CoarseMap:
     further: tuple[Array, ...] = ()
     forward_passes: tuple[int, ...] = ()
     output: Output | None = None
+    ndim: int = 2
 
     def __getitem__(self, image: int) -> Coarse:
         """Return the coarse map of one image."""
         labels: Any = self.neighbourhoods
-        shared = labels is None or (not isinstance(labels, list | tuple) and labels.ndim == 2)
+        shared = labels is None or (not isinstance(labels, list | tuple) and labels.ndim == self.ndim)
         return Coarse(
             self.values[image],
             self.mass,
@@ -55,10 +60,10 @@ class CoarseMap:
 Source: TypeAlias = Callable[[nn.Module, Tensor, "Sequence[Target]", "str | nn.Module | None"], CoarseMap]
 
 
-def check_coarse_map(found: Any, count: int, origin: str = "source's values") -> CoarseMap:
-    """Return a source's result if it is a coarse map for each of `count` images; its passes become `int`.
+def check_coarse_map(found: Any, count: int, origin: str = "source's values", ndim: int = 2) -> CoarseMap:
+    """Return a source's result if it is a coarse map for each of `count` images of `ndim` dimensions.
 
-    Errors call its values `origin`.
+    Its passes become `int`. Errors call its values `origin`.
 
     Raises:
         ValueError: values that are not finite or not one map per image, an unknown mass.
@@ -66,10 +71,10 @@ def check_coarse_map(found: Any, count: int, origin: str = "source's values") ->
     """
     if not isinstance(found, CoarseMap):
         raise TypeError(f"source must return a usu.CoarseMap, got {type(found).__name__}")
-    rank = 2 if found.neighbourhoods is None else 1
+    rank = ndim if found.neighbourhoods is None else 1
     for name, maps, axes in (
         (origin, found.values, rank),
-        *((f"{origin}, further[{number}],", grid, 2) for number, grid in enumerate(found.further)),
+        *((f"{origin}, further[{number}],", grid, ndim) for number, grid in enumerate(found.further)),
     ):
         each = maps if isinstance(maps, list | tuple) else as_floats(maps, name)
         if len(each) != count:
@@ -78,7 +83,7 @@ def check_coarse_map(found: Any, count: int, origin: str = "source's values") ->
             if check_finite(as_floats(values, name), name).dim() != axes:
                 raise ValueError(f"{name} must have {axes} axes per image, got {tuple(values.shape)}")
     labels: Any = found.neighbourhoods
-    several = isinstance(labels, list | tuple) or (labels is not None and labels.ndim == 3)
+    several = isinstance(labels, list | tuple) or (labels is not None and labels.ndim == ndim + 1)
     if several and len(labels) != count:
         raise ValueError(
             f"neighbourhoods of {origin} must be one label map for all or one per image, {count}, got "
@@ -90,7 +95,36 @@ def check_coarse_map(found: Any, count: int, origin: str = "source's values") ->
         raise ValueError(f"source must count forward_passes for {count} images or none, got {passes!r}")
     if not all(isinstance(spent, Integral) for spent in passes):
         raise TypeError(f"source must count forward_passes in integers, got {passes!r}")
-    return replace(found, forward_passes=tuple(map(int, passes)))
+    return replace(found, forward_passes=tuple(map(int, passes)), ndim=ndim)
+
+
+def given_map(
+    coarse: Array | Sequence[Array],
+    mass: Mass,
+    neighbourhoods: Array | Sequence[Array] | None,
+    inputs: Tensor,
+    batched: bool,
+) -> CoarseMap:
+    """Return the caller's own maps as a `CoarseMap`, on the device of the inputs (B, C, *size).
+
+    Raises ValueError for axes that do not fit, and as `check_coarse_map`.
+    """
+    several, ndim, device = batched and isinstance(coarse, list | tuple), inputs.dim() - 2, inputs.device
+    maps = list(coarse) if several else as_floats(coarse, "coarse")
+    rank = (1 if neighbourhoods is not None else ndim) + batched
+    if isinstance(maps, Tensor) and maps.dim() != rank:
+        raise ValueError(f"coarse must have {rank} axes for these inputs, got shape {tuple(maps.shape)}")
+    values = [as_floats(one, "coarse").to(device) for one in (maps if batched else [maps])]
+    labels = None if neighbourhoods is None else _labels(neighbourhoods, ndim, device)
+    found = CoarseMap(values, mass, neighbourhoods=labels)
+    return check_coarse_map(found, len(inputs), "coarse", ndim)
+
+
+def _labels(given: Array | Sequence[Array], ndim: int, device: torch.device) -> Tensor | list[Tensor]:
+    """Return the caller's label map (*size), or one per image, each perhaps on another device."""
+    if isinstance(given, list | tuple) and len(given) and np.ndim(given[0]) == ndim:
+        return [as_labels(one, "neighbourhoods").to(device) for one in given]
+    return as_labels(given, "neighbourhoods").to(device)
 
 
 def check_cells(found: CoarseMap, size: tuple[int, ...]) -> None:

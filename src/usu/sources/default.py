@@ -26,10 +26,10 @@ def by_kind(
 ) -> CoarseMap:
     """Return attention relevance for networks that attend among all tokens, Grad-CAM for all others.
 
-    A layer asks for Grad-CAM. For the arguments and the errors see `usu.sources.find_source` and
+    A layer asks for Grad-CAM, and signals and volumes take it, too. For the arguments and the errors see `usu.sources.find_source` and
     `usu.explain`; docs/sources.md says what this choice was measured by.
     """
-    if layer is None and _may_attend(model):
+    if layer is None and inputs.dim() == 4 and _may_attend(model):
         try:
             return attention_relevance(model, inputs, targets, None, tokens=tokens, run=run)
         except UndefinedError:

@@ -26,7 +26,7 @@ from usu.models.diagnosis import (
     uncompiled,
     why_no_gradient,
 )
-from usu.models.forward import check_evaluation_mode
+from usu.models.forward import check_evaluation_mode, check_planar
 from usu.models.layers import SpatialLayer, find_cells, find_layer, placed
 from usu.models.passes import Pass, watched
 from usu.models.runs import checked_run, choose_run, recorded
@@ -40,7 +40,6 @@ with needed("CAM methods need pytorch-grad-cam", "cam"):
     from pytorch_grad_cam.ablation_layer import AblationLayer
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
     from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
-
 
 Score: TypeAlias = Callable[[Any, Sequence[Target]], Tensor]
 
@@ -99,7 +98,7 @@ class _Job:
         self.cam.reshape_transform = self.cam.activations_and_grads.reshape_transform = None
 
     def cells(self, output: Tensor) -> Tensor:
-        """Return an output, or its gradient, as (B, C, gh, gw)."""
+        """Return an output, or its gradient, as (B, C, *grid); of signals (B, C, 1, cells)."""
         assert self.found.tokens is not None
         cells = self.found.tokens.cells(output)
         if self.channels and not self.found.tokens.is_plain(output.shape):
@@ -107,7 +106,8 @@ class _Job:
                 f"ablationcam needs a layer of shape (B, C, h, w), {self.name!r} gives tokens of shape "
                 f"{tuple(output.shape)}: it replaces whole channels, on the axis after the batch's"
             )
-        return cells.to(torch.promote_types(cells.dtype, torch.float32))  # half has no NumPy routines
+        wide = cells.to(torch.promote_types(cells.dtype, torch.float32))  # half has no NumPy routines
+        return wide[:, :, None] if wide.dim() == 3 else wide
 
 
 def _finer(outputs: Any, targets: Sequence[Target]) -> Tensor:
@@ -264,6 +264,7 @@ class CamSource:
         score: what is differentiated, from the model's outputs and the targets to (B,); gradient-free
             methods use the targets' logits.
         tokens: whether the method works on the tokens of a vision transformer, whose channels come last.
+        planar: whether it is for pictures only, not for signals and volumes.
         output: "logit" if its values are shares of one.
     """
 
@@ -273,6 +274,7 @@ class CamSource:
     score: Score = answers
     tokens: bool = True
     output: Output | None = None
+    planar: bool = False
 
     def __call__(
         self,
@@ -284,7 +286,7 @@ class CamSource:
         tokens: Tokens | None = None,
         run: int | None = None,
     ) -> CoarseMap:
-        """Return the method's signed maps (B, gh, gw) of a layer, by default the last one with cells.
+        """Return the method's signed maps (B, *grid) of a layer, by default the last one with cells.
 
         For the arguments see `usu.sources.find_source`, and for `tokens` and `run` `usu.explain`.
 
@@ -294,6 +296,8 @@ class CamSource:
                 compares classes; a layer that runs on several images, without `run`.
         """
         check_evaluation_mode(model, "model")
+        if self.planar:
+            check_planar(inputs, f"source {self.name!r}")
         model = uncompiled(model)
         check_watchable(model, self.name)
         if layer is None or self.strategy is not _by_activations:
@@ -326,6 +330,7 @@ class CamSource:
             job = _Job(cam, found, inputs.detach(), chosen, self.score, run, not self.tokens)
             undo.callback(job.let_go)
             values = self.strategy(job)
+        values = values[:, 0] if inputs.dim() == 3 else values
         spent = (sum(seen) - job.probes) // len(inputs)
         return CoarseMap(
             values=torch.from_numpy(np.ascontiguousarray(values)).to(inputs),
@@ -388,8 +393,8 @@ hirescam = CamSource("hirescam", library.HiResCAM, output="logit")
 gradcam_plus_plus = CamSource("gradcam++", library.GradCAMPlusPlus)
 xgradcam = CamSource("xgradcam", library.XGradCAM, output="logit")
 layercam = CamSource("layercam", library.LayerCAM)
-shapleycam = CamSource("shapleycam", library.ShapleyCAM, _by_curvature)
+shapleycam = CamSource("shapleycam", library.ShapleyCAM, _by_curvature, planar=True)
 finercam = CamSource("finercam", library.GradCAM, score=_finer)
 eigencam = CamSource("eigencam", library.EigenCAM, _by_activations)
-scorecam = CamSource("scorecam", _ScoreCAM, _by_activations)
-ablationcam = CamSource("ablationcam", _ablation, _by_activations, tokens=False)
+scorecam = CamSource("scorecam", _ScoreCAM, _by_activations, planar=True)
+ablationcam = CamSource("ablationcam", _ablation, _by_activations, tokens=False, planar=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from inspect import signature
@@ -45,8 +46,9 @@ def find_source(source: str | Source) -> Source:
 
     A source is called with a model in evaluation mode, which it leaves unchanged; inputs (B, C, H, W);
     targets, one per image, each a class index or a callable on the model's output; and a layer's name, a
-    module or None. It returns a `CoarseMap`. It raises ValueError for a model in training mode, targets that
-    do not fit, and a layer that does not exist or that it does not describe.
+    module or None. If it has a parameter `images`, it gets the inputs' pictures by it. It returns a
+    `CoarseMap`. It raises ValueError for a model in training mode, targets that do not fit, and a layer that
+    does not exist or that it does not describe.
 
     Raises:
         ValueError: an unknown name.
@@ -65,6 +67,14 @@ def find_source(source: str | Source) -> Source:
     module, name = place.split(":")
     found: Source = getattr(import_module(f"usu.sources.{module}"), name)
     return found
+
+
+def pictured(source: Source, pictures: Sequence[Any]) -> Source:
+    """Return a source that gets the pictures, one per image, if it has a parameter `images`."""
+    if "images" not in signature(source).parameters:
+        return source
+    given: dict[str, Any] = {"images": pictures}
+    return partial(source, **given)
 
 
 def told(source: Source, **place: Any) -> Source:
