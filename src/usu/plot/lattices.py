@@ -74,7 +74,7 @@ def signal_figure(
     width = style().width or _WIDE
     figure = Figure(figsize=(width, 2 * high + _PROFILE + 0.9), layout="compressed")
     panels = figure.subplots(3, 1, sharex=True, height_ratios=[high, high, _PROFILE])
-    for axis, (name, values) in zip(panels, maps.items(), strict=False):
+    for axis, values in zip(panels, maps.values(), strict=False):
         _curves(axis, signal[numbers], numbers)
         _band(axis, values, norm, signed)
     titles([*zip(panels, (_title(name, 1) for name in maps), strict=False)], width)

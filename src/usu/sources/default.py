@@ -26,8 +26,8 @@ def by_kind(
 ) -> CoarseMap:
     """Return attention relevance for networks that attend among all tokens, Grad-CAM for all others.
 
-    A layer asks for Grad-CAM, and signals and volumes take it, too. For the arguments and the errors see `usu.sources.find_source` and
-    `usu.explain`; docs/sources.md says what this choice was measured by.
+    A layer asks for Grad-CAM, and signals and volumes take it, too. For the arguments and the errors see
+    `usu.sources.find_source` and `usu.explain`; docs/sources.md says what this choice was measured by.
     """
     if layer is None and inputs.dim() == 4 and _may_attend(model):
         try:
