@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from usu.arrays.convert import as_tensor, check_finite
+from usu.models.pictures import gaussian_blur
 
 Baselines: TypeAlias = "str | Tensor | Any | Callable[[Tensor], Tensor]"
 
@@ -17,8 +18,6 @@ _BLUR = 1 / 16
 
 
 def _blur(inputs: Tensor) -> Tensor:
-    from torchvision.transforms.functional import gaussian_blur
-
     height, width = inputs.shape[-2:]
     sigma = max(height, width) * _BLUR
     # A reflected border must not be wider than the image. One axis at a time: torchvision's kernel is 2-D.

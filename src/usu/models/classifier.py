@@ -6,17 +6,19 @@ import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-import torchvision.transforms.functional as transforms
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights
-from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from usu.models import pictures
+from usu.models.pictures import imagenet_class_names as imagenet_class_names
 from usu.models.placement import Placement
 from usu.runtime.renames import renamed_fields, tell
+
+if TYPE_CHECKING:
+    from torchvision.transforms import InterpolationMode
 
 State: TypeAlias = "dict[str, Tensor]"
 
@@ -35,7 +37,7 @@ class Preparation:
     crop: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    interpolation: InterpolationMode = InterpolationMode.BICUBIC
+    interpolation: str | InterpolationMode = "bicubic"
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor]:
         """Return the inputs and the picture, both (3, h, w).
@@ -45,15 +47,13 @@ class Preparation:
         """
         if max(image.size) > _SLIMMEST * min(image.size):
             raise ValueError(f"an image of {image.width} × {image.height} pixels is too slim to be cropped")
-        picture = transforms.to_tensor(self._geometry()(image.convert("RGB")))
-        return transforms.normalize(picture, self.mean, self.std), picture
+        way = getattr(self.interpolation, "value", self.interpolation)
+        picture = pictures.to_tensor(pictures.cropped(image.convert("RGB"), self.resize, self.crop, way))
+        return pictures.normalize(picture, self.mean, self.std), picture
 
     def placement(self, image: Image.Image) -> Placement:
         """Return where the network's input lies in the photograph."""
-        return Placement.of(self._geometry(), image)
-
-    def _geometry(self) -> Compose:
-        return Compose([Resize(self.resize, self.interpolation, antialias=True), CenterCrop(self.crop)])
+        return pictures.placed(image, self.resize, self.crop)
 
 
 @renamed_fields(categories="class_names")
@@ -79,11 +79,6 @@ class Classifier:
         """The old name of `class_names`."""
         tell("Classifier.categories", "Classifier.class_names")
         return self.class_names
-
-
-def imagenet_class_names() -> tuple[str, ...]:
-    """Return the names of the 1,000 ImageNet classes, from torchvision's own records."""
-    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def weights_needed(name: str, source: str) -> ValueError:
