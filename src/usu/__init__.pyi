@@ -1,4 +1,5 @@
 from . import plot as plot
+from .dataset import explain_dataset as explain_dataset
 from .desiderata.check import check_desiderata as check_desiderata
 from .desiderata.report import DesiderataReport as DesiderataReport
 from .desiderata.report import Finding as Finding

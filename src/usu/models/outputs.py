@@ -101,7 +101,7 @@ class Watch(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Let PyTorch not import its compiler, which takes as long as the rest of it: see `can_be_watched`."""
+        """Let PyTorch not import its compiler, which takes seconds; for parts of it see `can_be_watched`."""
         return False
 
     def __init__(self) -> None:

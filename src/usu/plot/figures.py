@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -123,7 +124,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
     """
     kind = Path(path).suffix.removeprefix(".") or "png"
     # zlib's fastest level: a fifth less time for a file a fifth larger.
-    options = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {}
+    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {}
     with written_whole(path) as file:
         figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight", pad_inches=0.06, **options)
 
