@@ -20,9 +20,9 @@ from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.studies.look_tables import chosen, read
 from benchmarks.studies.looks import PLAIN, Look
 from usu import plot
-from usu.bench.compiled import quickened
 from usu.bench.methods.image import Subject
 from usu.models.classifier import Classifier
+from usu.models.compiled import quickened
 from usu.models.loading import load_classifier
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "looks.png"

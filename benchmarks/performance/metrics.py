@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from usu.adapters.quantus import QUANTUS_SCORES, quantus_score
-from usu.bench.compiled import quickened
 from usu.bench.datasets.files import image_names
 from usu.metrics import METRICS, Judge
+from usu.models.compiled import quickened
 from usu.models.images import read_image
 from usu.models.loading import load_classifier
 from usu.runtime.memory import keep_freed_memory

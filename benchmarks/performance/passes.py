@@ -36,9 +36,9 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 
-from usu.bench.compiled import Compiled
 from usu.models.baselines import make_fill
 from usu.models.classifier import Preparation
+from usu.models.compiled import Compiled
 from usu.models.loading import load_classifier
 
 ALLOCATOR = {

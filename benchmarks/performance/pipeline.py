@@ -1,9 +1,13 @@
 """How much of `usu.upsample`'s time is spent outside the model's own forward passes.
 
     python -m benchmarks.performance.pipeline [--repeat 5] [--models efficientnet-lite0 resnet50]
+    python -m benchmarks.performance.pipeline --before SRC --photographs FOLDER [--repeat 3] [--several 32]
 
 Random weights do: a forward pass costs the same. Each row is the median of `--repeat` calls at 224 × 224 with
 the mode's default settings; the share outside is of the same call, so that the machine's drift cancels.
+
+With `--before`, the folder `src` of an earlier version (as `git worktree add ../before COMMIT` makes one), it
+compares the command line and `usu.explain` with that version's, and a complete map with shap's.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import skimage.data
 import torch
@@ -20,6 +25,7 @@ import torchvision
 from torch import Tensor, nn
 
 import usu
+from benchmarks.performance.versions import compare
 
 SIZE = 224
 TARGETS = {"efficientnet-lite0": 0.10, "resnet50": 0.05}
@@ -80,7 +86,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--repeat", type=int, default=5, help="counted calls per model (default: 5)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--before", type=Path, metavar="SRC", help="folder src of an earlier version")
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="for --before")
+    parser.add_argument("--several", type=int, default=32, help="photographs for --before (default: 32)")
     arguments = parser.parse_args()
+    if arguments.before is not None:
+        compare(arguments.before.resolve(), arguments.photographs, arguments.repeat, arguments.several)
+        return
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {SIZE} × {SIZE}")
     print()

@@ -39,8 +39,8 @@ from benchmarks.scores.peers import DEAR, PEERS
 from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import FILLS, HALVES, gather, tables
 from benchmarks.scores.tasks import Costed, Made, Method, Task, make
-from usu.bench.compiled import quickened
 from usu.models.baselines import make_fill
+from usu.models.compiled import quickened
 from usu.models.loading import load_classifier
 from usu.runtime.files import written_whole
 

@@ -23,7 +23,7 @@ import usu
 from benchmarks.scores.photographs import photographs
 from benchmarks.scores.score_tables import HALVES
 from benchmarks.scores.tasks import Task
-from usu.bench.compiled import quickened
+from usu.models.compiled import quickened
 from usu.models.loading import load_classifier
 from usu.segmentation.methods import cut
 from usu.segmentation.tree import Tree

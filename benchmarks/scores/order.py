@@ -28,7 +28,6 @@ from tqdm import tqdm
 import usu
 from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import HALVES, LEVEL, line
-from usu.bench.compiled import quickened
 from usu.bench.methods import peers
 from usu.bench.methods.image import Subject
 from usu.bench.methods.registry import CONTESTANTS
@@ -36,6 +35,7 @@ from usu.metrics import Judge
 from usu.metrics.faithfulness.curves import rank_of
 from usu.metrics.faithfulness.labels import LABELS
 from usu.metrics.statistics import correct, paired_test
+from usu.models.compiled import quickened
 from usu.models.loading import load_classifier
 from usu.operators.continuous import continuous_total
 

@@ -31,9 +31,9 @@ import usu
 from benchmarks.scores.order import SIX, Asked, by_both, by_order
 from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import HALVES, line
-from usu.bench.compiled import quickened
 from usu.bench.methods import peers
 from usu.metrics.faithfulness.curves import band_limited
+from usu.models.compiled import quickened
 from usu.models.loading import load_classifier
 
 SHIFT, QUALITY = 8, 50

@@ -32,12 +32,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.scores.score_tables import TESTED, line, tested_cell
-from usu.bench.compiled import quickened
 from usu.bench.datasets.files import image_names
 from usu.bench.methods.image import Subject
 from usu.bench.methods.registry import CONTESTANTS
 from usu.metrics import alpha_total, correct, iou_area, paired_test, pointing_game, relevance_mass_accuracy
 from usu.models.classifier import Classifier
+from usu.models.compiled import quickened
 from usu.models.images import read_image
 from usu.models.loading import load_classifier
 from usu.operators.coarse import Coarse

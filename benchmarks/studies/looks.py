@@ -38,13 +38,13 @@ from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import FILLS, HALVES
 from benchmarks.studies.known_truth import CELL, GRID, found
 from benchmarks.studies.look_tables import EPSILONS, FIXED, SCORED, SQUARED, page
-from usu.bench.compiled import quickened
 from usu.bench.datasets.files import image_names
 from usu.bench.methods.image import Subject
 from usu.bench.methods.peers import guided_by
 from usu.bench.methods.registry import CONTESTANTS
 from usu.models.baselines import make_fill
 from usu.models.classifier import Classifier
+from usu.models.compiled import quickened
 from usu.models.loading import load_classifier
 from usu.runtime.files import written_whole
 from usu.worlds.mosaics import mosaics

@@ -11,6 +11,7 @@ import usu.models.targets as _targets
 import usu.sources.coarse_map as _sources
 
 from . import plot as plot
+from .dataset import explain_dataset as explain_dataset
 from .desiderata.check import check_desiderata as check_desiderata
 from .desiderata.report import DesiderataReport as DesiderataReport
 from .desiderata.report import Finding as Finding

@@ -79,6 +79,8 @@ class Record:
         answer_unit: of the answer and of `raw_scores`: "probability", "logits" or "units of the answer".
         class_name: of the target, if it is a class whose name is known.
         model: its name.
+        backend: what the masked copies of the image went through: the model itself, "eager", or its copy by
+            "openvino" or "compile"; None in older files. Gradients are always the model's.
         versions: of the libraries involved.
     """
 
@@ -104,6 +106,7 @@ class Record:
     answer_unit: str | None = None
     class_name: str | None = None
     model: str | None = None
+    backend: str | None = None
     versions: dict[str, str] = field(default_factory=library_versions)
 
     @property

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from tests.helpers.networks import SmallViT, fingerprint, small_cnn
-from usu.bench.compiled import quickened
 from usu.bench.methods import conserving, peers
 from usu.bench.methods.image import BLACK_BOX, Cost, Subject
 from usu.bench.methods.registry import (
@@ -19,6 +18,7 @@ from usu.bench.methods.registry import (
     Contestant,
     scattered_segments,
 )
+from usu.models.compiled import quickened
 from usu.operators.lattice import grid
 from usu.sources.registry import SOURCES
 

@@ -117,7 +117,7 @@ def test_size(explain, figures, tmp_path, size):
 @pytest.mark.parametrize(
     ("source", "library", "adapter", "extra"),
     [
-        ("gradcam", "pytorch_grad_cam", "gradcam", "cam"),
+        ("hirescam", "pytorch_grad_cam", "gradcam", "cam"),
         ("occlusion", "captum.attr", "captum", "captum"),
         ("shap", "shap", "shap", "shap"),
         ("lime", "sklearn", "captum", "lime"),

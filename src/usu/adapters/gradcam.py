@@ -29,8 +29,8 @@ from usu.operators.upsamplers import find_upsampler
 from usu.pipeline import mode_of, settings_of, upsample
 from usu.runtime.lazy import needed
 from usu.settings import Settings
+from usu.sources.cams import curved_map, put_back
 from usu.sources.fullgrad import grids
-from usu.sources.gradcam import curved_map, put_back
 
 with needed("CAM methods need pytorch-grad-cam", "cam"):
     from pytorch_grad_cam import FinerCAM, FullGrad

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from usu.bench.compiled import Compiled, quickened
 from usu.bench.datasets.files import Dataset, Item
 from usu.bench.datasets.registry import find_dataset
 from usu.bench.methods.image import Subject
@@ -22,6 +21,7 @@ from usu.bench.networks import Network, load_network
 from usu.bench.results.folder import WEIGHTS, Row
 from usu.bench.results.schema import NO_SOURCE, Cell
 from usu.metrics import METRICS, Judge
+from usu.models.compiled import Compiled, quickened
 from usu.record import library_versions
 from usu.settings import Settings
 

@@ -24,6 +24,7 @@ from usu.cli._output import (
     whole_number,
     writable_folder,
 )
+from usu.models.backends import BACKENDS
 from usu.models.bundled import DEMO_MODEL, SIZES
 from usu.operators.registry import MODES
 from usu.sources.registry import SOURCES
@@ -41,6 +42,10 @@ Explain photographs: which pixels speak for a class, by a network of your choice
 {FILES}
 Each photograph gets a folder of its own inside DIR. Pictures may be of any kind that Pillow reads; one
 that cannot be read is reported, the others continue, and the exit code is 2 at the end.
+
+Of a FOLDER, with the folders in it, each photograph gets one record, NAME.npz, and all together a table,
+explained.csv, and a page, report.html, of up to 24 of them. The same command continues where it was
+interrupted, even if it was killed.
 """
 
 _EXAMPLES = """\
@@ -59,6 +64,8 @@ examples:
       let mass move between cells, and share it less sharply within them
   usu explain cat.jpg --source shap --size photograph
       another method, and the map over the whole photograph, 0 where the network did not look
+  usu explain photographs/ --out maps/ --workers 4
+      every photograph of a folder; the same command continues after an interruption
 """
 
 _MODEL = f"""{", ".join(SIZES)}, any torchvision classifier, or CARD.json, which describes another network
@@ -79,7 +86,8 @@ _CONTINUOUS = """for usu, iwmr and hybrid: no steps at the borders of cells; --n
 paper's operator"""
 _SMOOTHING = """radius, as a part of the shorter side, of the filter that smooths scores along the picture's
 edges (default: 1/28 of the side for total-conserving, else none)"""
-_SOURCE = """method that gives the coarse map: %(choices)s (default: gradcam; for complete, the gradient
+_SOURCE = """method that gives the coarse map: %(choices)s (default: attention-relevance for transformers,
+gradcam for others; for complete, the gradient
 times the difference from the fill)"""
 _RANGE = """values that are black and white in grey pictures of more than 8 bits, such as -160 240 for CT
 (default: 0 1 for floats, else 16 bits, or as few as hold the values, which a line says)"""
@@ -89,6 +97,9 @@ _IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temper
 _SCORING = """how segments are scored: mask, keep, both, owen, regression, order or mask+order (default:
 mask; for complete, owen)"""
 _OUTPUT = "what is scored: the class's probability or logit (default: probability)"
+_BACKEND = """what masked images go through: the network itself (eager), a copy of it by openvino or compile
+(PyTorch's compiler), or auto: openvino's where it is installed and saves time (default: %(default)s)"""
+_WORKERS = "for a folder: processes that read photographs and find segments ahead (default: %(default)s)"
 _BATCH = "masked images per forward call; fewer need less memory (default: %(default)s)"
 
 _TO_EXPLAIN = (
@@ -103,6 +114,7 @@ _TO_EXPLAIN = (
     "temperature",
     "importance_temperature",
     "perturbations_per_eval",
+    "backend",
 )
 
 
@@ -112,7 +124,7 @@ def add_parser(commands: Commands) -> None:
         "explain", help="explain your own photographs", description=_DETAILS, epilog=_EXAMPLES
     )
     add = parser.add_argument
-    add("images", metavar="IMAGE", nargs="+", help="photographs")
+    add("images", metavar="IMAGE", nargs="+", help="photographs, or one folder of them")
     add("--model", metavar="NAME", default=DEMO_MODEL, help=_MODEL)
     add("--weights", metavar="FILE", help=_WEIGHTS)
     add("--target", metavar="CLASS", help=_TARGET)
@@ -130,6 +142,8 @@ def add_parser(commands: Commands) -> None:
     add("--temperature", metavar="T", type=positive_number, help=TEMPERATURE)
     add("--importance-temperature", metavar="T", type=positive_number, help=_IMPORTANCE)
     add("--perturbations-per-eval", "--batch-size", metavar="N", type=whole_number, default=16, help=_BATCH)
+    add("--backend", choices=BACKENDS, default="auto", help=_BACKEND)
+    add("--workers", metavar="N", type=whole_number, default=1, help=_WORKERS)
     add("--out", metavar="DIR", default="usu-out", help=OUT)
     parser.set_defaults(run=run)
 
@@ -146,6 +160,10 @@ def run(options: argparse.Namespace) -> int:
     from usu.pipeline import mode_of, settings_of
     from usu.sources.registry import find_source, told
 
+    folders = [path for path in options.images if Path(path).is_dir()]
+    if folders and (len(options.images) > 1 or options.size != "network"):
+        what = "--size photograph" if len(options.images) == 1 else "further photographs"
+        raise ValueError(f"a folder, {folders[0]}, is explained by itself, without {what}")
     folder = writable_folder(options.out)
     if options.tokens is not None:
         options.tokens = Tokens(**options.tokens)
@@ -164,6 +182,10 @@ def run(options: argparse.Namespace) -> int:
         keywords["run"] = options.run_of_layer
     if options.target is not None:
         keywords["target"] = find_class(classifier.class_names, options.target)
+    if folders:
+        from usu.cli.folder import explain_folder
+
+        return explain_folder(options, classifier, keywords)
     failed = False
     photographs = list(zip(options.images, output_names(options.images), strict=True))
     silent = len(photographs) == 1 or not sys.stderr.isatty()
@@ -273,6 +295,7 @@ def fact_table(explanation: Explanation, class_name: str | None, model: str, sec
         "model": model,
         "coarse map": coarse,
         "forward passes": str(explanation.forward_passes),
+        "backend": str(explanation.backend),
         "seconds": f"{seconds:.1f}",
     }
     return [f"{name:<16}{value}" for name, value in facts.items()]

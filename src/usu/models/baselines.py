@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from usu.arrays.convert import as_tensor, check_finite
+from usu.models.pictures import gaussian_blur
 
 Baselines: TypeAlias = "str | Tensor | Any | Callable[[Tensor], Tensor]"
 
@@ -18,8 +19,6 @@ _BLUR = 1 / 16
 
 
 def _blur(inputs: Tensor) -> Tensor:
-    from torchvision.transforms.functional import gaussian_blur
-
     count, _, *size = inputs.shape
     sigma = max(size) * _BLUR
     blurred: Tensor = inputs

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torchvision.transforms.functional as transforms
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights
-from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from usu.models import pictures
 from usu.models.checkpoints import State, load_state
+from usu.models.pictures import imagenet_class_names as imagenet_class_names
 from usu.models.placement import Placement
 from usu.runtime.renames import renamed_fields, tell
+
+if TYPE_CHECKING:
+    from torchvision.transforms import InterpolationMode
 
 _SLIMMEST = 100  # beyond this ratio of the sides, the resized picture would not fit in memory
 
@@ -32,7 +35,7 @@ class Preparation:
     crop: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    interpolation: InterpolationMode = InterpolationMode.BICUBIC
+    interpolation: str | InterpolationMode = "bicubic"
     white: float = 1.0
     bgr: bool = False
 
@@ -44,21 +47,18 @@ class Preparation:
         """
         if max(image.size) > _SLIMMEST * min(image.size):
             raise ValueError(f"an image of {image.width} × {image.height} pixels is too slim to be cropped")
-        picture = transforms.to_tensor(self._geometry()(image.convert("RGB")))
+        way = getattr(self.interpolation, "value", self.interpolation)
+        picture = pictures.to_tensor(pictures.cropped(image.convert("RGB"), self.resize, self.crop, way))
         return self.normalised(picture), picture
 
     def normalised(self, picture: Tensor) -> Tensor:
         """Return what the network takes for a picture (..., 3, h, w), RGB in [0, 1], of any size."""
         values = self.white * (picture.flip(-3) if self.bgr else picture)
-        inputs: Tensor = transforms.normalize(values, self.mean, self.std)
-        return inputs
+        return pictures.normalize(values, self.mean, self.std)
 
     def placement(self, image: Image.Image) -> Placement:
         """Return where the network's input lies in the photograph."""
-        return Placement.of(self._geometry(), image)
-
-    def _geometry(self) -> Compose:
-        return Compose([Resize(self.resize, self.interpolation, antialias=True), CenterCrop(self.crop)])
+        return pictures.placed(image, self.resize, self.crop)
 
 
 @renamed_fields(categories="class_names")
@@ -84,11 +84,6 @@ class Classifier:
         """The old name of `class_names`."""
         tell("Classifier.categories", "Classifier.class_names")
         return self.class_names
-
-
-def imagenet_class_names() -> tuple[str, ...]:
-    """Return the names of the 1,000 ImageNet classes, from torchvision's own records."""
-    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def weights_needed(name: str, source: str) -> ValueError:

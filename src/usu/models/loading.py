@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torchvision.models as zoo
 from torch import Tensor, nn
 
 from usu.arrays.checks import suggestion
@@ -43,14 +42,19 @@ def load_classifier(name: str, weights: str | os.PathLike[str] | None = None) ->
         from usu.models.card import load_card
 
         return load_card(card, card.stem if weights is None else name)
-    if name not in _LOADERS:
-        raise ValueError(f"there is no model {name!r}{suggestion(name, _LOADERS)}")
-    return _LOADERS[name](name, None if weights is None else Path(weights))
+    file = None if weights is None else Path(weights)
+    if name in SIZES:  # without importing torchvision, which takes longer than torch
+        return _load_lite(name, file)
+    if name not in classifier_names():
+        raise ValueError(f"there is no model {name!r}{suggestion(name, classifier_names())}")
+    return _load_torchvision(name, file)
 
 
 def classifier_names() -> tuple[str, ...]:
     """Return every name that `load_classifier` accepts."""
-    return tuple(_LOADERS)
+    import torchvision.models as zoo
+
+    return (*SIZES, *zoo.list_models(zoo))
 
 
 def _load_lite(name: str, weights: Path | None) -> Classifier:
@@ -77,6 +81,8 @@ def import_package(module: str, way: str) -> Any:
 
 
 def _load_torchvision(name: str, weights: Path | None) -> Classifier:
+    import torchvision.models as zoo
+
     entries = list(zoo.get_model_weights(name))
     default = zoo.get_model_weights(name).DEFAULT
     if weights is None:
@@ -119,9 +125,3 @@ def _fitting(build: Callable[..., nn.Module], state: State, weights: Path) -> tu
 def _end(model: nn.Module) -> tuple[str, Tensor]:
     """Return the last weights with their name: in all of these networks, the classifier's."""
     return list(model.state_dict().items())[-1]
-
-
-_LOADERS: dict[str, Callable[[str, Path | None], Classifier]] = {
-    **dict.fromkeys(SIZES, _load_lite),
-    **dict.fromkeys(zoo.list_models(zoo), _load_torchvision),
-}

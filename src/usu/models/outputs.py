@@ -113,6 +113,11 @@ def tell_unclear() -> None:
 class Watch(TorchDispatchMode):
     """While a model runs, notes which small tensors are made of results of a sigmoid or softmax alone."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Let PyTorch not import its compiler, which takes seconds; for parts of it see `can_be_watched`."""
+        return False
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         self._kept: dict[int, Tensor] = {}  # by storage, which they keep from being used again

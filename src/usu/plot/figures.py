@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -147,8 +148,10 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
         OSError: the folder does not exist or cannot be written.
     """
     kind = Path(path).suffix.removeprefix(".") or "png"
+    # zlib's fastest level: a fifth less time for a file a fifth larger.
+    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {}
     with written_whole(path) as file:
-        figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight", pad_inches=0.06)
+        figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight", pad_inches=0.06, **options)
 
 
 def show_figure(figure: Figure) -> None:

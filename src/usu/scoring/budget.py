@@ -32,3 +32,7 @@ class Budgeted:
         """Return how many pairs of masked copies each task gets: its image's tasks share `passes` evenly."""
         images = [image for image, _ in tasks]
         return [(self.passes - 2) // images.count(image) // 2 for image in images]
+
+    def masked_passes(self, hierarchies: Sequence[Hierarchy]) -> int:
+        """Return how many masked copies of an image are asked for."""
+        return self.passes

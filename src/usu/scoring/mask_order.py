@@ -31,6 +31,10 @@ class MaskOrder(Order):
 
     name: ClassVar[str] = "mask+order"
 
+    def masked_passes(self, hierarchies: Sequence[Hierarchy]) -> int:
+        """Return how many masked copies of an image are asked for without gradients."""
+        return 1 + hierarchies[0].counts[0]
+
     def score(
         self, perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
     ) -> list[Refinement]:

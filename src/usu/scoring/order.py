@@ -67,6 +67,10 @@ class Order(Budgeted):
         if check_number(self.ridge, "ridge") < 0:
             raise ValueError(f"ridge must be at least 0, got {self.ridge!r}")
 
+    def masked_passes(self, hierarchies: Sequence[Hierarchy]) -> int:
+        """Return how many masked copies of an image are asked for without gradients: its fill."""
+        return 1
+
     def score(
         self, perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules
     ) -> list[Refinement]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from usu.arrays.checks import check_count
 from usu.arrays.convert import Array, as_tensor, check_finite, like
 from usu.models.baselines import Baselines, make_fill
+from usu.models.compiled import faster, masked_examples
 from usu.models.contexts import differentiable
 from usu.models.forward import ForwardFunc, as_given, check_evaluation_mode, check_inputs, integers_of, run
 from usu.models.outputs import Kind, Watch, can_be_watched, kind_of, scores_of, tell_unclear
@@ -67,6 +69,8 @@ class Perturbation:
         probabilities: of each image's target, or None; see `usu.models.targets.probabilities`.
         passes: forward passes of each image so far.
         coarse: the coarse map of an image by its number, for scorings that start from it; None if unknown.
+        backend: what answers for masked copies, one of `usu.models.backends.BACKENDS`; never "auto".
+        versions: of the software behind it, by name.
     """
 
     def __init__(
@@ -91,6 +95,8 @@ class Perturbation:
         self.kind: Kind | None = None
         self.is_tensor = False
         self._forward_func, self._caller = forward_func, inputs
+        self.backend, self.versions = "eager", dict[str, str]()
+        self._copy: nn.Module | None = None
         self._chunk = perturbations_per_eval
         self.fills = make_fill(self.inputs, baselines)
         self.passes = [0] * len(self.inputs)
@@ -99,7 +105,7 @@ class Perturbation:
         self._bar: Any = tqdm(
             total=0, desc="scoring segments", unit="pass", disable=not show_progress, leave=False
         )
-        references = []
+        references, start = [], time.thread_time()
         self.probabilities: list[float | None] = []
         for part in _chunks(list(range(len(self.inputs))), self._chunk):
             wanted = [self.targets[image] for image in part]
@@ -109,6 +115,7 @@ class Perturbation:
             references.append(self._values(outputs, part))
             self.probabilities += probabilities(outputs, wanted, self.kind)
         self.references = torch.cat(references)
+        self._seconds = (time.thread_time() - start) / len(self.inputs)
 
     def _watched(self, images: list[int]) -> Any:
         """Return the outputs for images as they are, and settle what a probability is from them."""
@@ -137,6 +144,27 @@ class Perturbation:
 
     def __exit__(self, *exception: object) -> None:
         self._bar.close()
+
+    def speed_up(self, backend: str, passes: int) -> nn.Module | None:
+        """Let a compiled copy of the model answer for masked copies where it does as well; return it.
+
+        Gradients are still the model's. The images on which both are compared are not counted as passes.
+
+        Args:
+            backend: see `usu.models.compiled.faster`.
+            passes: images that will go through the model.
+
+        Raises:
+            ImportError: a backend that is named is not installed.
+            ValueError: a backend that is named does not take the model, or its answers differ.
+        """
+        if backend == "eager" or (backend == "auto" and not (self.is_tensor and self.integers is None)):
+            return None
+        examples = as_given(masked_examples(self.inputs[:1], self.fills[:1]), self.integers)
+        self._copy = faster(self._forward_func, backend, examples, passes, self._seconds)
+        if self._copy is not None:
+            self.backend, self.versions = str(self._copy.backend), cast(Any, self._copy.versions)
+        return self._copy
 
     def give(self, tensor: Tensor) -> Any:
         """Return a tensor in the kind and on the device of the caller's inputs."""
@@ -262,8 +290,9 @@ class Perturbation:
 
     def _run(self, batch: Tensor, images: list[int]) -> Any:
         batch = as_given(batch, self.integers)
-        given = batch if isinstance(self._forward_func, nn.Module) else self.give(batch)
-        outputs = run(self._forward_func, given)
+        model = self._copy or self._forward_func
+        given = batch if isinstance(model, nn.Module) else self.give(batch)
+        outputs = run(model, given)
         for image in images:
             self.passes[image] += 1
         return outputs

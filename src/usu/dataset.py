@@ -1,0 +1,397 @@
+"""Many images: one record each, which a later call of the same run does not make again."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from inspect import signature
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from usu.arrays.checks import check_count
+from usu.arrays.convert import as_floats, as_numpy
+from usu.explanation import Explanation
+from usu.models.images import read_image
+from usu.models.naming import name_of_model
+from usu.models.placement import Placement
+from usu.operators.coarse import Coarse
+from usu.pipeline import explain, mode_of, settings_of
+from usu.report import Entry, write
+from usu.runtime.files import written_whole
+from usu.runtime.processes import processes
+from usu.segmentation.hierarchy import Hierarchy
+from usu.segmentation.methods import segment, stretched
+from usu.settings import Settings, as_plain
+
+Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+RUN, ROWS, TABLE, GALLERY = "run.json", "rows.jsonl", "explained.csv", "report.html"
+COLUMNS = (
+    *("image", "target", "class_name", "probability", "mass", "d1_relative", "forward_passes", "seconds"),
+    *("backend", "error"),
+)
+_ASKED = frozenset(signature(explain).parameters)
+_SHOWN = 24  # explanations of the gallery, spread evenly
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image on its way to the model; arrays are NumPy's, so that it crosses between processes.
+
+    Attributes:
+        name: of its record, a path without the folder and without ".npz".
+        inputs: (C, H, W).
+        image: (3, H, W) or (1, H, W) in [0, 1], for segmentation; None for the inputs, stretched.
+        placement: in its photograph, if known.
+        hierarchies: its segments; empty until they are found.
+    """
+
+    name: str
+    inputs: Pixels
+    image: Pixels | None = None
+    placement: Placement | None = None
+    hierarchies: tuple[Hierarchy, ...] = ()
+
+    def segmented(self, wanted: Mapping[str, Sequence[int]]) -> Sample:
+        """Return the sample with segments, by method their numbers at each level."""
+        image = self.image
+        if image is None:
+            image = stretched(torch.from_numpy(self.inputs), "inputs, taken as images,").numpy()
+        found = tuple(segment(image, counts, method) for method, counts in wanted.items())
+        return replace(self, image=image, hierarchies=found)
+
+
+def read_photograph(
+    name: str, path: Path, prepare: Callable[..., Any], value_range: tuple[float, float] | None
+) -> Sample:
+    """Read a photograph, and prepare it as `usu.models.classifier.Preparation` does.
+
+    Raises:
+        ValueError: it is damaged or not an image.
+        OSError: it cannot be opened.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = read_image(path, value_range)
+    inputs, picture = prepare(image)
+    place: Placement = prepare.placement(image)  # type: ignore[attr-defined]
+    return Sample(name, inputs.numpy(), picture.numpy(), place)
+
+
+Job: TypeAlias = "tuple[str, Callable[..., Sample], tuple[Any, ...]]"  # name; a call that a process can make
+
+
+def explain_dataset(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    out: str | os.PathLike[str],
+    workers: int = 1,
+    show_progress: bool = False,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Explain every image of a loader; write a record each, a table and a gallery.
+
+    `out` gets 000000.npz, 000001.npz, … in the order of the loader, explained.csv, and report.html with up to
+    24 of them. If a call is interrupted, even killed, the same call continues after the last record.
+
+    Args:
+        model: as for `usu.explain`.
+        loader: batches of inputs (B, C, H, W), or tuples that begin with one, as of a `DataLoader`; the same
+            images in the same order each time. All images of a batch are explained together.
+        out: a folder, made if needed.
+        workers: processes that find segments ahead of the model. A script that starts them needs
+            `if __name__ == "__main__":`.
+        show_progress: show a bar on standard error, with the rate and the time left.
+        **options: as for `usu.explain`, without `images` and `placement`; `target` is one for all images.
+
+    Returns:
+        The rows of the table, in order; those of images that failed have an "error".
+
+    Raises:
+        ValueError: an argument that does not fit; `out` holds something else, or another run.
+        TypeError: as `usu.explain`.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    results = Results(Path(out), run_of(name_of_model(model), model, options))
+    total = len(loader) if isinstance(loader, Sized) else None
+    samples = _samples(loader, results.done)
+    return explained(model, samples, results, workers, show_progress, total, **options)
+
+
+def _samples(loader: Iterable[Any], done: Mapping[str, Any]) -> Iterator[list[Job]]:
+    number = 0
+    for batch in loader:
+        inputs = as_floats(batch[0] if isinstance(batch, list | tuple) else batch, "loader's batches")
+        if inputs.dim() != 4:
+            raise ValueError(f"loader must give batches (B, C, H, W), got {tuple(inputs.shape)}")
+        names = [f"{number + index:06d}" for index in range(len(inputs))]
+        number += len(inputs)
+        yield [
+            (name, Sample, (name, as_numpy(one)))
+            for name, one in zip(names, inputs, strict=True)
+            if name not in done
+        ]
+
+
+class Results:
+    """The folder of a run: records, a row for each, and what the run is.
+
+    Attributes:
+        folder: where it is.
+        run: what the run is.
+        done: rows by the names of images that have a record.
+
+    Raises:
+        ValueError: the folder holds something else, or a run with other settings.
+    """
+
+    def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"out must be a folder, but {folder} is a file")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.run, facts = folder, dict(run), folder / RUN
+        if facts.is_file():
+            _check_same(folder, json.loads(facts.read_text(encoding="utf-8")), run)
+        elif any(folder.iterdir()):
+            raise ValueError(f"out must be empty or of an earlier run, but {folder} holds other files")
+        else:
+            with written_whole(facts) as file:
+                file.write(json.dumps(run, indent=1, sort_keys=True).encode())
+        rows = map(_row, (folder / ROWS).read_text(encoding="utf-8").splitlines() if self._begun else ())
+        self.done = {row["image"]: row for row in rows if row and self.record(row["image"]).is_file()}
+        if self._begun:  # a line that the end of a process cut off must not swallow the next one
+            self._append("")
+
+    def _append(self, line: str) -> None:
+        with open(self.folder / ROWS, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    @property
+    def _begun(self) -> bool:
+        return (self.folder / ROWS).is_file() and (self.folder / ROWS).stat().st_size > 0
+
+    def record(self, name: str) -> Path:
+        """Return the file of an image's record."""
+        return self.folder / f"{name}.npz"
+
+    def add(self, name: str, explanation: Explanation, seconds: float) -> dict[str, Any]:
+        """Write a record, then its row; return that."""
+        self.record(name).parent.mkdir(parents=True, exist_ok=True)
+        explanation.save(self.record(name))
+        coarse, pixels = explanation.coarse_map, torch.as_tensor(as_numpy(explanation.attribution))
+        row = {
+            "image": name,
+            **{key: getattr(explanation, key) for key in ("target", "class_name", "probability")},
+            **{key: getattr(explanation, key) for key in ("forward_passes", "backend")},
+            "mass": float(pixels.double().sum()),
+            "d1_relative": _relative_error(coarse, pixels),
+            "seconds": round(seconds, 4),
+        }
+        self._append(json.dumps(row))
+        self.done[name] = row
+        return row
+
+    def finish(self, failed: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Write the table and the gallery; return the rows, those of failed images with their errors."""
+        rows = [*self.done.values(), *({"image": name, "error": why} for name, why in failed.items())]
+        rows.sort(key=lambda row: str(row["image"]))
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, COLUMNS)
+        table.writeheader()
+        table.writerows(rows)
+        with written_whole(self.folder / TABLE) as file:
+            file.write(text.getvalue().encode("utf-8", errors="replace"))
+        names = sorted(self.done)
+        shown = names[:: max(1, -(-len(names) // _SHOWN))]
+        if shown:
+            records = ((name, Explanation.load(self.record(name))) for name in shown)
+            write((Entry(one, name=name, verdicts=False) for name, one in records), self.folder / GALLERY)
+        return rows
+
+
+def _relative_error(coarse: Coarse, pixels: Tensor) -> float | None:
+    error, scale = coarse.mass_error(pixels.double())
+    return float(error / scale) if scale else None
+
+
+def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    now = json.loads(json.dumps(now))
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            raise ValueError(
+                f"out must be of the same run, but {folder} was made with {name}={before.get(name)!r}, not "
+                f"{now.get(name)!r}: name another folder"
+            )
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:  # the process ended while it was written
+        return None
+    return row if isinstance(row, dict) and "image" in row else None
+
+
+def run_of(name: str, model: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run is, by the options of `usu.explain` other than those of speed, for JSON."""
+    quick = ("perturbations_per_eval", "backend", "show_progress")
+    said = {key: as_plain(value) for key, value in options.items() if key not in quick}
+    return {"model": name, "weights": weights_hash(model), **said}
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of a model's weights."""
+    found = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        found.update(name.encode())
+        if isinstance(value, Tensor):
+            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def explained(
+    model: nn.Module,
+    batches: Iterable[list[Job]],
+    results: Results,
+    workers: int,
+    show_progress: bool,
+    total: int | None,
+    report: Callable[[str, str], None] | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Explain the images of jobs, batch by batch; write all results, return the rows.
+
+    Args:
+        model: as for `usu.explain`.
+        batches: jobs of images that are explained together; each gives a `Sample`.
+        results: where records go.
+        workers: processes that do the jobs and find segments.
+        show_progress: show a bar on standard error.
+        total: number of batches, for the time left.
+        report: is told the name of an image that failed, and why.
+        **options: as for `usu.explain`.
+    """
+    from tqdm import tqdm
+
+    check_count(workers, "workers", 1)
+    own = {name: value for name, value in options.items() if name not in _ASKED}
+    settings = settings_of(mode_of(options.get("mode"), own), own)
+    failed: dict[str, str] = {}
+    title = str(results.run["model"])
+
+    def fail(name: str, problem: Exception) -> None:
+        failed[name] = " ".join(str(problem).split()) or type(problem).__name__
+        if report is not None:
+            report(name, failed[name])
+
+    with ExitStack() as stack:
+        pool = stack.enter_context(processes(workers, _begin))
+        bar = stack.enter_context(tqdm(total=total, desc="images", unit="batch", disable=not show_progress))
+        for batch in _ahead(pool, batches, settings.segmentation, 2 + workers):
+            samples = []
+            for name, found in batch:
+                if isinstance(found, Sample):
+                    samples.append(found)
+                else:
+                    fail(name, found)
+            for name, outcome, seconds in _together(model, samples, settings, options, title):
+                if isinstance(outcome, Explanation):
+                    results.add(name, outcome, seconds)
+                else:
+                    fail(name, outcome)
+            bar.update()
+    return results.finish(failed)
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+
+
+def _ahead(
+    pool: ProcessPoolExecutor, batches: Iterable[list[Job]], wanted: Any, depth: int
+) -> Iterator[list[tuple[str, Any]]]:
+    """Yield each batch's names with samples, or the exceptions that they raised; some are made ahead."""
+    waiting: deque[list[tuple[str, Any]]] = deque()
+    remaining = iter(batches)
+    while True:
+        for batch in islice(remaining, depth - len(waiting)):
+            waiting.append([(name, pool.submit(_made, call, given, wanted)) for name, call, given in batch])
+        if not waiting:
+            return
+        yield [(name, future.exception() or future.result()) for name, future in waiting.popleft()]
+
+
+def _made(call: Callable[..., Sample], given: tuple[Any, ...], wanted: Any) -> Sample:
+    sample = call(*given)
+    return sample.segmented(wanted) if isinstance(wanted, Mapping) else sample
+
+
+def _together(
+    model: nn.Module,
+    samples: Sequence[Sample],
+    settings: Settings,
+    options: Mapping[str, Any],
+    title: str,
+) -> Iterator[tuple[str, Any, float]]:
+    """Yield name, explanation and seconds of each sample; if they fail together, one by one."""
+    if not samples:
+        return
+    start = time.perf_counter()
+    try:
+        found: Sequence[Any] = _explained(model, samples, settings, options, title)
+    except (ValueError, RuntimeError) as problem:
+        if len(samples) > 1:
+            for sample in samples:
+                yield from _together(model, [sample], settings, options, title)
+            return
+        found = [problem]
+    seconds = (time.perf_counter() - start) / len(samples)
+    for sample, outcome in zip(samples, found, strict=True):
+        yield sample.name, outcome, seconds
+
+
+def _explained(
+    model: nn.Module,
+    samples: Sequence[Sample],
+    settings: Settings,
+    options: Mapping[str, Any],
+    title: str,
+) -> list[Explanation]:
+    first = next(model.parameters(), torch.empty(0))
+    inputs = torch.stack([torch.from_numpy(sample.inputs) for sample in samples]).to(first.device)
+    given = dict(options)
+    if given.get("target") is not None:
+        given["target"] = [given["target"]] * len(samples)
+    if samples[0].image is not None:
+        given["images"] = torch.stack([torch.from_numpy(sample.image) for sample in samples])
+    if samples[0].placement is not None:
+        given["placement"] = [sample.placement for sample in samples]
+    if samples[0].hierarchies:
+        given["segmentation"] = [
+            [_on(hierarchy, inputs.device) for hierarchy in sample.hierarchies] for sample in samples
+        ]
+    said = {"segmentation": settings.plain()["segmentation"]}
+    found = explain(model, inputs, **given)
+    return [replace(one, settings={**one.settings, **said}, model=title) for one in found]
+
+
+def _on(hierarchy: Hierarchy, device: torch.device) -> Hierarchy:
+    levels = tuple(torch.from_numpy(as_numpy(level)).to(device) for level in hierarchy.levels)
+    return Hierarchy(levels, hierarchy.method)

@@ -1,0 +1,197 @@
+"""Many images: one record each, a table and a page, whatever interrupts the run."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import usu
+from tests.helpers.networks import small_cnn
+from usu import dataset
+
+SETTINGS = {"segmentation": {"slic": (2, 4)}, "backend": "eager"}
+
+
+def batches(count=5, together=2):
+    images = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    return [(part, "labels") for part in images.split(together)]
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    """Find segments here: to start processes takes seconds."""
+
+    class Now:
+        def __init__(self, call, *given):
+            self.call = lambda: call(*given)
+
+        def exception(self):
+            try:
+                self.call()
+            except Exception as problem:
+                return problem
+            return None
+
+        def result(self):
+            return self.call()
+
+    class Pool:
+        def __init__(self, workers, begin):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def submit(self, call, *given):
+            return Now(call, *given)
+
+    monkeypatch.setattr(dataset, "processes", Pool)
+
+
+def table(folder):
+    with open(folder / "explained.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_records_are_those_of_one_image_at_a_time(tmp_path):
+    model = small_cnn().eval()
+    rows = usu.explain_dataset(model, batches(), out=tmp_path, **SETTINGS)
+    images = torch.cat([batch for batch, _ in batches()])
+    for number, image in enumerate(images):
+        expected = usu.explain(model, image, **SETTINGS)
+        found = usu.Explanation.load(tmp_path / f"{number:06d}.npz")
+        np.testing.assert_allclose(found.attribution, expected.attribution, rtol=1e-4, atol=1e-7)
+        assert found.settings == expected.settings
+        assert (found.target, found.model) == (expected.target, expected.model)
+        row = rows[number]
+        assert (row["image"], row["target"]) == (f"{number:06d}", expected.target)
+        assert row["mass"] == pytest.approx(float(expected.attribution.sum()), rel=1e-4)
+        assert row["probability"] == pytest.approx(expected.probability, rel=1e-5)
+        error, scale = expected.coarse_map.mass_error(expected.attribution)
+        assert row["d1_relative"] == pytest.approx(float(error / scale), rel=1e-3)
+    assert [row["image"] for row in table(tmp_path)] == [row["image"] for row in rows]
+    assert "000004" in (tmp_path / "report.html").read_text()
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    model = small_cnn().eval()
+
+    def loader():
+        yield from batches(together=1)[:4]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        usu.explain_dataset(model, loader(), out=tmp_path, **SETTINGS)
+    done = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    with open(tmp_path / dataset.ROWS, "a") as file:
+        file.write('{"image": "000004", "targ')  # the end of a process in the middle of a line
+    asked = []
+
+    def explain(model, inputs, **options):
+        asked.append(len(inputs))
+        return usu.explain(model, inputs, **options)
+
+    monkeypatch.setattr(dataset, "explain", explain)
+    rows = usu.explain_dataset(model, batches(together=1), out=tmp_path, **SETTINGS)
+    assert sum(asked) == 5 - len(done)
+    assert len(done) > 0
+    assert [row["image"] for row in rows] == [f"{number:06d}" for number in range(5)]
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in done} == done
+    lines = [line for line in (tmp_path / dataset.ROWS).read_text().splitlines() if line.endswith("}")]
+    assert sorted(json.loads(line)["image"] for line in lines) == [f"{number:06d}" for number in range(5)]
+
+
+def test_a_bad_image_is_reported_and_the_rest_are_explained(tmp_path):
+    bad = [(batch.clone(), label) for batch, label in batches()]
+    bad[1][0][0, 0, 0, 0] = float("nan")
+    rows = usu.explain_dataset(small_cnn().eval(), bad, out=tmp_path, **SETTINGS)
+    assert [row["image"] for row in rows if row.get("error")] == ["000002"]
+    assert "NaN" in rows[2]["error"] or "finite" in rows[2]["error"]
+    assert len(list(tmp_path.glob("*.npz"))) == 4
+    assert table(tmp_path)[2]["error"] == rows[2]["error"]
+
+
+def test_the_folder_of_another_run_is_left_alone(tmp_path):
+    model = small_cnn().eval()
+    usu.explain_dataset(model, batches(1), out=tmp_path / "one", **SETTINGS)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    with pytest.raises(ValueError, match=r"one was made with target=None, not 1: name another folder"):
+        usu.explain_dataset(model, batches(1), out=tmp_path / "one", target=1, **SETTINGS)
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    with pytest.raises(ValueError, match="was made with weights="):
+        usu.explain_dataset(model, batches(1), out=tmp_path / "one", **SETTINGS)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()} == before
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="out must be empty or of an earlier run"):
+        usu.explain_dataset(model, batches(1), out=tmp_path, **SETTINGS)
+    with pytest.raises(ValueError, match="workers must be"):
+        usu.explain_dataset(model, batches(1), out=tmp_path / "two", workers=0, **SETTINGS)
+
+
+KILLED = """
+import sys, torch, usu
+from tests.helpers.networks import small_cnn
+if __name__ == "__main__":
+    images = torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model = small_cnn().eval()
+    usu.explain_dataset(
+        model, images.split(2), out=sys.argv[1], segmentation={"slic": (2, 4)}, backend="eager"
+    )
+"""
+
+
+def test_a_killed_run_ends_with_one_record_each(tmp_path):
+    program, out = tmp_path / "program.py", tmp_path / "out"
+    program.write_text(KILLED)
+    call = [sys.executable, str(program), str(out)]
+    run = subprocess.Popen(call, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    deadline = time.monotonic() + 240
+    while len(list(out.glob("*.npz"))) < 3 and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert 3 <= len(list(out.glob("*.npz"))) < 40
+    subprocess.run(call, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    names = [f"{number:06d}" for number in range(40)]
+    assert sorted(path.stem for path in out.glob("*.npz")) == names
+    assert [row["image"] for row in table(out)] == names
+    for name in names:
+        usu.Explanation.load(out / f"{name}.npz")
+
+
+def test_the_command_explains_a_folder(tmp_path, capsys):
+    from usu.cli import main
+
+    folder, out = tmp_path / "photographs", tmp_path / "maps"
+    (folder / "more").mkdir(parents=True)
+    assert main(["explain", str(folder), "--out", str(out)]) == 2
+    assert "photographs holds no image" in capsys.readouterr().err
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "more" / "a.png")
+    (folder / "bad.jpg").write_bytes(b"no image")
+    command = ["explain", str(folder), "--out", str(out), "--backend", "eager", "--source", "gradcam"]
+    assert main([*command, "--scoring", "order"]) == 2
+    told = capsys.readouterr()
+    assert "bad.jpg" in told.err
+    assert told.err.count("\n") == 1
+    assert "1 photograph(s), 0 before, 1 failed" in told.out
+    found = usu.Explanation.load(out / "more" / "a.png.npz")
+    assert found.placement.photograph == (40, 50)
+    assert found.model == "efficientnet-lite0"
+    assert main(command) == 2
+    assert "scoring=" in capsys.readouterr().err
+    assert main(["explain", str(folder), str(folder), "--out", str(out)]) == 2
+    assert "is explained by itself, without further photographs" in capsys.readouterr().err
