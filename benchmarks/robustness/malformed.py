@@ -133,7 +133,19 @@ SEGMENTATION = either(
 )
 LEVELS_BAD = either(
     one_of(
-        None, 3, [], (), "maps", [None], [3], Opaque, {}, [[0, 1]], np.ones((2, 3, 4)), [[[0], [0, 1]]], 1j
+        None,
+        3,
+        [],
+        (),
+        "maps",
+        [None],
+        [3],
+        Opaque,
+        {},
+        [[[[[0, 1]]]]],
+        np.ones((2, 3, 4)),
+        [[[0], [0, 1]]],
+        1j,
     ),
     lambda random, good: [good[0], LABELS(random, good[1])],
     lambda random, good: [MAPS(random, good[0]), *good[1:]],

@@ -75,6 +75,7 @@ def explain(
     run: int | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
+    backend: str = "auto",
     **settings: _typing.Any,
 ) -> Explanation: ...
 @_typing.overload
@@ -93,6 +94,7 @@ def explain(
     run: int | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
+    backend: str = "auto",
     **settings: _typing.Any,
 ) -> list[Explanation]: ...
 @_typing.overload
@@ -111,6 +113,7 @@ def explain(
     run: int | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
+    backend: str = "auto",
     **settings: _typing.Any,
 ) -> list[Explanation]: ...
 @_typing.overload
@@ -129,5 +132,6 @@ def explain(
     run: int | None = None,
     perturbations_per_eval: int = 16,
     show_progress: bool = False,
+    backend: str = "auto",
     **settings: _typing.Any,
 ) -> _typing.Any: ...

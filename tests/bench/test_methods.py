@@ -140,7 +140,7 @@ def test_maps_are_the_same_with_a_quick_copy(name):
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_sources_are_the_same_with_a_quick_copy(source):
-    model = SmallViT().eval() if source == "rollout" else small_cnn()
+    model = SmallViT().eval() if source in ("rollout", "attention-relevance") else small_cnn()
     found = {}
     for quick in (None, quickened(model, 2 * picture() - 1)):
         one = subject(model, quick=quick)

@@ -99,7 +99,7 @@ def test_the_logit_of_the_map_is_the_mean_of_the_partitions():
     assert (found.settings["scoring"], found.settings["passes"], found.settings["ridge"]) == (
         "order",
         20,
-        0.3,
+        1.0,
     )
 
 

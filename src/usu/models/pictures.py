@@ -56,22 +56,23 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return (..., C, h, w) less its channels' `mean`, over their `std`."""
-    centre, spread = (torch.as_tensor(values).to(pixels)[:, None, None] for values in (mean, std))
+    centre, spread = (pixels.new_tensor(values)[:, None, None] for values in (mean, std))
     return (pixels - centre) / spread
 
 
 def gaussian_blur(pixels: Tensor, kernel_size: Sequence[int], sigma: Sequence[float]) -> Tensor:
     """Return (B, C, H, W), blurred in windows of odd sides (columns, rows); borders are reflected."""
-    columns, rows = (_gauss(*each).to(pixels) for each in zip(kernel_size, sigma, strict=True))
+    columns, rows = (_gauss(*each, pixels) for each in zip(kernel_size, sigma, strict=True))
     kernel = (rows[:, None] * columns[None]).expand(pixels.shape[1], 1, -1, -1)
     across, down = (side // 2 for side in kernel_size)
     padded = F.pad(pixels, [across, across, down, down], mode="reflect")
     return F.conv2d(padded, kernel, groups=pixels.shape[1])
 
 
-def _gauss(side: int, sigma: float) -> Tensor:
+def _gauss(side: int, sigma: float, like: Tensor) -> Tensor:
     half = (side - 1) * 0.5
-    weights = (-0.5 * (torch.linspace(-half, half, steps=side) / sigma).square()).exp()
+    places = torch.linspace(-half, half, steps=side, dtype=like.dtype, device=like.device)
+    weights = (-0.5 * (places / sigma).square()).exp()
     return weights / weights.sum()
 
 
