@@ -74,8 +74,8 @@ def explain(
     tokens: Tokens | None = None,
     run: int | None = None,
     perturbations_per_eval: int = 16,
-    show_progress: bool = False,
     backend: str = "auto",
+    show_progress: bool = False,
     **settings: _typing.Any,
 ) -> Explanation: ...
 @_typing.overload
@@ -93,8 +93,8 @@ def explain(
     tokens: Tokens | None = None,
     run: int | None = None,
     perturbations_per_eval: int = 16,
-    show_progress: bool = False,
     backend: str = "auto",
+    show_progress: bool = False,
     **settings: _typing.Any,
 ) -> list[Explanation]: ...
 @_typing.overload
@@ -112,8 +112,8 @@ def explain(
     tokens: Tokens | None = None,
     run: int | None = None,
     perturbations_per_eval: int = 16,
-    show_progress: bool = False,
     backend: str = "auto",
+    show_progress: bool = False,
     **settings: _typing.Any,
 ) -> list[Explanation]: ...
 @_typing.overload
@@ -131,7 +131,7 @@ def explain(
     tokens: Tokens | None = None,
     run: int | None = None,
     perturbations_per_eval: int = 16,
-    show_progress: bool = False,
     backend: str = "auto",
+    show_progress: bool = False,
     **settings: _typing.Any,
 ) -> _typing.Any: ...
