@@ -35,8 +35,8 @@ PHOTOGRAPHS = ("coffee", "camera", "chelsea")
 # What draws each column: the default explanation, whose scores are smoothed, or that of mode="usu".
 COLUMNS = {
     "bilinear": ("default", "bilinear"),
-    "total-conserving,\nthe default": ("default", "total-conserving"),
-    "usu, with\ncontinuous=True": ("usu", "usu-continuous"),
+    "default:\ntotal-conserving": ("default", "total-conserving"),
+    "continuous\nusu": ("default", "usu-continuous"),
     "usu": ("usu", "usu"),
     "hybrid": ("usu", "hybrid"),
 }
