@@ -28,12 +28,12 @@ from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import HALVES, line
 from benchmarks.studies.known_truth import CELL, found
 from benchmarks.studies.objects import LEAST, MOST, object_in_crop
-from usu.bench.compiled import quickened
 from usu.bench.datasets.ecssd import read_ecssd
 from usu.bench.datasets.files import Item
 from usu.metrics.statistics import bootstrap_interval
 from usu.models.baselines import make_fill
 from usu.models.classifier import Classifier
+from usu.models.compiled import quickened
 from usu.models.loading import load_classifier
 from usu.worlds.mosaics import mosaics
 from usu.worlds.pasted import pasted

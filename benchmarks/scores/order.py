@@ -287,10 +287,12 @@ def table(rows: dict[tuple[str, str], dict[str, Any]], reference: str, half: str
     return lines
 
 
-def tables(path: Path, sure: bool | None = None) -> str:
-    """Return the tables of a file of rows in Markdown, of all or by how sure the network is."""
+def tables(path: Path, maps: Sequence[str], sure: bool | None = None) -> str:
+    """Return the tables of some maps in a file of rows in Markdown, of all or by how sure the network is."""
     rows = {
-        key: row for key, row in read(path).items() if sure is None or (row["probability"] >= SURE) == sure
+        key: row
+        for key, row in read(path).items()
+        if row["map"] in maps and (sure is None or (row["probability"] >= SURE) == sure)
     }
     parts = []
     for half in HALVES:
@@ -316,7 +318,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=60, help="number of photographs, of both halves")
     parser.add_argument("--half", choices=HALVES, help="only this half of the photographs")
     default = [name for name in MAPS if not name.startswith(("choice", "source"))]
-    parser.add_argument("--maps", nargs="+", choices=MAPS, metavar="NAME", default=default)
+    parser.add_argument("--maps", nargs="+", choices=(*MAPS, "all"), metavar="NAME", default=default)
     parser.add_argument("--metrics", nargs="+", choices=METRICS, metavar="NAME", default=METRICS)
     parser.add_argument("--model", default="efficientnet-lite0", help="name, or the file of a network card")
     parser.add_argument("--source", choices=SOURCES, default="gradcam", help="of the coarse map")
@@ -324,6 +326,8 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--by-probability", action="store_true", help="also by how sure the network is")
     parser.add_argument("--table", type=Path, help="write the tables to this file")
     arguments = parser.parse_args(given)
+    if "all" in arguments.maps:
+        arguments.maps = list(MAPS)
     classifier = load_classifier(arguments.model)
     known = read(arguments.out)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -340,10 +344,10 @@ def main(given: Sequence[str] | None = None) -> None:
             row = {"half": half, **measure(photograph, asked, judge, name, arguments.metrics)}
             with arguments.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-    text = tables(arguments.out)
+    text = tables(arguments.out, arguments.maps)
     if arguments.by_probability:
         for title, sure in ((f"p at least {SURE}", True), (f"p below {SURE}", False)):
-            text += f"\n\n# Photographs with {title}\n\n{tables(arguments.out, sure)}"
+            text += f"\n\n# Photographs with {title}\n\n{tables(arguments.out, arguments.maps, sure)}"
     print(text)
     if arguments.table:
         arguments.table.write_text(f"# Measurements of scores by order\n\n{text}\n")

@@ -57,7 +57,7 @@ MAPS: dict[str, Map] = {
     "SHAP partition 160": lambda asked, seed: peers.shap_partition(asked, 160),
     "RISE 160": lambda asked, seed: peers.rise(asked, 160),
     "order": order_scores,
-    "order, ridge 0": lambda asked, seed: order_scores(asked, seed, ridge=0.0),
+    "order, ridge 0.3": lambda asked, seed: order_scores(asked, seed, ridge=0.3),
     "strict USU, order": lambda asked, seed: asked.usu(order_scores(asked, seed), 0.2),
     "total, mask+order": lambda asked, seed: by_both(asked, "total", seed=seed),
     "total, order filtered": lambda asked, seed: by_order(asked, "total", filtered=True, seed=seed),

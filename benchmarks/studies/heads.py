@@ -21,13 +21,13 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from benchmarks.studies.configurations import CONFIGURATIONS, DATA, HEADS, Configuration
-from usu.bench.compiled import quickened
 from usu.bench.datasets.cifar10 import read_cifar10
 from usu.bench.datasets.cub200 import read_cub200
 from usu.bench.datasets.files import Dataset
 from usu.bench.datasets.registry import find_dataset
 from usu.models import load_classifier
 from usu.models.classifier import Classifier, Preparation
+from usu.models.compiled import quickened
 from usu.runtime.files import written_whole
 
 SEED, BATCH, FOLDS = 0, 25, 5

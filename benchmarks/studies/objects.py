@@ -25,12 +25,12 @@ from torch import Tensor
 
 from benchmarks.studies.configurations import CONFIGURATIONS, DATA, Configuration
 from benchmarks.studies.known_truth import SQUARED, drawn, found_in_image, tested_tables
-from usu.bench.compiled import quickened
 from usu.bench.datasets.files import Dataset, Item
 from usu.bench.datasets.registry import chosen, find_dataset
 from usu.bench.methods.image import Subject
 from usu.models import load_classifier
 from usu.models.classifier import Classifier
+from usu.models.compiled import quickened
 from usu.runtime.files import written_whole
 
 SEED = 0
