@@ -372,6 +372,17 @@ def test_verdicts_of_what_is_shown_stand_out(opened):
     row = page.locator("#verdicts tr", has_text="USU").first
     assert row.locator("td.satisfied").count() == 4
     assert "Bilinear, D1: the pixels of cell" in page.inner_text("#witnesses")
+    promises = page.inner_text("#promise")
+    assert "USU promises the mass of each cell" in promises
+    assert "Bilinear promises none of these" in promises
+    assert "default" not in promises
+    choose(page, "method", "total-conserving")
+    assert "Total-conserving promises the total of the coarse map, of each sign" in page.inner_text(
+        "#promise"
+    )
+    assert "Total-conserving is the default because" in page.inner_text("#promise")
+    shown = page.locator("#verdicts tr.shown th").first
+    assert "▸" in shown.evaluate("head => getComputedStyle(head, '::before').content")
 
 
 def test_markup_in_names_does_nothing(opened):

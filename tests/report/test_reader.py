@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -93,16 +94,77 @@ def test_sentence_says_what_the_outline_holds(opened):
         choose(page, "method", method)
         text = page.inner_text("#sentence")
         assert text.startswith("The network gives lynx a probability of 87.5 %.")
-        share, area = (
-            float(part.split(" %")[0]) / 100 for part in (text.split("it, ")[1], text.split("on ")[1])
-        )
+        share, area = re.search(
+            r"(Half|\S+ %) of what speaks for it lies on (\S+) % of the picture", text
+        ).groups()
+        share = 0.5 if share == "Half" else float(share.split()[0]) / 100
+        area = float(area) / 100
         brightest = np.sort(map_of(page, (48, 64)).ravel())[::-1]
         assert 0.5 <= share <= 0.75
+        assert "of the picture, inside the blue line." in text
         assert brightest[: round(area * brightest.size) + 1].sum() >= (share - 0.01) * brightest.sum()
     most = max(float(np.abs(np.asarray(raw)).max()) for raw in record.raw_scores)
     parts = sum(len(raw) for raw in record.raw_scores)
-    assert f"any one of the {parts} parts that were tried changes the probability by at most" in text
+    assert f"Hiding any one of {parts} parts of the picture changes the probability by at most" in text
     assert float(text.split("at most ")[1].split()[0]) == pytest.approx(100 * most, rel=0.06)
+
+
+def test_caution_says_how_coarse_the_numbers_are_and_what_made_the_detail(opened):
+    page = opened(*entries(), layout="one", unfolded=False)
+    page.locator("#cards button", has_text="lynx").click()
+    details = {
+        "hybrid": "comes from what hiding parts of the picture changes",
+        "bilinear": "is filled in between them",
+        "nearest": "Nothing finer is shown",
+    }
+    for method, detail in details.items():
+        choose(page, "method", method)
+        text = page.inner_text("#caution")
+        assert "one number for each of 12\u00a0×\u00a016\u00a0cells." in text
+        assert [words for words in details.values() if words in text] == [detail]
+        assert text.endswith("The map does not show where the network is wrong.")
+    record = reports.positive()
+    kept = replace(record, settings={**record.settings, "scoring": "keep"})
+    page = opened(Entry(kept, verdicts=False), layout="one")
+    assert "comes from the scores of the picture's parts" in page.inner_text("#caution")
+    assert "Hiding" not in page.inner_text("#sentence")
+
+
+def test_comparison_says_which_map_the_sentence_is_of_and_whose_scale_holds(opened):
+    page = opened(entries()[0], layout="split")
+    assert ", inside the blue line of the Hybrid map." in page.inner_text("#sentence")
+    script = "tag => getComputedStyle(tag, '::after').content"
+    for scaling, words in (("own", "colour scale of its own"), ("shared", "one colour scale for both")):
+        choose(page, "scaling", scaling)
+        for tag in ("other", "method"):
+            assert page.locator(f"#tag-{tag}").evaluate(script) == f'"{words}"'
+    page.uncheck("#lines-half")
+    page.evaluate(SETTLED)
+    assert ", in the brightest places of the Hybrid map." in page.inner_text("#sentence")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_knob_of_the_split_is_under_its_divider(opened, size):
+    width, height = SIZES[size]
+    page = opened(entries()[0], layout="split", unfolded=False, viewport={"width": width, "height": height})
+    picture, slider = (page.locator(f"#{name}").bounding_box() for name in ("canvas", "split"))
+    knob = 16  # of Chromium, whose middle starts half of it from the slider's edge
+    assert slider["x"] + knob / 2 == pytest.approx(picture["x"], abs=1)
+    assert slider["width"] - knob == pytest.approx(picture["width"], abs=1)
+
+
+def test_colour_bar_says_in_words_what_its_ends_mean(opened):
+    page = opened(*entries(), layout="one", unfolded=False)
+    ends = lambda: [page.inner_text(f"#scale-method .{end}") for end in ("little", "much")]  # noqa: E731
+    page.locator("#cards button", has_text="lynx").click()
+    page.evaluate(SETTLED)
+    assert ends() == ["little (grey)", "much"]
+    largest = map_of(page, (48, 64)).max()
+    (told,) = re.findall(r"the last colour goes up to (\S+)", page.inner_text("#scale-method .words"))
+    assert float(told.replace("−", "-")) == pytest.approx(largest, rel=5e-3)
+    page.locator("#cards button", has_text="tabby").click()
+    page.evaluate(SETTLED)
+    assert ends() == ["against", "for"]
 
 
 def test_each_map_has_a_scale_of_its_own_or_both_share_one(opened):

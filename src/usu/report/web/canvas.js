@@ -97,7 +97,7 @@ class Stage {
     const room = /** @type {HTMLElement} */ (this.frame.parentElement);
     const [height, width] = this.sides[1].ground.size;
     this.stacked = room.clientWidth < NARROW && width > 0.8 * height;
-    this.frame.style.setProperty("--ratio", String(this.proportion));
+    room.style.setProperty("--ratio", String(this.proportion)); // for the frame and the split's slider
     const ratio = window.devicePixelRatio || 1;
     const wide = Math.max(1, Math.round(this.frame.clientWidth * ratio));
     const high = Math.max(1, Math.round(wide / this.proportion));

@@ -7,7 +7,8 @@ function fillAll() {
   const rows = [[nameOf(1), figures.method]];
   if (figures.other) rows.unshift([nameOf(0), figures.other]);
   fillFigures(rows, figures.method.mass);
-  byId("sentence").textContent = sentenceOf(explanation, halfOf(explanation, view.maps.method));
+  byId("sentence").textContent = sentenceOf(explanation, halfOf(explanation, view.maps.method), lineWords());
+  byId("caution").textContent = cautionOf(explanation, state.method);
   fillBars();
   fillTags();
   const spoken = fillPixel(view, state.pixel);
@@ -22,6 +23,13 @@ function fillAll() {
   byId("partition-note").textContent = partitionWords(explanation, partition);
   byId("shown-note").textContent = SHOWN[look.shown].note?.() ?? "";
   byId("sharing-note").textContent = sharingWords();
+}
+
+// Where the half of the first sentence lies, and in which map if there are two.
+function lineWords() {
+  const drawn = look.lines.half && look.shown === "map";
+  const map = compares() ? ` of the ${nameOf(1)} map` : "";
+  return `${drawn ? "inside the blue line" : "in the brightest places"}${map}`;
 }
 
 /** @param {Explanation} explanation @param {Part} partition */
@@ -50,6 +58,7 @@ function fillTags() {
     const tag = byId(id);
     tag.hidden = !compares();
     tag.textContent = tag.hidden ? "" : nameOf(number);
+    tag.dataset.scale = look.scaling === "own" ? "colour scale of its own" : "one colour scale for both";
     const place = stage.places().find(({ side }) => side === number) ?? { x: 0, y: 0 };
     const half = stage.layout === "split";
     tag.classList.toggle("half", half);
@@ -71,15 +80,15 @@ function fillBars() {
 }
 
 /** @param {HTMLElement} figure @param {Bar} bar */
-function fillBar(figure, { limits: { low, high }, table, words }) {
+function fillBar(figure, { limits, table, ends: [little, much], opacity, words }) {
   const [bar] = figure.getElementsByTagName("canvas");
   const context = contextOf(bar);
   const image = context.createImageData(256, 1);
-  for (let step = 0; step < 256; step++) {
-    image.data.set([table[3 * step], table[3 * step + 1], table[3 * step + 2], 255], 4 * step);
-  }
+  const { low, high } = limits;
+  const steps = Float64Array.from({ length: 256 }, (_, step) => low + (step / 255) * (high - low));
+  paint(steps, limits, table, opacity, image); // as over the photograph, whose grey is behind the bar
   context.putImageData(image, 0, 0);
-  for (const [part, text] of Object.entries({ low: short(low), high: short(high), words })) {
+  for (const [part, text] of Object.entries({ little, much, low: short(low), high: short(high), words })) {
     figure.getElementsByClassName(part)[0].textContent = text;
   }
   bar.setAttribute("aria-label", `Colours from ${short(low)} to ${short(high)}, ${words}`);

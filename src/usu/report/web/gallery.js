@@ -43,6 +43,7 @@ class Gallery {
       element("strong", explanation.plain.title),
       element("span", explanation.plain.name),
       label,
+      element("span", explanation.plain.source, "badge"),
     );
     button.addEventListener("click", choose);
     item.append(button);

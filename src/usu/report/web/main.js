@@ -123,15 +123,33 @@ function side(number, values, fixed, signed) {
 function shownBars() {
   const sides = view.sides;
   const both = sides.length > 1 && look.scaling === "shared";
-  return (both ? sides.slice(1) : sides).map((one) => ({ ...one, words: barWords(one, sides.length > 1 && !both) }));
+  return (both ? sides.slice(1) : sides).map((one) => ({
+    ...one,
+    words: barWords(one, sides.length > 1 && !both),
+    ends: barEnds(one),
+    opacity: opacityOf(one),
+  }));
 }
+
+// In words, what the two ends of a bar mean.
+/** @param {Shown} shown @returns {[string, string]} */
+function barEnds({ kind }) {
+  if (look.shown === "difference") return ["less", "more"];
+  if (look.shown !== "map") return ["", ""];
+  if (kind === "diverging") return ["against", "for"];
+  return [look.byMagnitude && !look.inColour ? "little (grey)" : "little", "much"];
+}
+
+// Small values let the photograph through.
+/** @param {Shown} shown @returns {Opacity} */
+const opacityOf = ({ fixed }) => (look.byMagnitude && !fixed ? { most: look.opacity / 100 } : look.opacity / 100);
 
 /** @param {Shown} shown @param {boolean} named */
 function barWords({ side: number, limits: { high, largest, peaks, kept } }, named) {
   const isMap = look.shown === "map" || look.shown === "difference";
   const unit = (number ? view.explanation : view.beside).plain.unit;
   const words = isMap ? `${unit} per pixel` : SHOWN[look.shown].title;
-  const clipped = largest > high * 1.001 ? `; clipped, largest ${short(largest)}` : "";
+  const clipped = largest > high * 1.001 ? `; the last colour goes up to ${short(largest)}` : "";
   const pixels = peaks === 1 ? "one pixel holds" : `${peaks} pixels hold`;
   const crowd = peaks ? `; ${pixels} ${percent(kept ?? 0, 2)} of it, colours are for the rest` : "";
   return `${named ? `${nameOf(number)}: ` : ""}${words}${clipped}${crowd}`;
@@ -139,10 +157,7 @@ function barWords({ side: number, limits: { high, largest, peaks, kept } }, name
 
 function draw() {
   view.sides = shownSides();
-  const most = look.opacity / 100;
-  for (const { side: number, values, limits, table, fixed } of view.sides) {
-    stage.show(number, values, limits, table, look.byMagnitude && !fixed ? { most } : most);
-  }
+  for (const one of view.sides) stage.show(one.side, one.values, one.limits, one.table, opacityOf(one));
   stage.draw(scene());
 }
 

@@ -19,6 +19,8 @@ const TITLES = {
 const MODES = ["usu", "iwmr", "hybrid"];
 const ON_GRIDS = [...MODES.map((mode) => mode + CONTINUOUS), "total-conserving"];
 const REDISTRIBUTIONS = [...MODES, ...ON_GRIDS];
+/** @type {string[]} */
+const INTERPOLATIONS = ["conserving", "bilinear", "bicubic", "lanczos"];
 
 // The input at the photograph's own resolution.
 /** @param {NonNullable<Explanation["whole"]>} whole */

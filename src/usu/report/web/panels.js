@@ -1,7 +1,7 @@
 // @ts-check
 // Words and figures beside the picture. Text is always inserted as text, never as markup.
 
-const MARKS = { satisfied: "✓\u00a0kept", violated: "✗\u00a0violated", "not applicable": "–\u00a0does not apply" };
+const MARKS = { satisfied: "✓\u00a0kept", violated: "✗\u00a0not\u00a0kept", "not applicable": "–\u00a0does not apply" };
 /** @type {Record<string, string>} */
 const DESIDERATA = {
   D1: "cells keep their mass",
@@ -9,6 +9,19 @@ const DESIDERATA = {
   D3: "equal steps, equal ratios",
   D4: "a cell on its own",
   D5: "no jump between cells",
+};
+// What each upsampler is made to keep; the others only fill in.
+/** @type {Partial<Record<Method, string>>} */
+const PROMISES = {
+  usu: "the mass of each cell, the order of scores within it and that nothing outside it matters (D1 to D4)",
+  "usu-continuous": "the mass of each cell, without jumps between cells (D1 and D5)",
+  iwmr: "the total of the coarse map, and the order of scores within a cell (D2)",
+  "iwmr-continuous": "the total of the coarse map, without jumps between cells (D5)",
+  hybrid: "the total of the coarse map, of each sign, and the order of scores within a cell (D2)",
+  "hybrid-continuous": "the total of the coarse map, of each sign, without jumps between cells (D5)",
+  "total-conserving": "the total of the coarse map, of each sign, without jumps between cells (D5)",
+  conserving: "the mass of each cell, without jumps between cells (D1 and D5)",
+  nearest: "the cells as they are",
 };
 const MOST_BARS = 6;
 
@@ -53,17 +66,15 @@ function definitions(list, rows) {
 function fillHead({ plain }) {
   const parts = [
     plain.title === plain.target ? null : plain.target,
-    plain.answer,
     plain.model,
     `${plain.source}, ${plain.cellsTitle}`,
-    `${plain.forwardPasses} forward passes`,
   ];
   byId("title").textContent = plain.title;
   byId("subtitle").textContent = parts.filter(Boolean).join(" · ");
 }
 
 /** @param {Explanation} explanation */
-function fillFacts({ plain }) {
+function fillFacts({ plain, partitions }) {
   const recorded = plain.recordedMode === "complete" ? "complete (shared as USU)" : TITLES[plain.mode];
   /** @type {[string, string][]} */
   const rows = [
@@ -73,10 +84,21 @@ function fillFacts({ plain }) {
     ["coarse map", `${plain.source}, ${plain.cellsTitle}${plain.layer ? `, layer ${plain.layer}` : ""}`],
     ["pixels", plain.size.join(" × ")],
     ["mode", recorded],
-    ["forward passes", String(plain.forwardPasses)],
+    ["parts", partsWords(partitions)],
+    ["forward passes", `${plain.forwardPasses} questions to the network, for the coarse map and the parts`],
     ["versions", Object.entries(plain.versions).map(([name, version]) => `${name} ${version}`).join(", ")],
   ];
   definitions(byId("facts"), plain.name ? [["name", plain.name], ...rows] : rows);
+}
+
+// Segments by hierarchy and depth. Those that two depths or hierarchies share are scored once.
+/** @param {Part[]} partitions */
+function partsWords(partitions) {
+  const trees = [...new Set(partitions.map(({ number }) => number))].map((number) => {
+    const own = partitions.filter((part) => part.number === number);
+    return `${own.map(({ count }) => count).join(" + ")} by ${own[0].tree}`;
+  });
+  return trees.length ? `${countOf(partitions)} segments: ${trees.join(", ")}; equal ones tried once` : "none";
 }
 
 // The call that makes the map as shown. Owen values and interpolations have no mode of their own here.
@@ -124,7 +146,8 @@ function fillVerdicts(explanation, shown) {
       return row;
     }),
   );
-  byId("verdicts-table").hidden = !rows.length;
+  byId("verdicts-table").hidden = byId("promise").hidden = !rows.length;
+  byId("promise").textContent = promiseWords(explanation, rows.filter((method) => shown.includes(method)));
   byId("verdicts-note").textContent = rows.length ? verdictWords(plain) : "Not measured for this page; the D1 error is live.";
   const reasons = rows
     .filter((method) => shown.includes(method))
@@ -135,13 +158,28 @@ function fillVerdicts(explanation, shown) {
   );
 }
 
+// What the maps shown promise; without it a row of crosses would look like a fault.
+/** @param {Explanation} explanation @param {Method[]} shown */
+function promiseWords(explanation, shown) {
+  const promised = shown.map((method) => {
+    const what = PROMISES[method];
+    return `${titleOf(explanation, method)} promises ${what ?? "none of these: it fills in between cells"}.`;
+  });
+  const why = shown.includes("total-conserving")
+    ? "Total-conserving is the default because, on 24 pasted photographs, it lay better on the object than bilinear interpolation, and on 24 " +
+      "photographs ranked pixels better by insertion; by deletion no difference is shown."
+    : "";
+  return [...promised, "What is not promised may have a cross below without being at fault.", why].filter(Boolean).join(" ");
+}
+
 /** @param {Plain} plain */
 function verdictWords({ redistribution: { temperature, importanceTemperature }, further }) {
   const between = importanceTemperature === null ? "" : `, ε_Λ = ${short(importanceTemperature)}`;
   return (
     `Measured on this coarse map and on random ones when the page was made, at ε = ${short(temperature)}${between}; ` +
-    "each verdict has its relative residual below it. The maps shown are highlighted. " +
-    `The D1 error under “Sums” is live.${further.length ? " Of several grids, the first was measured." : ""}`
+    "each verdict has below it its largest relative residual over all of these maps. So D1's can be more than the relative " +
+    "D1 error under “Sums”, which is that of the map shown alone, and live. The maps shown are marked ▸." +
+    `${further.length ? " Of several grids, the first was measured." : ""}`
   );
 }
 

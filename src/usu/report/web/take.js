@@ -2,6 +2,7 @@
 // What the reader takes away: the picture as PNG or SVG, its numbers as CSV.
 
 const LINE = 22; // height of a line of text, of 16 in a picture of 1000
+const BEHIND = "#5b5b5b"; // a colour bar: the grey of the photograph
 
 /** @param {Blob | null} blob @param {string} ending */
 function saved(blob, ending) {
@@ -51,20 +52,27 @@ function drawing(width) {
     const gradient = svgElement("linearGradient", { id: `colours-${number}` });
     for (let step = 0; step < 256; step += 15) {
       const colour = [0, 1, 2].map((channel) => bar.table[3 * step + channel]);
-      gradient.append(svgElement("stop", { offset: step / 255, "stop-color": `rgb(${colour.join(",")})` }));
+      gradient.append(svgElement("stop", { offset: step / 255, "stop-color": `rgb(${colour.join(",")})`, "stop-opacity": strength(bar, step / 255) }));
     }
     /** @param {number} x @param {string} anchor @param {string} words */
     const label = (x, anchor, words) => svgElement("text", { x, y: top + 1.9 * LINE * unit, "text-anchor": anchor }, words);
     root.append(
       gradient,
+      svgElement("rect", { y: top, width, height: 0.8 * LINE * unit, fill: BEHIND }),
       svgElement("rect", { y: top, width, height: 0.8 * LINE * unit, fill: `url(#colours-${number})` }),
-      label(0, "start", short(bar.limits.low)),
+      label(0, "start", `${bar.ends[0]} ${short(bar.limits.low)}`.trim()),
       label(width / 2, "middle", bar.words),
-      label(width, "end", short(bar.limits.high)),
+      label(width, "end", `${bar.ends[1]} ${short(bar.limits.high)}`.trim()),
     );
   });
   root.append(svgElement("text", { y: height - 0.5 * LINE * unit, "font-size": 14 * unit }, captionOf(view)));
   return root;
+}
+
+// How opaque a colour is, at a place along its bar.
+/** @param {Bar} bar @param {number} place */
+function strength({ limits: { low, high }, opacity }, place) {
+  return typeof opacity === "number" ? opacity : (opacity.most * Math.abs(low + place * (high - low))) / high;
 }
 
 /** @template {keyof SVGElementTagNameMap} K @param {K} tag @param {Record<string, string | number>} attributes @param {string} [text] @returns {SVGElementTagNameMap[K]} */

@@ -158,7 +158,7 @@ interface Shown {
   table: Uint8Array;
   fixed?: Limits;
 }
-type Bar = Shown & { words: string };
+type Bar = Shown & { words: string; ends: [string, string]; opacity: Opacity };
 type Share = { segment: number; mass: number; area: number };
 type Half = { path: Path2D; share: number; area: number };
 interface Ground {
@@ -223,6 +223,7 @@ interface Elements {
   "split-value": HTMLOutputElement;
   "scale-other": HTMLElement;
   "scale-method": HTMLElement;
+  caution: HTMLParagraphElement;
   spoken: HTMLParagraphElement;
   method: HTMLSelectElement;
   compared: HTMLDivElement;
@@ -283,6 +284,7 @@ interface Elements {
   facts: HTMLDListElement;
   "verdicts-panel": HTMLDetailsElement;
   "verdicts-title": HTMLElement;
+  promise: HTMLParagraphElement;
   "verdicts-table": HTMLDivElement;
   "verdicts-head": HTMLTableRowElement;
   verdicts: HTMLTableSectionElement;

@@ -85,26 +85,48 @@ function meansDown(values, target, height, width, radius) {
   }
 }
 
-/** @param {Explanation} explanation @param {Half | null} half */
-function sentenceOf(explanation, half) {
+/** @param {Explanation} explanation @param {Half | null} half @param {string} line */
+function sentenceOf(explanation, half, line) {
   const { plain, partitions } = explanation;
   const claim = plain.probability === null
     ? `What speaks for ${plain.title}, by the network.`
     : `The network gives ${plain.title} a probability of ${percent(plain.probability)}.`;
   const where = half
-    ? `Of what speaks for it, ${percent(half.share, 2)} lies inside the outline, on ${percent(half.area, 2)} of the picture.`
+    ? `${halfWords(half.share)} of what speaks for it lies on ${percent(half.area, 2)} of the picture, ${line}.`
     : "Nothing speaks for it in this map.";
-  return [claim, where, coverWords(plain, partitions)].filter(Boolean).join(" ");
+  return [claim, where, hidingWords(plain, partitions)].filter(Boolean).join(" ");
 }
 
-// What covering a segment did, where that is what was measured.
+// An outline goes by whole levels, so that few large values can hold more than half.
+/** @param {number} share */
+function halfWords(share) {
+  const words = percent(share, 2);
+  return words === "50 %" ? "Half" : words;
+}
+
+// What hiding a segment did, where that is what was measured. It may raise the probability.
 /** @param {Plain} plain @param {Part[]} partitions */
-function coverWords({ settings }, partitions) {
-  if ((settings.scoring ?? "mask") !== "mask" || settings.output !== "probability" || !partitions.length) return "";
+function hidingWords(plain, partitions) {
+  if (!isMasked(plain) || plain.settings.output !== "probability" || !partitions.length) return "";
   const most = partitions.reduce((found, { raw }) => raw.reduce((a, b) => Math.max(a, Math.abs(b)), found), 0);
-  const parts = partitions.reduce((count, { raw }) => count + raw.length, 0);
   const points = short(Number((100 * most).toPrecision(2)));
-  return `Covering any one of the ${parts} parts that were tried changes the probability by at most ${points} points.`;
+  return `Hiding any one of ${countOf(partitions)} parts of the picture changes the probability by at most ${points} points, up or down.`;
+}
+
+/** @param {Plain} plain */
+const isMasked = ({ settings }) => (settings.scoring ?? "mask") === "mask";
+/** @param {Part[]} partitions */
+const countOf = (partitions) => partitions.reduce((count, { raw }) => count + raw.length, 0);
+
+// How coarse the numbers are, and where finer detail comes from: the map does not tell by itself.
+/** @param {Explanation} explanation @param {Method} method */
+function cautionOf({ plain, partitions }, method) {
+  const finer = method === "nearest" ? "Nothing finer is shown" : INTERPOLATIONS.includes(method)
+    ? "Finer detail is filled in between them"
+    : isMasked(plain) && partitions.length
+      ? "Finer detail comes from what hiding parts of the picture changes"
+      : "Finer detail comes from the scores of the picture's parts";
+  return `The method gave only one number for each of ${plain.cellsTitle.replaceAll(" ", "\u00a0")}. ${finer}. The map does not show where the network is wrong.`;
 }
 
 /** @param {View} view */
