@@ -58,12 +58,7 @@ class Asked(Subject):
         model: in evaluation mode.
         quick: the same function, faster, without gradients.
         source: of the coarse map.
-
-    Attributes:
-        order_partitions: what `benchmarks.scores.stability` fits on; None is the default.
     """
-
-    order_partitions: Any = None
 
     def __init__(
         self,

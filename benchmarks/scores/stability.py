@@ -1,12 +1,12 @@
 """How far a map stays the same when what should not matter changes, and changes when what matters does.
 
-    python -m benchmarks.scores.stability DATA --out ROWS [--images 24] [--half choosing] [--six]
+    python -m benchmarks.scores.stability DATA --out ROWS [--images 24] [--half choosing]
 
 Rank correlations of band-limited maps (a Gaussian of 6 pixels at 224), with the map of the photograph as it
 is: with another seed; from a start at 0 (scores by order only); of the photograph moved by 8 pixels, on the
 pixels that both show; and of the photograph after JPEG at quality 50. And of what should differ: the map of
 another class, and of the network with the rows of its last layer shuffled among the classes. One line per
-photograph is added to `--out`; `--images 0` only prints the table. `--six` fits on six partitions.
+photograph is added to `--out`; `--images 0` only prints the table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from tqdm import tqdm
 
 import usu
-from benchmarks.scores.order import SIX, Asked, by_both, by_order
+from benchmarks.scores.order import Asked, by_both, by_order
 from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import HALVES, line
 from usu.bench.methods import peers
@@ -40,15 +40,9 @@ SHIFT, QUALITY = 8, 50
 Map = Callable[[Asked, int], Tensor]
 
 
-class Many(Asked):
-    """A photograph whose scores by order are fitted on six partitions."""
-
-    order_partitions = SIX
-
-
 def order_scores(asked: Asked, seed: int, ridge: float = 1.0) -> Tensor:
     """Return scores by order."""
-    return asked.scores(usu.Order(seed=seed, ridge=ridge), asked.order_partitions)
+    return asked.scores(usu.Order(seed=seed, ridge=ridge))
 
 
 MAPS: dict[str, Map] = {
@@ -74,7 +68,6 @@ def from_zero(asked: Asked) -> Tensor:
         images=asked.picture,
         mode="usu",
         scoring="order",
-        segmentation=asked.order_partitions,
     )
     return torch.as_tensor(record.score_map)
 
@@ -120,13 +113,13 @@ def agreement(one: Tensor, other: Tensor) -> float:
 
 
 def measure(
-    photograph: Photograph, networks: tuple[nn.Module, nn.Module], mixed: nn.Module, kind: type[Asked]
+    photograph: Photograph, networks: tuple[nn.Module, nn.Module], mixed: nn.Module
 ) -> dict[str, dict[str, float]]:
     """Return the rank correlations of each map by what was changed."""
     other_class = (photograph.target + 500) % 1000
 
     def ask(own: Photograph = photograph, model: tuple[nn.Module, nn.Module] = networks) -> Asked:
-        return kind(own, *model)
+        return Asked(own, *model)
 
     changed = {
         "moved": ask(moved(photograph)),
@@ -174,7 +167,6 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of photographs")
     parser.add_argument("--images", type=int, default=24, help="number of photographs, of both halves")
     parser.add_argument("--half", choices=HALVES, default="choosing")
-    parser.add_argument("--six", action="store_true", help="fit on six partitions")
     parser.add_argument("--out", type=Path, required=True, help="file of rows")
     arguments = parser.parse_args()
     classifier = load_classifier("efficientnet-lite0")
@@ -186,8 +178,7 @@ def main() -> None:
     for position, photograph in enumerate(tqdm(chosen, total=arguments.images, desc="photographs")):
         if HALVES[position % 2] != arguments.half or photograph.name in known:
             continue
-        kind = Many if arguments.six else Asked
-        found = measure(photograph, (classifier.model, quick), mixed, kind)
+        found = measure(photograph, (classifier.model, quick), mixed)
         rounded = {name: {key: round(r, 4) for key, r in row.items()} for name, row in found.items()}
         with arguments.out.open("a") as file:
             file.write(json.dumps({"photograph": photograph.name, "maps": rounded}) + "\n")

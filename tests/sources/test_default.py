@@ -33,6 +33,15 @@ def test_it_is_attention_relevance_where_all_tokens_attend(network, size, option
     np.testing.assert_array_equal(found.coarse, expected.coarse)
 
 
+def test_a_pass_that_showed_no_use_of_attention_is_counted():
+    image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    costs = [
+        [one.forward_passes for one in usu.explain(swin(), image, 1, source=source, **FEW)]
+        for source in (None, "gradcam")
+    ]
+    assert costs[0] == [own + 1 for own in costs[1]]
+
+
 def test_a_convolutional_network_costs_no_pass_more():
     image = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
     costs = [

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
+from usu.models.contexts import counted
 from usu.models.targets import Target
 from usu.models.tokens import Tokens
 from usu.sources.attention import UndefinedError
@@ -29,12 +31,16 @@ def by_kind(
     A layer asks for Grad-CAM, and signals and volumes take it, too. For the arguments and the errors see
     `usu.sources.find_source` and `usu.explain`; docs/sources.md says what this choice was measured by.
     """
+    tried: list[int] = []
     if layer is None and inputs.dim() == 4 and _may_attend(model):
         try:
-            return attention_relevance(model, inputs, targets, None, tokens=tokens, run=run)
+            with counted(model, inputs.dtype) as tried:
+                return attention_relevance(model, inputs, targets, None, tokens=tokens, run=run)
         except UndefinedError:
             pass  # attention within windows, say
-    return told(find_source("gradcam"), tokens=tokens, run=run)(model, inputs, targets, layer)
+    found = told(find_source("gradcam"), tokens=tokens, run=run)(model, inputs, targets, layer)
+    spent = sum(tried) // len(inputs)
+    return replace(found, forward_passes=tuple(spent + own for own in found.forward_passes))
 
 
 def _may_attend(model: nn.Module) -> bool:
