@@ -38,6 +38,7 @@ from usu.metrics.statistics import correct, paired_test
 from usu.models.compiled import quickened
 from usu.models.loading import load_classifier
 from usu.operators.continuous import continuous_total
+from usu.segmentation.guided import smoothed
 
 CURVES = tuple(
     f"{kind}-{fill}{band}"
@@ -46,8 +47,8 @@ CURVES = tuple(
     for fill in ("blur", "mean")
 )
 METRICS = (*CURVES, "irof-grid", "irof-felzenszwalb", "road")
-# Of the filter of scores by the picture: the window's radius as a share of the longer side.
-RADIUS = 8 / 224
+# Of the filter of scores by the picture: the window's radius as a part of the shorter side.
+FILTER = 1 / 28
 
 
 class Asked(Subject):
@@ -71,14 +72,16 @@ class Asked(Subject):
         self.source = source
 
     def scores(
-        self, scoring: Any, segmentation: Any = None, filtered: bool = False, output: str = "probability"
+        self,
+        scoring: Any,
+        segmentation: Any = None,
+        filtered: float | None = None,
+        output: str = "probability",
     ) -> Tensor:
-        """Return a score map (H, W), filtered by the picture if asked to."""
+        """Return a score map (H, W), filtered by the picture in windows of a radius, if one is given."""
         key = ("scores", scoring, str(segmentation), output)
         found: Tensor = self.share(key, partial(self._scores, scoring, segmentation, output)).made
-        if not filtered:
-            return found
-        return peers.guided_by(self.picture, found.float(), round(RADIUS * max(self.size))).clamp(0, 1)
+        return torch.as_tensor(smoothed(found, self.picture, filtered))
 
     def _scores(self, scoring: Any, segmentation: Any, output: str) -> Tensor:
         coarse = self.coarse(self.source)
@@ -133,21 +136,23 @@ FREE = 56  # cells a side of the control whose numbers belong to no segments
 SOURCES = ("gradcam", "hirescam", "layercam", "rollout", "attention-relevance")
 
 
-def by_order(asked: Asked, way: str, filtered: bool = False, segmentation: Any = None, **own: Any) -> Tensor:
+def by_order(
+    asked: Asked, way: str, filtered: float | None = None, segmentation: Any = None, **own: Any
+) -> Tensor:
     """Return a map by scores by order alone at ε = 0.2."""
     return redistributed(asked, way, asked.scores(usu.Order(**own), segmentation, filtered), 0.2)
 
 
 def by_both(asked: Asked, way: str, segmentation: Any = None, **own: Any) -> Tensor:
     """Return a map by the library's masking and order together, filtered by the picture."""
-    scores = asked.scores(usu.MaskOrder(**own), segmentation, filtered=True)
+    scores = asked.scores(usu.MaskOrder(**own), segmentation, filtered=FILTER)
     return redistributed(asked, way, scores, BOTH_TEMPERATURE)
 
 
 def shared(asked: Asked, way: str, masks: int, passes: int, ridge: float) -> Tensor:
     """Return a map by masking of some partitions and by order on three, at a number of passes of the fit."""
-    masked = asked.scores("mask", MASKED[masks], filtered=True)
-    order = asked.scores(usu.Order(passes=passes, ridge=ridge), filtered=True)
+    masked = asked.scores("mask", MASKED[masks], filtered=FILTER)
+    order = asked.scores(usu.Order(passes=passes, ridge=ridge), filtered=FILTER)
     return redistributed(asked, way, (0.3 * masked + 0.4 * order) / 0.7, BOTH_TEMPERATURE)
 
 
@@ -181,15 +186,15 @@ MAPS: dict[str, Callable[[Asked], Any]] = {
     ),
     "SHAP partition 160": partial(peers.shap_partition, passes=160),
     "strict, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2),
-    "total, mask filtered": lambda asked: asked.total(asked.scores(*MASK, filtered=True), 0.2),
+    "total, mask filtered": lambda asked: asked.total(asked.scores(*MASK, filtered=FILTER), 0.2),
     **{
         f"choice total, mask filtered, {output}": lambda asked, output=output: asked.total(
-            asked.scores(*MASK, filtered=True, output=output), 0.2
+            asked.scores(*MASK, filtered=FILTER, output=output), 0.2
         )
         for output in OUTPUTS
     },
     **{f"{way}, order": partial(by_order, way=way) for way in WAYS},
-    "total, order filtered": partial(by_order, way="total", filtered=True),
+    "total, order filtered": partial(by_order, way="total", filtered=FILTER),
     "total, mask+order": partial(by_both, way="total"),
     "continuous, mask+order": partial(by_both, way="continuous"),
     "control: total, free grid": partial(free, way="total"),
@@ -208,6 +213,12 @@ for _name, _own in {
     "three, ridge 0.1": {"ridge": 0.1},
     "three, ridge 0.3": {"ridge": 0.3},
     "three, ridge 0.3, 80 passes": {"ridge": 0.3, "passes": 80},
+    "80 passes": {"passes": 80},
+    "80 passes, filtered": {"passes": 80, "filtered": FILTER},
+    "40 passes": {"passes": 40},
+    "40 passes, filtered": {"passes": 40, "filtered": FILTER},
+    "filtered by half": {"filtered": FILTER / 2},
+    "filtered by a quarter": {"filtered": FILTER / 4},
     "one, ridge 0.3": {"ridge": 0.3, "segmentation": {"slic": (256,)}},
     "six, ridge 0.3": {"ridge": 0.3, "segmentation": SIX},
     "six": {"segmentation": SIX},

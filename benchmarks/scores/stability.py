@@ -28,7 +28,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from tqdm import tqdm
 
 import usu
-from benchmarks.scores.order import Asked, by_both, by_order
+from benchmarks.scores.order import FILTER, Asked, by_both, by_order
 from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import HALVES, line
 from usu.bench.methods import peers
@@ -54,7 +54,7 @@ MAPS: dict[str, Map] = {
     "order, ridge 0.3": lambda asked, seed: order_scores(asked, seed, ridge=0.3),
     "strict USU, order": lambda asked, seed: asked.usu(order_scores(asked, seed), 0.2),
     "total, mask+order": lambda asked, seed: by_both(asked, "total", seed=seed),
-    "total, order filtered": lambda asked, seed: by_order(asked, "total", filtered=True, seed=seed),
+    "total, order filtered": lambda asked, seed: by_order(asked, "total", filtered=FILTER, seed=seed),
 }
 
 
