@@ -18,7 +18,7 @@ SEGMENTS = {"slic": (4, 8)}
 
 
 def explained(model, **options):
-    return usu.explain(model, IMAGE, segmentation=SEGMENTS, **options)
+    return usu.explain(model, IMAGE, segmentation=SEGMENTS, scoring="mask", **options)
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ DATA = Path(__file__).parent / "data"
 @pytest.fixture(scope="module")
 def explanation():
     inputs = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
-    return usu.explain(small_cnn(), inputs, 2, segmentation={"quadtree": (4, 16)}, mode="hybrid")
+    return usu.explain(
+        small_cnn(), inputs, 2, segmentation={"quadtree": (4, 16)}, mode="hybrid", scoring="mask"
+    )
 
 
 def same(before, after):

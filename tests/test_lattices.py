@@ -87,7 +87,8 @@ def test_each_cell_keeps_its_mass_end_to_end(ndim, setting):
 @both
 def test_masking_is_that_of_a_loop(ndim):
     model, x = network(ndim).double(), inputs(ndim).double()
-    found = usu.explain(model, x, 1, ndim=ndim, segmentation=FEW[ndim], mode="usu", baselines="mean")
+    options = {"segmentation": FEW[ndim], "mode": "usu", "scoring": "mask", "baselines": "mean"}
+    found = usu.explain(model, x, 1, ndim=ndim, **options)
     filled = x.flatten(1).mean(1).view(-1, *(1,) * ndim).expand_as(x)
 
     def answer(image):
@@ -131,6 +132,7 @@ def test_a_signal_worked_out_by_hand():
         mode="usu",
         mass="total",
         temperature=1.0,
+        scoring="mask",
         baselines="zeros",
         output="logit",
         segmentation=usu.Hierarchy([torch.tensor([0, 1, 2, 2])]),

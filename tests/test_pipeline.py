@@ -11,7 +11,7 @@ from usu.models.layers import find_layer
 from usu.plot import overlay_figure
 from usu.sources.registry import find_source
 
-OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
+OPTIONS = {"segmentation": {"quadtree": (4, 16)}, "scoring": "mask"}
 
 
 @pytest.fixture

@@ -56,8 +56,8 @@ of CUB-200, of which nothing was measured.
 """
 
 TEMPERATURE = """\
-At the paper's ε: `usu bench run --data DATA --images 25 --temperature 0.1 --source paper --upsampler
-nearest bilinear bicubic lanczos usu iwmr hybrid zero --metric infidelity infidelity-minmax
+At the paper's ε: `usu bench run --data DATA --images 25 --temperature 0.1 --scoring mask --source paper
+--upsampler nearest bilinear bicubic lanczos usu iwmr hybrid zero --metric infidelity infidelity-minmax
 infidelity-scaled --out results/rows-temperature`.
 """
 

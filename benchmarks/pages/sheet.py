@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.studies.look_tables import chosen, read
-from benchmarks.studies.looks import PLAIN, Look
+from benchmarks.studies.looks import MASKED, Look
 from usu import plot
 from usu.bench.methods.image import Subject
 from usu.models.classifier import Classifier
@@ -70,7 +70,7 @@ def subjects(classifier: Classifier, data: Path, count: int) -> list[tuple[Subje
     quick = quickened(classifier.model, several[0].inputs)
     return [
         (
-            Subject(classifier.model, one.inputs, one.picture, one.target, quick=quick, settings=PLAIN),
+            Subject(classifier.model, one.inputs, one.picture, one.target, quick=quick, settings=MASKED),
             one,
             (classifier.class_names or {})[one.target],
         )

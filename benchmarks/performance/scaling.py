@@ -68,7 +68,8 @@ def by_part(spec: Spec, model: str, images: int) -> Clock:
             with clock.part(f"source {source}"):
                 subject.coarse(source)
         with clock.part("scores"):
-            subject.scoring()
+            for source in SOURCES:
+                subject.scoring(source)
         maps = []
         for source in SOURCES:
             for upsampler in UPSAMPLERS:

@@ -47,7 +47,7 @@ CURVES = tuple(
     for fill in ("blur", "mean")
 )
 METRICS = (*CURVES, "irof-grid", "irof-felzenszwalb", "road")
-# Of the filter of scores by the picture: the window's radius as a part of the shorter side.
+# Of the filter of scores by the picture: its radius as a part of the shorter side. The default is half.
 FILTER = 1 / 28
 
 
@@ -185,8 +185,12 @@ MAPS: dict[str, Callable[[Asked], Any]] = {
         CONTESTANTS["guided-conserving"].draw(asked, asked.source).values
     ),
     "SHAP partition 160": partial(peers.shap_partition, passes=160),
+    "default": partial(by_order, way="total", filtered=FILTER / 2),
     "strict, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2),
     "total, mask filtered": lambda asked: asked.total(asked.scores(*MASK, filtered=FILTER), 0.2),
+    "choice total, mask filtered by half": lambda asked: asked.total(
+        asked.scores(*MASK, filtered=FILTER / 2), 0.2
+    ),
     **{
         f"choice total, mask filtered, {output}": lambda asked, output=output: asked.total(
             asked.scores(*MASK, filtered=FILTER, output=output), 0.2
@@ -217,7 +221,6 @@ for _name, _own in {
     "80 passes, filtered": {"passes": 80, "filtered": FILTER},
     "40 passes": {"passes": 40},
     "40 passes, filtered": {"passes": 40, "filtered": FILTER},
-    "filtered by half": {"filtered": FILTER / 2},
     "filtered by a quarter": {"filtered": FILTER / 4},
     "one, ridge 0.3": {"ridge": 0.3, "segmentation": {"slic": (256,)}},
     "six, ridge 0.3": {"ridge": 0.3, "segmentation": SIX},

@@ -214,7 +214,7 @@ def _map(
         mode="usu" if mode == "scores" else mode,
         mass=coarse.mass,
         images=photograph.picture,
-        **settings,
+        **{"scoring": "mask", **settings},
     )
     return explanation, explanation.score_map if mode == "scores" else explanation.attribution
 

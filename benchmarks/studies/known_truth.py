@@ -54,6 +54,7 @@ from usu.worlds.scene import Scene
 CELL = 32  # pixels of a side, of Grad-CAM of EfficientNet-Lite0
 GRID = (7, 7)
 SQUARED = "bilinear-squared"
+MASKED = {"scoring": "mask"}  # of our maps, whatever the pipeline's default
 
 # From maps to their measures, by the map's name.
 Judged: TypeAlias = "dict[str, dict[str, float]]"
@@ -125,7 +126,9 @@ def _photographed(classifier: Classifier, scenes: Sequence[Scene]) -> list[Task]
     quick = quickened(classifier.model, scenes[0].inputs)
 
     def judged(scene: Scene, names: Sequence[str]) -> Judged:
-        subject = Subject(classifier.model, scene.inputs, scene.picture, scene.target, quick=quick)
+        subject = Subject(
+            classifier.model, scene.inputs, scene.picture, scene.target, quick=quick, settings=MASKED
+        )
         grid = (subject.size[0] // CELL, subject.size[1] // CELL)
         return {name: found(pixels, scene.truth, grid) for name, pixels in drawn(names, subject, "gradcam")}
 
@@ -145,7 +148,7 @@ def _colours(data: Path, count: int) -> list[Task]:
 
     def judged(seed: int, names: Sequence[str]) -> Judged:
         scene = colour_scene(seed)
-        subject = Subject(model, scene.inputs, scene.picture, scene.target)
+        subject = Subject(model, scene.inputs, scene.picture, scene.target, settings=MASKED)
         subject.share(("coarse", "exact"), lambda: Coarse(aggregate(scene.truth, GRID), "total"))
         return {
             name: {"misplaced": misplaced(pixels, scene.truth)}

@@ -53,7 +53,7 @@ from usu.worlds.scene import Scene
 
 # Of the scores' guided filter, at 224 pixels; and of the Gaussian that removes grain.
 RADIUS, BAND = 8, 6
-PLAIN = {"score_smoothing": None}  # scores as they are, whatever the pipeline's default
+MASKED = {"scoring": "mask"}  # whatever the pipeline's default
 SURE = 0.5  # least probability of a photograph that becomes part of a scene
 
 # From maps (H, W) to their measures.
@@ -123,7 +123,7 @@ class Studied:
     def subject(self, one: Photograph | Scene) -> Subject:
         """Return what maps are made of."""
         return Subject(
-            self.classifier.model, one.inputs, one.picture, one.target, quick=self.quick, settings=PLAIN
+            self.classifier.model, one.inputs, one.picture, one.target, quick=self.quick, settings=MASKED
         )
 
 

@@ -61,7 +61,7 @@ def rows(world: str, recordings: int, networks: int) -> Iterator[dict[str, objec
         right = accuracy(model, test)
         for number in range(1, 2 * recordings, 2):
             signal, truth = test.inputs[number], test.truth[number].reshape(1, -1)
-            found = usu.explain(model, signal, 1, ndim=signal.dim() - 1, score_smoothing=None)
+            found = usu.explain(model, signal, 1, ndim=signal.dim() - 1, score_smoothing=None, scoring="mask")
             for name, values in maps_of(found).items():
                 flat = values.reshape(1, -1)
                 yield {
@@ -103,7 +103,7 @@ def pictures(folder: Path) -> None:
         draw, count = WORLDS[world]
         signal = draw(6, seed=1).inputs[3]
         model = trained(draw(count))
-        found = usu.explain(model, signal, 1, ndim=signal.dim() - 1, class_names=classes)
+        found = usu.explain(model, signal, 1, ndim=signal.dim() - 1, class_names=classes, scoring="mask")
         found.save_image(folder / f"{name}.png", dpi=110)
 
 

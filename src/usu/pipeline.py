@@ -145,6 +145,8 @@ def explain(
         perturbations_per_eval=perturbations_per_eval,
         show_progress=show_progress,
     )
+    settings = _suited(settings, mode, perturbed)
+    options = settings_of(mode_of(mode, settings), settings)
     views = views_of(perturbed, images, placement, options)
     copy = perturbed.speed_up(backend, masked_passes(options, views))
     if find is None:
@@ -225,6 +227,8 @@ def upsample(
     )
     given = given_map(coarse, mass, neighbourhoods, perturbed.inputs, perturbed.batched)
     words = _Words(names, name_of_model(forward_func))
+    settings = _suited(settings, mode, perturbed)
+    options = settings_of(mode, settings)
     views = views_of(perturbed, images, placement, options)
     perturbed.speed_up(backend, masked_passes(options, views))
     return _run(given, perturbed, views, mode, options, words)
@@ -240,6 +244,13 @@ def _find(
         if given is not None:
             raise ValueError(f"{name}={given!r} needs a source that describes a layer, such as 'gradcam'")
     return None
+
+
+def _suited(settings: dict[str, Any], mode: str | None, perturbed: Perturbation) -> dict[str, Any]:
+    """Return the settings, with masking where no scoring is named and the answers have no gradients."""
+    if "scoring" in settings or mode == "complete" or perturbed.has_gradients():
+        return settings
+    return {**settings, "scoring": "mask"}
 
 
 # Sources that ask the model for nothing but answers.

@@ -22,7 +22,7 @@ from usu.segmentation.methods import SEGMENTERS_OF, check_method, suited
 
 # Where a mode's defaults differ from those of `Settings`; docs/scores.md has the reasons.
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "total-conserving": {"score_smoothing": 1 / 28},
+    "total-conserving": {"score_smoothing": 1 / 56},
     "complete": {"scoring": "owen", "negative": "opposite", "temperature": 1.0},
 }
 _RULES = tuple(item.name for item in fields(Rules))
@@ -44,14 +44,16 @@ class Settings:
             and "hybrid"; see `usu.redistribute`).
         segmentation: numbers of segments by method, {"watershed": (16, 64)}: one hierarchy for each; the
             score maps of several are averaged. Or your own `Hierarchy`, or a list of them (for a batch: one
-            such entry per image). None is what suits the scoring best: many scales for masking, one fine
-            level, halved where values are large, for Owen values and random coalitions. In signals, change
-            points stand in for superpixels.
+            such entry per image). None is what suits the scoring best: three partitions for scores by order,
+            many scales for masking, one fine level, halved where values are large, for Owen values and random
+            coalitions. In signals, change points stand in for superpixels.
         score_smoothing: radius of the guided filter that removes edges of segments from the score map which
-            the picture does not have, as a part of the picture's shorter side (1/28: 8 of 224 pixels); None
-            for none.
+            the picture does not have, as a part of the picture's shorter side (1/56: 4 of 224 pixels, the
+            default of mode "total-conserving"); None for none.
         scoring: how segments are scored: "mask", "keep", "both", "owen", "regression", "order" or
-            "mask+order", or a scoring with its own settings, such as `usu.Owen(passes=300)`.
+            "mask+order", or a scoring with its own settings, such as `usu.Owen(passes=300)`. If none is named
+            "order", but "mask" for what has no gradients and where rules of refinement are given, and "owen"
+            in mode "complete".
         baselines: what replaces masked pixels.
         output: what is scored: the target's "probability" (the softmax of the outputs, or these themselves if
             they already are probabilities), "softmax", "sigmoid" (multi-label, or one logit), "given" (the
@@ -71,7 +73,7 @@ class Settings:
     continuous: bool = False
     segmentation: Mapping[str, Sequence[int]] | Hierarchy | Sequence[Any] | None = None
     score_smoothing: float | None = None
-    scoring: str | Scoring = "mask"
+    scoring: str | Scoring = "order"
     baselines: Baselines = "blur"
     output: Output = "probability"
     rules: Rules = field(default_factory=Rules)
@@ -94,7 +96,9 @@ class Settings:
         if rules:
             options["rules"] = Rules(**rules)
         if "passes" in options:
-            options["scoring"] = find_scoring(options.get("scoring", "mask"), passes=options.pop("passes"))
+            options["scoring"] = find_scoring(
+                options.get("scoring", cls.scoring), passes=options.pop("passes")
+            )
         return cls(**options)
 
     def __post_init__(self) -> None:
@@ -113,7 +117,7 @@ class Settings:
             part = as_number(self.score_smoothing, "score_smoothing")
             if not 0 < part <= 1:
                 raise ValueError(
-                    f"score_smoothing must be a part of the picture's side in (0, 1], got {part!r}; try 1/28"
+                    f"score_smoothing must be a part of the picture's side in (0, 1], got {part!r}; try 1/56"
                 )
             object.__setattr__(self, "score_smoothing", part)
         object.__setattr__(self, "scoring", find_scoring(self.scoring))
@@ -199,7 +203,8 @@ def settings_of(mode: str, settings: Mapping[str, Any]) -> Settings:
     check_choice(mode, MODES, "mode")
     flat = settings.get("ndim", 2) == 2 or "rules" in settings
     kernel = {} if flat else {"kernel": "gradient"}  # the paper's is a difference of rows and columns
-    options = Settings.of(**{**_DEFAULTS.get(mode, {}), **kernel, **settings})
+    refined = {} if settings.keys().isdisjoint({"rules", *_RULES}) else {"scoring": "mask"}
+    options = Settings.of(**{**refined, **_DEFAULTS.get(mode, {}), **kernel, **settings})
     if mode == "complete":
         for name, found, needed in (
             ("scoring", options.way.name, "owen"),

@@ -15,7 +15,7 @@ import usu
 from tests.helpers.networks import SmallViT, small_cnn
 from usu.adapters import captum
 
-OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
+OPTIONS = {"segmentation": {"quadtree": (4, 16)}, "scoring": "mask"}
 TARGETS = [4, 2]
 
 

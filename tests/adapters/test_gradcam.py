@@ -24,8 +24,8 @@ from usu.adapters.gradcam import upsampled
 from usu.sources.fullgrad import fullgrad
 from usu.sources.registry import find_source
 
-OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
-FINE = {"segmentation": {"quadtree": (4, 64)}}  # several segments to a cell
+OPTIONS = {"segmentation": {"quadtree": (4, 16)}, "scoring": "mask"}
+FINE = {"segmentation": {"quadtree": (4, 64)}, "scoring": "mask"}  # several segments to a cell
 FLAT = {**OPTIONS, "temperature": 1e9}  # so hot that each cell's pixels share alike
 SOURCES = {
     "GradCAM": "gradcam",

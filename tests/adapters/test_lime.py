@@ -11,7 +11,7 @@ import usu
 from tests.helpers.networks import small_cnn
 from usu.adapters import lime
 
-OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
+OPTIONS = {"segmentation": {"quadtree": (4, 16)}, "scoring": "mask"}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from usu.models.baselines import make_fill
 from usu.sources.shap import ShapSource
 from usu.sources.shap import library as from_shap  # where its warnings are kept quiet
 
-OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
+OPTIONS = {"segmentation": {"quadtree": (4, 16)}, "scoring": "mask"}
 TARGETS = [4, 2]
 SOURCE = ShapSource(max_evals=40)
 

@@ -12,7 +12,7 @@ import usu
 from tests.helpers.networks import Normalising, Residual, SmallViT, fingerprint, small_cnn
 from usu.adapters.torchcam import upsample
 
-OPTIONS = {"segmentation": {"quadtree": (4, 16)}}
+OPTIONS = {"segmentation": {"quadtree": (4, 16)}, "scoring": "mask"}
 TARGETS = [0, 4, 2]
 CLASSES = {
     "CAM": {"fc_layer": "7"},

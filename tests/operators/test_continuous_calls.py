@@ -193,7 +193,7 @@ def test_the_default_mode_is_continuous_and_one_word_gives_the_papers():
     inputs = torch.rand(3, 28, 56, generator=torch.Generator().manual_seed(2))
     few = {"segmentation": {"quadtree": (4, 16)}}
     for asked, mode, smoothing, continuous in (
-        ({}, "total-conserving", 1 / 28, False),
+        ({}, "total-conserving", 1 / 56, False),
         ({"continuous": False}, "usu", None, False),
         ({"continuous": True}, "usu", None, True),
         ({"mode": "usu"}, "usu", None, False),

@@ -83,6 +83,7 @@ network and is called by its name without .json (default: {DEMO_MODEL})"""
 _DATASET = "folder is any folder of images (default: %(default)s)"
 _WORKERS = "images at the same time (default: 1, or what a cluster has room for)"
 _CORRECT = "only images that the network classifies rightly"
+_SCORING = "how segments are scored, mask for the paper's way (default: order)"
 _CLIP = "drop negative values of every coarse map; the complete map, which needs none, keeps its own"
 
 
@@ -122,6 +123,7 @@ def _add_run(commands: Commands) -> None:
     add("--clip-negative", action="store_true", help=_CLIP)
     add("--positive", action=Renamed, now="--clip-negative")
     add("--temperature", metavar="T", type=positive_number, help=TEMPERATURE)
+    add("--scoring", metavar="NAME", help=_SCORING)
     add("--seed", metavar="S", type=int, default=0, help="of all that is random (default: %(default)s)")
     add("--engine", choices=tuple(ENGINES), default="local", help="ray is for a cluster (default: local)")
     add("--workers", metavar="N", type=whole_number, help=_WORKERS)
@@ -160,7 +162,8 @@ def run(options: argparse.Namespace) -> int:
     from usu.bench.worker import Spec
 
     engine = find_engine(options.engine, options.workers, options.address)
-    settings = {} if options.temperature is None else {"temperature": options.temperature}
+    named = {"temperature": options.temperature, "scoring": options.scoring}
+    settings = {name: value for name, value in named.items() if value is not None}
     models, weights = _models(options.model, _named_files(options.weights))
     folder = str(Path(options.data).absolute())
     spec = Spec(options.dataset, folder, weights, settings, options.clip_negative, options.seed)

@@ -85,7 +85,7 @@ with --continuous or --no-continuous)"""
 _CONTINUOUS = """for usu, iwmr and hybrid: no steps at the borders of cells; --no-continuous is the
 paper's operator"""
 _SMOOTHING = """radius, as a part of the shorter side, of the filter that smooths scores along the picture's
-edges (default: 1/28 of the side for total-conserving, else none)"""
+edges (default: 1/56 of the side for total-conserving, else none)"""
 _SOURCE = """method that gives the coarse map: %(choices)s (default: attention-relevance for transformers,
 gradcam for others; for complete, the gradient
 times the difference from the fill)"""
@@ -95,7 +95,7 @@ _SIZE = """what overlay.png shows: the network's input, or the whole photograph 
 (default: %(default)s)"""
 _IMPORTANCE = "the same between cells, for iwmr and hybrid (default: as --temperature)"
 _SCORING = """how segments are scored: mask, keep, both, owen, regression, order or mask+order (default:
-mask; for complete, owen)"""
+order; mask for a network without gradients; for complete, owen)"""
 _OUTPUT = "what is scored: the class's probability or logit (default: probability)"
 _BACKEND = """what masked images go through: the network itself (eager), a copy of it by openvino or compile
 (PyTorch's compiler), or auto: openvino's where it is installed and saves time (default: %(default)s)"""

@@ -198,6 +198,17 @@ class Perturbation:
         self.passes[image] += 1
         return check_finite(gradient * (self.inputs[[image]] - self.fills[[image]]), "the gradient").sum(1)
 
+    def has_gradients(self) -> bool:
+        """Return whether f_t of the first image has a gradient, which is finite; three passes, if tried."""
+        black_box = not isinstance(self._forward_func, nn.Module) and not isinstance(self._caller, Tensor)
+        if black_box or self.integers is not None:
+            return False
+        self.passes[0] += 3
+        try:
+            return bool(self._gradient(self.inputs[[0]], [0], "name a scoring").isfinite().all())
+        except ValueError:
+            return False
+
     def start(self, image: int) -> Tensor:
         """Return an image's coarse map at its pixels (H, W): bilinear, or even in each cell if not on a grid.
 
@@ -246,15 +257,20 @@ class Perturbation:
         module = isinstance(model, nn.Module)
         with differentiable(model if isinstance(model, nn.Module) else nn.Identity()):
             inputs = batch.detach().requires_grad_()
-            found, cause = None, None
+            answer, found, cause = None, None, None
             if module or isinstance(self._caller, Tensor):
                 try:
                     answer = answers(model(inputs.clone()), targets, self._link)
-                    if answer.requires_grad:
-                        (found,) = torch.autograd.grad(answer.sum(), inputs, allow_unused=True)
                 except RuntimeError as problem:  # PyTorch's, where a callable leaves it for NumPy
                     if module:
                         raise
+                    cause = problem
+            if answer is not None and answer.requires_grad:
+                try:
+                    (found,) = torch.autograd.grad(answer.sum(), inputs, allow_unused=True)
+                except torch.OutOfMemoryError:
+                    raise
+                except RuntimeError as problem:  # an operation without a derivative
                     cause = problem
         if found is None:
             raise ValueError(

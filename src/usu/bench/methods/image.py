@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -16,6 +16,11 @@ import usu
 from usu.explanation import Explanation
 from usu.models.baselines import make_fill
 from usu.operators.coarse import Coarse
+from usu.scoring.budget import Budgeted
+from usu.scoring.order import Order
+from usu.scoring.registry import Scoring
+from usu.settings import Settings
+from usu.sources.coarse_map import CoarseMap
 from usu.sources.registry import find_source
 
 BATCH = 16
@@ -135,22 +140,44 @@ class Subject:
         found: Coarse = self.share(("coarse", source), lambda: self._coarse(source)).made
         return found
 
-    def scoring(self) -> Explanation:
-        """Return a record whose scores are the pipeline's; they do not depend on a coarse map."""
-        found: Explanation = self.share("scoring", self.scored).made
-        return found
+    @cached_property
+    def way(self) -> Scoring:
+        """How segments are scored."""
+        return Settings.of(**self.settings).way
 
-    def scored(self, **changes: Any) -> Explanation:
-        """Run the pipeline for its scores, with some settings changed."""
-        record: Explanation = usu.upsample(
-            self.inputs.new_zeros(1, 1),
-            self.inputs,
-            self.model,
-            self.target,
-            images=self.picture,
-            **{**self.settings, **changes},
-        )
+    def key_of_scores(self, source: str | None) -> tuple[str, str | None]:
+        """Return the key under which scores are shared: of a source, if they start from its coarse map."""
+        return "scoring", source if isinstance(self.way, Order) else None
+
+    def scoring(self, source: str | None = None) -> Explanation:
+        """Return a record whose scores are the pipeline's, for a source's coarse map or for none.
+
+        Its passes are the pipeline's: a gradient counts as two more.
+        """
+        key = self.key_of_scores(source)
+        if key not in self._shared:
+            found = self.share(key, partial(self.scored, key[1]))
+            self._shared[key] = replace(found, cost=Cost(found.made.forward_passes, found.cost.seconds))
+        record: Explanation = self._shared[key].made
         return record
+
+    def scored(self, source: str | None, **changes: Any) -> Explanation:
+        """Run the pipeline for its scores, which mode "usu" leaves unfiltered, with some settings changed."""
+        coarse = Coarse(self.inputs.new_zeros(1, 1)) if source is None else self.coarse(source)
+
+        def given(*_: Any) -> CoarseMap:
+            cells = coarse.map(lambda values: values[None])
+            return CoarseMap(
+                cells.values, coarse.mass, neighbourhoods=coarse.neighbourhoods, further=cells.further
+            )
+
+        settings = {"scoring": self.way, **self.settings, **changes, "mode": "usu", "images": self.picture}
+        record: Explanation = usu.explain(self.model, self.inputs, self.target, source=given, **settings)
+        return record
+
+    def passes_of_scores(self) -> int:
+        """Return how many passes the pipeline's scores cost."""
+        return self.way.passes if isinstance(self.way, Budgeted) else self.scoring().forward_passes
 
     def share(self, key: Any, make: Callable[[], Any]) -> Costed:
         """Return what was already made under this key, or make it and note its cost."""

@@ -79,8 +79,9 @@ class Contestant:
             empty = subject.inputs.new_full(subject.size, math.nan, dtype=torch.float64)
             return PixelMap(empty, subject.cost_of(*shared), math.nan, math.nan)
         if "scoring" in self.needs:
-            subject.scoring()
-            shared.append("scoring")
+            start = source if self.sourced else None
+            subject.scoring(start)
+            shared.append(subject.key_of_scores(start))
         found = subject.measured(lambda: self.make(subject, source))
         cost = found.cost + subject.cost_of(*shared)
         record = found.made
@@ -101,35 +102,35 @@ def _is_finite(coarse: Coarse) -> bool:
 
 def _upsampled(subject: Subject, source: str, method: str, scores: str = "model") -> Any:
     setting = Settings.of(**subject.settings).redistribution
-    return subject.coarse(source).upsample(method, _SCORES[scores](subject), **setting)
+    return subject.coarse(source).upsample(method, _SCORES[scores](subject, source), **setting)
 
 
-def _model_scores(subject: Subject) -> Tensor:
-    return torch.as_tensor(subject.scoring().score_map)
+def _model_scores(subject: Subject, source: str | None) -> Tensor:
+    return torch.as_tensor(subject.scoring(source).score_map)
 
 
-def _shuffled_scores(subject: Subject) -> Tensor:
-    return shuffled(subject.scoring(), np.random.default_rng(subject.seed))
+def _shuffled_scores(subject: Subject, source: str) -> Tensor:
+    return shuffled(subject.scoring(source), np.random.default_rng(subject.seed))
 
 
-def _scores_of_random_segments(subject: Subject) -> Tensor:
+def _scores_of_random_segments(subject: Subject, source: str) -> Tensor:
     """Return the model's scores of segments that ignore the image, as many as the pipeline's."""
-    record = subject.scoring()
+    record = subject.scoring(source)
     random = np.random.default_rng(subject.seed)
     hierarchies = [
         Hierarchy((scattered_segments(subject.size, int(torch.as_tensor(labels).max()) + 1, random),))
         for labels in record.partitions
     ]
-    return torch.as_tensor(subject.scored(segmentation=hierarchies).score_map)
+    return torch.as_tensor(subject.scored(source, segmentation=hierarchies).score_map)
 
 
-def _smoothed_scores(subject: Subject) -> Tensor:
+def _smoothed_scores(subject: Subject, source: str) -> Tensor:
     """Return the model's scores, smoothed along the picture's edges as by default in `usu.explain`."""
     part = settings_of("total-conserving", {}).score_smoothing
-    return torch.as_tensor(smoothed(_model_scores(subject), subject.picture, part))
+    return torch.as_tensor(smoothed(_model_scores(subject, source), subject.picture, part))
 
 
-_SCORES: Mapping[str, Callable[[Subject], Tensor]] = {
+_SCORES: Mapping[str, Callable[[Subject, str], Tensor]] = {
     "model": _model_scores,
     "smoothed": _smoothed_scores,
     "shuffled": _shuffled_scores,
@@ -153,7 +154,7 @@ def _at_our_price(times: int, make: Callable[[Subject, int], Tensor]) -> Callabl
     """Return a method that spends a multiple of the passes of the pipeline's scores and one coarse map."""
 
     def draw(subject: Subject, source: str) -> Tensor:
-        return make(subject, times * (subject.scoring().forward_passes + 1))
+        return make(subject, times * (subject.passes_of_scores() + 1))
 
     return draw
 
@@ -188,7 +189,7 @@ CONTROLS: Mapping[str, Contestant] = MappingProxyType(
     {
         "zero": Contestant(lambda subject, _: torch.zeros(subject.size), ()),
         "constant": Contestant(lambda subject, _: torch.ones(subject.size), ()),
-        "scores": Contestant(lambda subject, _: _model_scores(subject), ("scoring",), configured=True),
+        "scores": Contestant(lambda subject, _: _model_scores(subject, None), ("scoring",), configured=True),
         "shuffled-scores": _ours("usu", "shuffled"),
         "random-segments": Contestant(
             partial(_upsampled, method="usu", scores="random segments"), configured=True
