@@ -125,6 +125,7 @@ def draw_known_truth(seed: int = 0) -> Figure:
         images=scene.picture,
         mass="total",
         mode="usu",
+        scoring="mask",
     )
     maps = {name: found.upsampled_by(name) for name in ("nearest", "bilinear", "usu", "hybrid")}
     figure, ((first, truth, cells, *panels),) = _grid(1, 3 + len(maps), below=0.42)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import usu
 from tests.helpers.networks import SmallViT, fingerprint, small_cnn
 from usu.bench.methods import conserving, peers
 from usu.bench.methods.image import BLACK_BOX, Cost, Subject
@@ -56,7 +57,7 @@ def subject(model=None, device="cpu", **options):
 @pytest.mark.parametrize("name", QUICK)
 def test_maps_are_finite_and_their_passes_are_those_that_the_model_saw(name, device):
     calls = Calls(small_cnn().to(device)).eval()
-    one = subject(calls, device)
+    one = subject(calls, device, settings={"scoring": "mask"})
     calls.images = 0
     made = CONTESTANTS[name].draw(one, "gradcam")
     assert made.values.shape == (SIZE, SIZE)
@@ -64,7 +65,7 @@ def test_maps_are_finite_and_their_passes_are_those_that_the_model_saw(name, dev
     assert made.values.device == one.inputs.device
     # The pipeline's scores set the price of these, or the number of random segments, and are no part of it.
     priced = name in ("rise", "occlusion", "shap-partition", "random-segments")
-    aside = one.cost_of("scoring").passes if priced else 0
+    aside = one.cost_of(one.key_of_scores("gradcam")).passes if priced else 0
     assert made.cost.passes == calls.images - aside
     if priced and name != "random-segments":
         assert 0 < made.cost.passes <= aside + 3
@@ -121,13 +122,32 @@ def test_the_d1_error_is_the_mean_error_of_the_cells():
 
 def test_what_is_shared_is_made_once_and_counts_for_each():
     calls = Calls(small_cnn()).eval()
-    one = subject(calls)
+    one = subject(calls, settings={"scoring": "mask"})
     calls.images = 0
     first, second = (CONTESTANTS[name].draw(one, "gradcam").cost.passes for name in ("usu", "iwmr"))
     assert first == second == calls.images
-    assert one.cost_of("scoring") + Cost(1, 0.5) == Cost(
-        one.cost_of("scoring").passes + 1, one.cost_of("scoring").seconds + 0.5
+    key = one.key_of_scores("gradcam")
+    assert one.cost_of(key) + Cost(1, 0.5) == Cost(
+        one.cost_of(key).passes + 1, one.cost_of(key).seconds + 0.5
     )
+
+
+def test_scores_by_order_start_from_each_source_and_a_gradient_counts_three():
+    calls = Calls(small_cnn()).eval()
+    one = subject(calls)
+    calls.images = 0
+    made = [CONTESTANTS[name].draw(one, "gradcam") for name in ("usu", "iwmr")]
+    # A fit of 25 steps: two copies each, three passes a copy; f(x), the fill; and Grad-CAM with its layer.
+    assert [each.cost.passes for each in made] == [25 * 6 + 2 + 2] * 2
+    assert calls.images == 25 * 2 + 2 + 2
+    by_itself = usu.explain(
+        small_cnn(), one.inputs, one.target, source="gradcam", mode="usu", images=one.picture
+    )
+    torch.testing.assert_close(made[0].values.float(), by_itself.attribution)
+    other = CONTESTANTS["usu"].draw(one, "eigencam")
+    assert not torch.equal(one.scoring("gradcam").score_map, one.scoring("eigencam").score_map)
+    assert not torch.equal(one.scoring().score_map, one.scoring("gradcam").score_map)
+    assert other.cost.passes == 25 * 6 + 2 + 2
 
 
 @pytest.mark.parametrize("name", ["usu", "complete", "guided", "refinecam", "shap-partition", "xrai"])

@@ -12,6 +12,7 @@ import usu
 from tests.helpers.networks import small_cnn
 
 HIERARCHIES = {"slic": (8, 16), "quadtree": (8, 16)}
+MASKED = {"segmentation": HIERARCHIES, "scoring": "mask"}
 
 
 def picture(height: int = 48, width: int = 64) -> torch.Tensor:
@@ -22,16 +23,14 @@ def picture(height: int = 48, width: int = 64) -> torch.Tensor:
 @cache
 def signed() -> usu.Explanation:
     """Grad-CAM as it is: 12 × 16 cells, masses of both signs."""
-    return usu.explain(small_cnn(), picture(), mode="usu", source="gradcam", segmentation=HIERARCHIES)
+    return usu.explain(small_cnn(), picture(), mode="usu", source="gradcam", **MASKED)
 
 
 @cache
 def positive() -> usu.Explanation:
     """The same with a positive map, and a potential of its own."""
     coarse = np.abs(signed().coarse.numpy())
-    return usu.upsample(
-        coarse, picture(), small_cnn(), 1, mode="hybrid", segmentation=HIERARCHIES, potential="power"
-    )
+    return usu.upsample(coarse, picture(), small_cnn(), 1, mode="hybrid", potential="power", **MASKED)
 
 
 @cache
@@ -46,7 +45,7 @@ def several_grids() -> usu.Explanation:
         0,
         mode="usu",
         mass="total",
-        segmentation=HIERARCHIES,
+        **MASKED,
         negative="opposite",
     )
     whole = replace(found, further=(further,))

@@ -9,7 +9,7 @@ from torch import nn
 import usu
 from tests.helpers.networks import small_cnn
 
-OPTIONS = {"segmentation": {"quadtree": (4,)}}
+OPTIONS = {"segmentation": {"quadtree": (4,)}, "scoring": "mask"}
 
 
 class PartlyDetached(nn.Module):

@@ -12,7 +12,7 @@ from usu.metrics import Judge
 from usu.models.forward import Face, as_given, check_inputs
 from usu.sources.captum import OcclusionSource
 
-OPTIONS = {"segmentation": {"quadtree": (4,)}, "baselines": "zeros"}
+OPTIONS = {"segmentation": {"quadtree": (4,)}, "scoring": "mask", "baselines": "zeros"}
 
 
 class ScalesByType(nn.Module):

@@ -13,7 +13,7 @@ from usu.metrics import Judge
 from usu.models.outputs import kind_of, scores_of
 from usu.plot import overlay_figure
 
-OPTIONS = {"segmentation": {"quadtree": (4,)}, "baselines": "zeros"}
+OPTIONS = {"segmentation": {"quadtree": (4,)}, "scoring": "mask", "baselines": "zeros"}
 ROWS = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
 
 

@@ -10,7 +10,7 @@ from tests.helpers.networks import fingerprint
 from usu.models.target_objects import EachImage, Entry, Similarity
 from usu.models.targets import answers, check_targets, name_of
 
-FEW = {"segmentation": {"quadtree": (4,)}, "baselines": "zeros"}
+FEW = {"segmentation": {"quadtree": (4,)}, "scoring": "mask", "baselines": "zeros"}
 
 
 def images(count=None, seed=0, size=16):

@@ -13,7 +13,7 @@ from usu.models.targets import answers, check_targets, find_class, find_link, na
 from usu.sources.rise import Rise
 
 CLASSES = ["tabby", "Persian cat", "Siamese cat"]
-OPTIONS = {"segmentation": {"quadtree": (4,)}}
+OPTIONS = {"segmentation": {"quadtree": (4,)}, "scoring": "mask"}
 
 
 def first(outputs):
@@ -73,7 +73,7 @@ def test_answers_by_hand():
 def test_the_softmax_of_one_output_is_refused(source, mode):
     model, inputs = small_cnn(classes=1), torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match=r"softmax is always 1: pass output='logit', or output='sigmoid'"):
-        usu.explain(model, inputs, 0, mode=mode, source=source, **OPTIONS)
+        usu.explain(model, inputs, 0, mode=mode, source=source, segmentation={"quadtree": (4,)})
 
 
 @pytest.mark.parametrize(("output", "link"), [("logit", lambda logits: logits), (torch.sigmoid,) * 2])

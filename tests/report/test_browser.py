@@ -330,7 +330,7 @@ def test_call_of_the_first_depths_makes_what_is_shown(opened, own):
     model, inputs = small_cnn(), reports.picture()
     counts = (4, 16, 64)
     segmentation = own(usu.segment(inputs, counts, "quadtree")) if own else {"quadtree": counts}
-    record = usu.explain(model, inputs, 1, mode="usu", segmentation=segmentation, threshold=None)
+    record = usu.explain(model, inputs, 1, mode="usu", segmentation=segmentation, scoring="mask")
     page = opened(Entry(record, verdicts=False))
     slide(page, "depth", 2)
     names = {"usu": usu, "model": model, "inputs": inputs, "images": None, "segmentation": segmentation}

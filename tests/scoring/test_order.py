@@ -311,3 +311,20 @@ def test_masks_must_leave_a_step(model):
             scoring="mask+order",
             passes=40,
         )
+
+
+def test_where_a_copys_answer_is_constant_it_has_no_slope():
+    """A detector that finds no box in a masked copy says 0, whatever its pixels."""
+
+    def detector(batch):
+        bright = batch.sum((1, 2, 3))
+        answer = torch.where(bright > 40, bright, torch.zeros(()))
+        return answer[:, None] if bool((bright > 40).any()) else torch.zeros(len(batch), 1)
+
+    image = torch.ones(1, 8, 8)
+    options = {"baselines": "zeros", "output": "logit", "segmentation": [usu.Hierarchy([FOUR])]}
+    found = usu.upsample(torch.eye(2), image, detector, 0, images=image, **options)
+    assert found.settings["scoring"] == "order"
+    assert torch.isfinite(found.attribution).all()
+    with pytest.raises(ValueError, match="no gradient"):
+        usu.score_segments(lambda batch: torch.zeros(len(batch), 1), image, FOUR, 0, **OPTIONS)

@@ -27,11 +27,12 @@ def check_watchable(model: nn.Module, source: str) -> None:
 
 def check_differentiable(model: nn.Module, source: str) -> None:
     """Raise ValueError for a model with quantised layers, through which there is no gradient."""
-    if _is_quantised(model):
+    if is_quantised(model):
         raise ValueError(f"source {source!r} needs gradients; {why_no_gradient(model)}")
 
 
-def _is_quantised(model: nn.Module) -> bool:
+def is_quantised(model: nn.Module) -> bool:
+    """Return whether a model has quantised layers, which have no gradients."""
     return any("quantized" in type(module).__module__ for module in model.modules())
 
 
@@ -42,7 +43,7 @@ def is_exported(model: nn.Module) -> bool:
 
 def why_no_gradient(model: nn.Module) -> str:
     """Return the likely reason why an answer has no gradient by the inputs, and what to do, as a clause."""
-    if _is_quantised(model):
+    if is_quantised(model):
         reason = "its quantised layers have none: give the model before quantisation"
     elif any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         reason = "a part of it is TorchScript: give the nn.Module that it was made of"

@@ -18,6 +18,7 @@ from usu.arrays.convert import Array, as_tensor, check_finite, like
 from usu.models.baselines import Baselines, make_fill
 from usu.models.compiled import faster, masked_examples
 from usu.models.contexts import differentiable
+from usu.models.diagnosis import as_written, is_quantised, uncompiled
 from usu.models.forward import ForwardFunc, as_given, check_evaluation_mode, check_inputs, integers_of, run
 from usu.models.outputs import Kind, Watch, can_be_watched, kind_of, scores_of, tell_unclear
 from usu.models.targets import Output, Targets, answers, check_targets, find_link, probabilities
@@ -102,6 +103,7 @@ class Perturbation:
         self.passes = [0] * len(self.inputs)
         self.coarse: Callable[[int], Coarse] | None = None
         self._floors: dict[int, Tensor] = {}
+        self._differentiable = False  # whether a gradient was seen
         self._bar: Any = tqdm(
             total=0, desc="scoring segments", unit="pass", disable=not show_progress, leave=False
         )
@@ -200,8 +202,9 @@ class Perturbation:
 
     def has_gradients(self) -> bool:
         """Return whether f_t of the first image has a gradient, which is finite; three passes, if tried."""
-        black_box = not isinstance(self._forward_func, nn.Module) and not isinstance(self._caller, Tensor)
-        if black_box or self.integers is not None:
+        model = self._forward_func
+        known = is_quantised(model) if isinstance(model, nn.Module) else not isinstance(self._caller, Tensor)
+        if known or self.integers is not None:
             return False
         self.passes[0] += 3
         try:
@@ -252,10 +255,16 @@ class Perturbation:
         return torch.cat(found)
 
     def _gradient(self, batch: Tensor, images: Sequence[int], advice: str) -> Tensor:
-        """Return the gradient (n, C, H, W) of each copy's f_t; without one, the error gives the advice."""
+        """Return the gradient (n, C, H, W) of each copy's f_t, 0 where it is a constant.
+
+        Where there never was one, the error gives the advice.
+        """
         model, targets = self._forward_func, [self.targets[image] for image in images]
         module = isinstance(model, nn.Module)
-        with differentiable(model if isinstance(model, nn.Module) else nn.Identity()):
+        if isinstance(model, nn.Module):
+            model = uncompiled(model)
+        written = model if isinstance(model, nn.Module) else nn.Identity()
+        with as_written(written), differentiable(written):
             inputs = batch.detach().requires_grad_()
             answer, found, cause = None, None, None
             if module or isinstance(self._caller, Tensor):
@@ -272,10 +281,13 @@ class Perturbation:
                     raise
                 except RuntimeError as problem:  # an operation without a derivative
                     cause = problem
+        if found is None and cause is None and self._differentiable:
+            return torch.zeros_like(batch)
         if found is None:
             raise ValueError(
                 f"the model's outputs have no gradient with respect to its inputs: {advice}"
             ) from cause
+        self._differentiable = True
         return found
 
     def evaluate(self, coalitions: Iterable[Coalition], count: int) -> Tensor:
