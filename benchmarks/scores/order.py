@@ -163,6 +163,22 @@ def free(asked: Asked, way: str) -> Tensor:
     return by_order(asked, way, segmentation=grid, ridge=0.0)
 
 
+def complete(asked: Asked, owen: int = 82) -> Tensor:
+    """Return Owen values of players, each shared among its pixels by an order that has the other passes."""
+    record = usu.upsample(
+        torch.zeros(asked.size),  # its values would distinguish the pixels of a player
+        asked.inputs,
+        asked.model,
+        asked.target,
+        images=asked.picture,
+        mode="complete",
+        scoring=usu.Owen(passes=owen),
+    )
+    scores = asked.scores(usu.Order(passes=158 - owen))
+    found: Tensor = record.coarse_map.upsample("usu", scores, temperature=0.2, negative="opposite")
+    return found
+
+
 def redistributed(asked: Asked, way: str, scores: Tensor, temperature: float) -> Tensor:
     """Return the map that a way of redistribution makes of scores; "scores" returns these."""
     if way == "scores":
@@ -185,6 +201,9 @@ MAPS: dict[str, Callable[[Asked], Any]] = {
         CONTESTANTS["guided-conserving"].draw(asked, asked.source).values
     ),
     "SHAP partition 160": partial(peers.shap_partition, passes=160),
+    "SHAP partition 1000": partial(peers.shap_partition, passes=1000),
+    "RISE 1600": partial(peers.rise, passes=1600),
+    "XRAI": peers.xrai,
     "default": partial(by_order, way="total", filtered=FILTER / 2),
     "strict, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2),
     "total, mask filtered": lambda asked: asked.total(asked.scores(*MASK, filtered=FILTER), 0.2),
@@ -201,6 +220,7 @@ MAPS: dict[str, Callable[[Asked], Any]] = {
     "total, order filtered": partial(by_order, way="total", filtered=FILTER),
     "total, mask+order": partial(by_both, way="total"),
     "continuous, mask+order": partial(by_both, way="continuous"),
+    "choice complete, order": complete,
     "control: total, free grid": partial(free, way="total"),
     **{f"source {name}": partial(interpolated, source=name) for name in SOURCES},
     "choice continuous, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2, continuous=True),
@@ -326,7 +346,8 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("data", type=Path, help="folder of photographs")
     parser.add_argument("--images", type=int, default=60, help="number of photographs, of both halves")
     parser.add_argument("--half", choices=HALVES, help="only this half of the photographs")
-    default = [name for name in MAPS if not name.startswith(("choice", "source"))]
+    dear = ("SHAP partition 1000", "RISE 1600", "XRAI")
+    default = [name for name in MAPS if not name.startswith(("choice", "source")) and name not in dear]
     parser.add_argument("--maps", nargs="+", choices=(*MAPS, "all"), metavar="NAME", default=default)
     parser.add_argument("--metrics", nargs="+", choices=METRICS, metavar="NAME", default=METRICS)
     parser.add_argument("--model", default="efficientnet-lite0", help="name, or the file of a network card")
