@@ -68,6 +68,9 @@ TOO_LARGE = {
         np.full((2, 2), 1e37, np.float32), np.ones((32, 32), np.float32)
     ),
     "the sum of all": lambda: usu.iwmr(np.full((2, 2), 2e38, np.float32), np.eye(2, dtype=np.float32)),
+    "the sum of a sign": lambda: usu.share_total(
+        np.full((2, 2), 2e38, np.float32), np.ones((4, 4), np.float32), mass="total"
+    ),
     "a narrower result": lambda: usu.redistribute(
         np.full((1, 1), 1e38, np.float32), np.eye(8), temperature=0.01
     ),
