@@ -250,7 +250,11 @@ def draw_even(random: Random) -> Problem:
     shape = tuple(int(random.integers(1 + (axis == 0), 5)) for axis in range(ndim))
     size = tuple(int(random.integers(4 * cells, 6 * cells + 1)) for cells in shape)
     dtype = str(random.choice(list(DTYPES), p=[0.15, 0.15, 0.35, 0.35]))
-    coarse = give(draw_coarse(random, shape, dtype), dtype, False)
+    # Of one magnitude: between cells that differ by decades a slope is as steep as a jump.
+    values = (random.random(shape) + 0.2) * 10 ** random.uniform(*DECADES[dtype])
+    values *= random.choice([-1, 1], shape) if random.random() < 0.5 else 1
+    values *= random.random(shape) < 0.8 if random.random() < 0.3 else 1
+    coarse = give(values, dtype, False)
     setting = dict(draw_setting(random), continuous=False, potential="exponential")
     scores = torch.full(size, 0.5, dtype=coarse.dtype)
     return Problem(name, shape, size, grid_labels(shape, size), coarse, scores, None, False, setting)

@@ -99,16 +99,16 @@ def total(masses: Values, levels: Sequence[Values], divisor: float, owner: Label
         inside = smoothed > 0
         # Subtracted before the division, which magnifies each rounding.
         exponents = (own - own[inside].max()) / divisor
-        reached = np.zeros(len(masses))
-        np.maximum.at(reached, owner, reach(densities, smooth))
         with np.errstate(divide="ignore"):
-            logs, most = np.log(smoothed) + exponents, np.log(reached)[owner] + exponents
+            logs = np.log(smoothed) + exponents
+        most = np.log(densities.max()) + exponents  # as the kernel is rounded
         top = logs[inside].max()
         whole = np.exp(logs - top).sum()
         found += part.sum() * np.exp(logs - top) / whole
         # Far below the best, an exponent is no more exact than its type.
-        nats = np.where(np.isfinite(most), np.maximum(1, (top - most) / 3), 0.0)
-        unit += abs(part.sum()) * np.exp((most - top).clip(max=300)) / whole * nats
+        nats = np.maximum(1, (top - most) / 3)
+        magnified = max(1.0, np.exp(min(most.max() - top, 300)) / whole)  # a rounding of B, by φ
+        unit += abs(part.sum()) * np.exp((most - top).clip(max=300)) / whole * nats * magnified
     return found, unit
 
 
@@ -163,14 +163,8 @@ _KERNELS = {"nearest": _nearest, "bilinear": _linear, "bicubic": _cubic, "lanczo
 
 
 def interpolated(densities: Values, weights: Values) -> Maps:
-    """Return Σ_k w_k(x) a_k; its unit is the largest value that the pixel reaches, as weights are rounded."""
-    return weights @ densities, reach(densities, weights) * abs(weights).sum(1)
-
-
-def reach(densities: Values, weights: Values) -> Values:
-    """Return the largest of the values that a pixel is made of, (X,)."""
-    found: Values = np.where(weights != 0, abs(densities), 0.0).max(1)
-    return found
+    """Return Σ_k w_k(x) a_k; its unit is the map's largest value, as the weights are rounded."""
+    return weights @ densities, abs(densities).max() * abs(weights).sum(1)
 
 
 def taper(signs: Values, shape: tuple[int, ...], size: tuple[int, ...]) -> Values:

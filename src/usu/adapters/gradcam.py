@@ -138,9 +138,10 @@ class UpsampledCam:
         """
         model = self.base.model
         check_evaluation_mode(model, "the model of cam")
-        if targets is not None and len(targets) != len(input_tensor):
-            raise ValueError(f"targets must be one per image, {len(input_tensor)}, got {len(targets)}")
-        inputs = check_inputs(input_tensor)[0].to(self.base.device)
+        batch, _ = check_inputs(input_tensor)
+        if targets is not None and len(targets) != len(batch):
+            raise ValueError(f"targets must be one per image, {len(batch)}, got {len(targets)}")
+        inputs = batch.to(self.base.device)
         inputs.requires_grad_(self.base.uses_gradients)
         with ExitStack() as undo:
             undo.enter_context(_untouched(model))

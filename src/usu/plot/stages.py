@@ -43,6 +43,7 @@ from usu.plot.scales import (
     colours,
     full_limits,
     is_signed,
+    pixels_of,
     power_of_ten,
     top,
 )
@@ -188,7 +189,7 @@ def figure6(refinement: Refinement, image: Array) -> Figure:
     labels = [as_numpy(one) for one in refinement.partitions]
     if not 2 <= len(labels) <= _MOST + 1:
         raise ValueError(f"refinement must have 2 to {_MOST + 1} depths, got {len(labels)}")
-    ground = as_numpy(image)
+    ground = pixels_of(image, "image", None)
     if ground.shape != (3, *labels[0].shape):
         raise ValueError(f"image must be (3, H, W) over {labels[0].shape} pixels, got {ground.shape}")
     if len(refinement.mixings) != len(labels) - 1:
