@@ -85,6 +85,24 @@ def of_torchcam(extractor: Any = None, **given: Any) -> Any:
         return torchcam.upsample(own, **given)
 
 
+def _shap() -> Any:
+    """Return an explanation of SHAP's partition explainer."""
+    from usu.sources.shap import library
+
+    def answers(pictures: Any) -> Any:
+        batch = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
+        return MODEL(batch).detach().numpy()[:, 1]
+
+    picture = np.ascontiguousarray(INPUTS.transpose(1, 2, 0))
+    masker = library.maskers.Image(np.zeros_like(picture), shape=picture.shape)
+    found = library.PartitionExplainer(answers, masker)(picture[None], max_evals=8, batch_size=4, silent=True)
+    return SimpleNamespace(
+        values=found.values[0],
+        hierarchical_values=found.hierarchical_values[0],
+        clustering=found.clustering[0],
+    )
+
+
 SUBJECTS: dict[str, Subject] = {
     "adapters.captum": Subject(
         captum.upsample,
@@ -148,7 +166,7 @@ SUBJECTS: dict[str, Subject] = {
     ),
     "adapters.shap": Subject(
         shap.upsample,
-        {"explanation": None, "inputs": _BATCH[0], "forward_func": MODEL, "target": 1},
+        {"explanation": _shap(), "inputs": _BATCH[0], "forward_func": MODEL, "target": 1},
         {
             "explanation": one_of(
                 3,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torchvision.transforms import Resize
 
 import usu
 import usu.metrics
@@ -232,7 +233,7 @@ SUBJECTS: dict[str, Subject] = {
         similarity,
         {"embedding": np.ones(5)},
         {
-            "embedding": either(FLOATS, one_of(np.zeros(5), np.ones((2, 5)), np.ones(4))),
+            "embedding": either(FLOATS, one_of(np.zeros(5), np.ones((2, 5)), np.ones(3))),
             "scale": one_of(None, "a", NAN, INF, [], {}, 1j, Opaque, np.ones(3)),
             "outputs": one_of(3, "map", np.ones(5), np.ones((2, 4)), [], {}, np.ones((2, 5), complex)),
         },
@@ -276,7 +277,7 @@ SUBJECTS: dict[str, Subject] = {
     ),
     "Placement.of": Subject(
         Placement.of,
-        {"transform": str, "photograph": (20, 30)},
+        {"transform": Resize(8), "photograph": (20, 30)},
         {"photograph": _SIZE2},
     ),
     "Placement.resize": Subject(_PLACE.resize, {"size": (5, 6)}, {"size": _SIZE2}),

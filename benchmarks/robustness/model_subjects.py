@@ -6,7 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 import usu
@@ -66,6 +68,9 @@ _ASKED = {
     "continuous": FLAG,
 }
 
+_PICTURE = _FOLDER / "picture.png"
+Image.fromarray((255 * IMAGE).astype(np.uint8).transpose(1, 2, 0)).save(_PICTURE)
+
 
 def judged(maps: Any = DENSE, metrics: Any = "sparseness", **asked: Any) -> Any:
     """Make a judge and let it score a map."""
@@ -104,7 +109,7 @@ SUBJECTS: dict[str, Subject] = {
         usu.explain,
         {"model": MODEL, "inputs": torch.from_numpy(INPUTS), "target": 1, "images": IMAGE}
         | {"segmentation": {"quadtree": (4,)}},
-        {"model": either(CALLABLE, one_of(Tiny(), nn.Sequential)), "source": SOURCE, "layer": LAYER}
+        {"model": either(CALLABLE, one_of(Tiny(), nn.Sequential)), "source": given(SOURCE), "layer": LAYER}
         | {**PIPELINE, "target": given(TARGET)},
     ),
     "score_segments, owen": Subject(
@@ -186,9 +191,9 @@ SUBJECTS: dict[str, Subject] = {
     ),
     "read_image": Subject(
         read_image,
-        {"path": __file__},
+        {"path": _PICTURE},
         {
-            "path": BYTES_OR_NUMBER,
+            "path": either(BYTES_OR_NUMBER, one_of(__file__)),
             "value_range": one_of(3, (1,), (1, 0), (0, 0), "ab", (NAN, 1), (None, 1), {}, Opaque),
         },
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,17 @@ from usu.metrics import bootstrap_interval
 mpl.use("agg")
 _FOLDER = Path(tempfile.mkdtemp(prefix="usu-malformed-"))
 _OPTIONS: dict[str, Any] = {"segmentation": {"quadtree": (4, 8)}, "mode": "usu"}
-RECORD = usu.upsample(COARSE, torch.from_numpy(INPUTS), MODEL, 1, images=IMAGE, **_OPTIONS)
+RECORD = usu.upsample(
+    COARSE,
+    torch.from_numpy(INPUTS),
+    MODEL,
+    1,
+    images=IMAGE,
+    placement=usu.Placement.whole((12, 16)),
+    **_OPTIONS,
+)
+_NOWHERE = replace(RECORD, placement=None)
+RECORD.save(_FOLDER / "record.npz")
 _SIGNAL = usu.upsample(
     np.ones(4),
     np.ones((2, 16), np.float32),
@@ -89,7 +100,7 @@ _TEXT = one_of(3, 1.5, [], {}, b"name", Opaque, NAN, ("a",))
 SUBJECTS: dict[str, Subject] = {
     "Explanation.load": Subject(
         usu.Explanation.load,
-        {"path": _FOLDER / "none.npz"},
+        {"path": _FOLDER / "record.npz"},
         {"path": either(BYTES_OR_NUMBER, one_of(__file__))},
     ),
     "Explanation.save": Subject(
@@ -155,7 +166,9 @@ SUBJECTS: dict[str, Subject] = {
         },
     ),
     "plot.overlay_figure": Subject(
-        usu.plot.overlay_figure, {"explanation": RECORD}, {"photograph": one_of(IMAGE, 3, "a.jpg", DENSE, [])}
+        usu.plot.overlay_figure,
+        {"explanation": RECORD},
+        {"photograph": one_of(IMAGE[:, :5], 3, "a.jpg", DENSE, [])},
     ),
     "plot.figure5": Subject(usu.plot.figure5, {"explanation": RECORD}, {"cell": _NUMBER}),
     "plot.figure6": Subject(
@@ -174,7 +187,7 @@ SUBJECTS: dict[str, Subject] = {
     ),
     "plot.mark_cell": Subject(panel("mark_cell"), {"explanation": RECORD, "cell": 0}, {"cell": _NUMBER}),
     "plot.frame_seen": Subject(
-        panel("frame_seen"), {"explanation": RECORD}, {"explanation": one_of(RECORD)}, ("placement",)
+        panel("frame_seen"), {"explanation": RECORD}, {"explanation": one_of(_NOWHERE)}, ("placement",)
     ),
     "plot.signal_figure": Subject(
         usu.plot.signal_figure,
@@ -215,7 +228,7 @@ SUBJECTS: dict[str, Subject] = {
                 {"usu": DENSE[0] * NAN},
                 {"usu": "a"},
             ),
-            "intervals": one_of({}, None, 3, {"iwmr": _INTERVAL["usu"]}, {"usu": None}),
+            "intervals": one_of({}, None, 3, {"hybrid": _INTERVAL["usu"]}, {"usu": None}),
         },
     ),
     "plot.publication": Subject(publication, {"size": "page"}, {"size": NAMES}),

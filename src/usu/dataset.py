@@ -34,6 +34,7 @@ from usu.pipeline import explain, mode_of, settings_of
 from usu.report import Entry, write
 from usu.runtime.files import written_whole
 from usu.runtime.processes import processes
+from usu.runtime.silence import kept_filters
 from usu.segmentation.hierarchy import Hierarchy
 from usu.segmentation.methods import segment, stretched
 from usu.settings import Settings, as_plain
@@ -85,7 +86,7 @@ def read_photograph(
         ValueError: it is damaged or not an image.
         OSError: it cannot be opened.
     """
-    with warnings.catch_warnings():
+    with kept_filters():
         warnings.simplefilter("ignore")
         image = read_image(path, value_range)
     inputs, picture = prepare(image)

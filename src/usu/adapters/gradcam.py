@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from usu.arrays.checks import check_choice
+from usu.models.alone import alone
 from usu.models.contexts import differentiable, frozen, kept_apart
 from usu.models.forward import check_evaluation_mode, check_inputs
 from usu.models.layers import SpatialLayer, placed
@@ -144,6 +145,7 @@ class UpsampledCam:
         inputs = batch.to(self.base.device)
         inputs.requires_grad_(self.base.uses_gradients)
         with ExitStack() as undo:
+            undo.enter_context(alone(model))
             undo.enter_context(_untouched(model))
             runs = [Runs() for _ in self.base.target_layers]
             for layer, own in zip(self.base.target_layers, runs, strict=True):

@@ -13,6 +13,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from torchvision.io import decode_image, read_file
 
 from usu.arrays.checks import as_number, check_path
+from usu.runtime.silence import kept_filters
 
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -49,7 +50,7 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
             raise ValueError(f"{name} is empty, not an image")
         file.seek(0)
         try:
-            with warnings.catch_warnings():
+            with kept_filters():
                 # What matters is raised as an error; odd metadata and large, harmless pictures do not matter.
                 warnings.simplefilter("ignore")
                 with Image.open(file) as image:
