@@ -213,7 +213,7 @@ def cell_weights(explanation: Record, axis: Axes, cell: int, *, norm: Normalize 
     Raises:
         ValueError: there is no such cell, or its pixels sum to 0.
     """
-    inside = _inside(explanation, cell)
+    inside = cell_pixels(explanation, cell)
     values = as_numpy(explanation.attribution)
     mean = values[inside].mean(dtype=np.float64)
     if mean == 0:
@@ -229,7 +229,7 @@ def mark_cell(explanation: Record, axis: Axes, cell: int) -> Rectangle:
     Raises:
         ValueError: there is no such cell.
     """
-    rows, columns = _box(_inside(explanation, cell))
+    rows, columns = _box(cell_pixels(explanation, cell))
     corner = columns.start - 0.5, rows.start - 0.5
     size = columns.stop - columns.start, rows.stop - rows.start
     frame = Rectangle(corner, *size, fill=False, edgecolor="cyan", linewidth=1.2)
@@ -284,7 +284,8 @@ def _check(explanation: Record, number: int) -> int:
     return number
 
 
-def _inside(explanation: Record, cell: int) -> Pixels:
+def cell_pixels(explanation: Record, cell: int) -> Pixels:
+    """Return which pixels (H, W) a cell has; raise ValueError if there is no such cell."""
     check_whole(cell, "cell")
     inside: Pixels = _cells(explanation) == cell
     if not inside.any():

@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from usu.arrays.convert import Array, as_numpy
 from usu.plot.panels import (
+    cell_pixels,
     cell_weights,
     changes,
     coarse_cells,
@@ -80,6 +81,7 @@ def figure5(explanation: Record, *, cell: int | None = None) -> Figure:
     depths = _check_depths(explanation)
     if cell is None:
         cell = _heaviest(explanation)
+    cell_pixels(explanation, cell)  # which refuses a wrong one before anything is drawn
     columns = max(4, depths + 2)
     below = _LEGEND if depths > 1 else 0.04
     figure, rows = _panels(columns, as_numpy(explanation.score_map).shape, (below, _BAR, _BAR))
