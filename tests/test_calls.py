@@ -8,10 +8,13 @@ from random import Random
 import numpy as np
 import pytest
 import torch
-from benchmarks.robustness import blocks, calls, command_lines, malformed, right
+from benchmarks.robustness import blocks, calls, command_lines, malformed, record_subjects, right
 from benchmarks.robustness.problems import draw
 
 import usu
+import usu.metrics
+import usu.plot
+import usu.report
 
 SLOW = ("explain_dataset",)  # starts processes
 
@@ -185,3 +188,58 @@ def test_a_run_continues_where_it_was_cut_off(tmp_path, monkeypatch):
     assert len(made) == 5
     with pytest.raises(ValueError, match="--seed 7"):
         blocks.blocks(25, 8, out, play)
+
+
+RECORD = record_subjects.RECORD
+KINDS = {
+    "a map that is not finite": (
+        lambda: usu.plot.colour_limits([np.full((2, 2), np.nan)]),
+        "maps must be finite",
+    ),
+    "no map at all": (lambda: usu.plot.colour_limits([]), "maps is empty"),
+    "a map of another size": (
+        lambda: usu.plot.comparison(RECORD, {"usu": np.ones((2, 2))}),
+        r"maps\['usu'\] must be",
+    ),
+    "a cell that is no number": (lambda: usu.plot.figure5(RECORD, cell="1"), "cell must be an integer"),
+    "an option of another figure": (
+        lambda: RECORD.save_image("map.png", slices=3),
+        "slices is not an option",
+    ),
+    "a format unknown to matplotlib": (lambda: RECORD.save_image("map.doc"), "path must end as"),
+    "a resolution": (lambda: RECORD.save_image("map.png", dpi=0), "dpi must be positive"),
+    "a path": (lambda: usu.Explanation.load(3), "path must be a path"),
+    "a name that is no text": (lambda: usu.report.Entry(RECORD, model=3), "model must be text"),
+    "an entry of a report": (lambda: usu.report.html([None]), "entries must be"),
+    "what a callable upsampler returns": (
+        lambda: RECORD.upsampled_by(lambda *_: None),
+        "result of upsampler",
+    ),
+    "and of another size": (
+        lambda: RECORD.upsampled_by(lambda *_: np.ones(3)),
+        "upsampler must return a map",
+    ),
+    "a setting of upsamplers": (
+        lambda: usu.find_upsampler("usu", temprature=1.0),
+        "temprature is not a setting",
+    ),
+    "True as a number of pixels": (lambda: usu.Placement.whole((9, 9)).center_crop(True), "size must be"),
+    "half a pixel of padding": (lambda: usu.Placement.whole((9, 9)).pad(0.5, 0, 0, 0), "left must be"),
+    "True as a seed": (lambda: usu.metrics.bootstrap_interval([1.0, 2.0], seed=True), "seed must be"),
+    "p-values that are text": (lambda: usu.metrics.correct(["a"]), "p_values must be"),
+    "a width": (lambda: usu.metrics.band_error(np.ones((4, 4)), np.eye(4), width=1.5), "width must be"),
+    "a scale": (lambda: usu.Similarity([1.0], scale=float("inf")), "scale must be finite"),
+    "an order of tokens": (lambda: usu.Tokens((2, 2), order=None), "order must be"),
+    "masks": (lambda: usu.Hierarchy.from_masks(3), "masks must be"),
+    "a class as a target": (
+        lambda: usu.explain(torch.nn.Conv2d(3, 2, 2).eval(), torch.ones(3, 4, 4), int),
+        "target must be .* call it first",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_faults_that_were_found(kind):
+    call, words = KINDS[kind]
+    with pytest.raises((ValueError, TypeError), match=words):
+        call()
