@@ -1,6 +1,6 @@
-"""How far completeness (D1) holds, and what becomes of malformed calls.
+"""How far completeness (D1) holds.
 
-    python -m benchmarks.robustness.robustness [--calls 10000] [--largest 8192]
+    python -m benchmarks.robustness.robustness [--largest 8192]
 
 Prints the tables of docs/robustness.md. Every residual is summed in float64 from what the operator returned:
 the mean over cells of |Σ Ã - M_k|, relative to the mean |M_k|; "worst cell" is the largest
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -22,7 +21,6 @@ import torch
 from torch import Tensor
 
 import usu
-from benchmarks.robustness.malformed import SUBJECTS, malformed_calls
 from usu.desiderata.probe import TOLERANCES
 from usu.operators.coarse import Coarse
 from usu.operators.lattice import Mass
@@ -186,28 +184,11 @@ def by_extreme(largest: int) -> Iterator[str]:
             yield row(name, marked(residuals(coarse, pixels, mass=mass)[0], dtype))
 
 
-def by_call(calls: int) -> Iterator[str]:
-    """Count what became of malformed calls."""
-    made, exact, faults = Counter[str](), Counter[str](), Counter[str]()
-    for outcome in malformed_calls(calls):
-        made[outcome.function] += 1
-        exact[outcome.function] += outcome.exact
-        if outcome.fault:
-            faults[outcome.function] += 1
-            print(f"<!-- {outcome} -->")
-    for name in SUBJECTS:
-        refused = made[name] - faults[name]
-        yield row(f"`{name}`", made[name], refused, exact[name], faults[name])
-    total = [sum(counter.values()) for counter in (made, exact, faults)]
-    yield row("all", total[0], total[0] - total[2], *total[1:])
-
-
 def main() -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--calls", type=int, default=10_000, metavar="N", help="malformed calls")
     parser.add_argument("--largest", type=int, default=8192, metavar="PIXELS", help="side of the largest map")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -226,9 +207,6 @@ def main() -> None:
     table(["dtype", "ε", *kinds], by_magnitude())
     print("### Ends of the range\n")
     table(["coarse map", "D1 residual"], by_extreme(arguments.largest), align="---")
-    print("### Malformed calls\n")
-    columns = ["function", "calls", "refused by name", "names the spoiled argument itself", "anything else"]
-    table(columns, by_call(arguments.calls))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,11 @@ def given(maker: Bad) -> Bad:
     return make
 
 
+def spoiled(values: Any, maker: Bad) -> Bad:
+    """Return a maker that spoils these values, where an argument is left out of the good call."""
+    return lambda random, good: maker(random, values)
+
+
 class Opaque:
     """An object of no use to anyone."""
 
@@ -129,3 +134,6 @@ PIXELS = returns(
     lambda coarse: None, lambda coarse: coarse, lambda coarse: "map", lambda coarse: np.full((12, 16), NAN)
 )
 FILLS = returns(lambda x: None, lambda x: x[..., :3], lambda x: x * NAN, lambda x: "grey", lambda x: 1j * x)
+FLAG = one_of(None, 0, 1, "True", "", [], NAN, 1j, Opaque, np.ones(1, bool), np.True_)
+COUNT = one_of(1.5, "2", None, True, [], {}, NAN, INF, 1j, b"2", Opaque, (2,))
+BYTES_OR_NUMBER = one_of(None, 10**6, 1.5, [], {}, object(), Opaque, 1j, True, ("a",))

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from usu.arrays.checks import check_count
+from usu.arrays.checks import check_count, check_path
 from usu.arrays.convert import as_floats, as_numpy
 from usu.explanation import Explanation
 from usu.models.images import read_image
@@ -34,6 +34,7 @@ from usu.pipeline import explain, mode_of, settings_of
 from usu.report import Entry, write
 from usu.runtime.files import written_whole
 from usu.runtime.processes import processes
+from usu.runtime.silence import kept_filters
 from usu.segmentation.hierarchy import Hierarchy
 from usu.segmentation.methods import segment, stretched
 from usu.settings import Settings, as_plain
@@ -85,7 +86,7 @@ def read_photograph(
         ValueError: it is damaged or not an image.
         OSError: it cannot be opened.
     """
-    with warnings.catch_warnings():
+    with kept_filters():
         warnings.simplefilter("ignore")
         image = read_image(path, value_range)
     inputs, picture = prepare(image)
@@ -129,7 +130,7 @@ def explain_dataset(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    results = Results(Path(out), run_of(name_of_model(model), model, options))
+    results = Results(Path(check_path(out, "out")), run_of(name_of_model(model), model, options))
     total = len(loader) if isinstance(loader, Sized) else None
     samples = _samples(loader, results.done)
     return explained(model, samples, results, workers, show_progress, total, **options)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from usu.arrays.checks import check_choice, check_path
 from usu.models.placement import Padding
 from usu.operators.registry import REDISTRIBUTIONS
 from usu.operators.setting import Upsampler
@@ -48,6 +49,7 @@ class Explanation(Record):
         Raises:
             ValueError: there is no `placement`, or mass lies on padding.
         """
+        check_choice(padding, ("raise", "drop"), "padding")
         if self.placement is None:
             raise ValueError("the image's place in its photograph is not known: give explain a `placement`")
         return self.placement.to_photograph(self.attribution, padding=padding)
@@ -78,6 +80,7 @@ class Explanation(Record):
         """
         from usu.plot import figure_of, save_figure
 
+        check_path(path, "path")
         save_figure(figure_of(self, **options), path, dpi=dpi)
 
     @renamed(category="class_name")

@@ -13,6 +13,7 @@ from torch import nn
 from usu.arrays.checks import check_choice
 from usu.arrays.convert import Array, as_labels, as_tensor, like
 from usu.explanation import Explanation
+from usu.models.alone import one_at_a_time
 from usu.models.backends import BACKENDS
 from usu.models.forward import (
     Face,
@@ -50,6 +51,7 @@ from usu.views import Views, views_of
 
 
 @renamed(classes="class_names", method="scoring")
+@one_at_a_time("model")
 def explain(
     model: nn.Module,
     inputs: Array,
@@ -163,6 +165,7 @@ def explain(
 
 
 @renamed(classes="class_names", method="scoring")
+@one_at_a_time("forward_func")
 def upsample(
     coarse: Array | Sequence[Array],
     inputs: Array,

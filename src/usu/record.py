@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 from typing_extensions import Self
 
+from usu.arrays.checks import check_path
 from usu.arrays.convert import Array, as_numpy
 from usu.models.placement import Placement
 from usu.operators.coarse import Coarse
@@ -145,7 +146,7 @@ class Record:
             ValueError: `path` does not end in .npz.
             OSError: the folder does not exist or cannot be written.
         """
-        target = Path(path)
+        target = Path(check_path(path, "path"))
         if target.suffix != ".npz":
             raise ValueError(f"path must end in .npz, got {str(path)!r}")
         arrays: dict[str, np.ndarray[Any, Any]] = {}
@@ -163,8 +164,9 @@ class Record:
             ValueError: the file is not an explanation, is damaged, or has a newer format.
             OSError: the file cannot be read.
         """
+        name = check_path(path, "path")
         try:
-            with open(path, "rb") as stream:
+            with open(name, "rb") as stream:
                 if not zipfile.is_zipfile(stream):
                     raise ValueError("it is not a .npz file, or only part of one")
                 stream.seek(0)
@@ -180,7 +182,7 @@ class Record:
         except OSError:
             raise
         except Exception as problem:
-            raise ValueError(f"{os.fspath(path)!r} cannot be read as an explanation: {problem}") from problem
+            raise ValueError(f"path {name!r} cannot be read as an explanation: {problem}") from problem
 
 
 def _taken_apart(name: str, value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:

@@ -102,7 +102,7 @@ class Settings:
         return cls(**options)
 
     def __post_init__(self) -> None:
-        if isinstance(self.ndim, bool) or self.ndim not in SEGMENTERS_OF:
+        if isinstance(self.ndim, bool) or self.ndim not in tuple(SEGMENTERS_OF):
             raise ValueError(
                 f"ndim must be 1 for signals, 2 for pictures or 3 for volumes, got {self.ndim!r}"
             )
@@ -141,7 +141,9 @@ class Settings:
                         f"segmentation must name methods of {SEGMENTERS_OF[self.ndim]}, got {name!r}"
                     )
                 check_method(name, self.ndim, "segmentation")
-        elif not isinstance(self.segmentation, Hierarchy | Sequence) or isinstance(self.segmentation, str):
+        elif not isinstance(self.segmentation, Hierarchy | Sequence) or isinstance(
+            self.segmentation, str | bytes
+        ):
             kind = type(self.segmentation).__name__
             raise TypeError(
                 "segmentation must be a mapping such as {'slic': (16, 64)}, a Hierarchy or a list of them, "

@@ -74,8 +74,9 @@ def _placements(
     if placement is None:
         return [None] * count
     check_planar(perturbed.inputs, "placement")
-    given = [placement] if isinstance(placement, Placement) else list(placement)
-    if len(given) != count or not all(isinstance(one, Placement) for one in given):
+    given = [placement] if isinstance(placement, Placement) else placement
+    several = isinstance(given, Sequence) and all(isinstance(one, Placement) for one in given)
+    if not several or len(given) != count:
         raise ValueError(f"placement must be a usu.Placement for each of {count} inputs, got {placement!r}")
     for one in given:
         if one.network != size:

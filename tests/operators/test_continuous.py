@@ -272,3 +272,11 @@ def test_a_map_that_fails_leaves_the_rest_of_its_batch_alone():
     assert_allclose(slope[2], expected_slope.where(masses[2] != 0, 0), rtol=1e-9)
     expected_slope = torch.autograd.grad((expected * weights[:2]).sum(), masses)[0]
     assert_allclose(slope[:2], expected_slope[:2], rtol=1e-7)
+
+
+@pytest.mark.parametrize("level", [0.5, 1.0])
+def test_equal_scores_lose_no_digits_at_low_temperatures(level):
+    """All weights are 2^7000 or so; single precision has no digits left for what differs."""
+    masses = np.random.default_rng(5).random((4, 3)).astype(np.float32) + 0.1
+    single, double = (solve(np.full((13, 9), level), 2e-4, masses, dtype) for dtype in TOLERANCE)
+    assert_allclose(single, double, rtol=1e-6)

@@ -1,5 +1,6 @@
 """The map that is continuous and keeps the total alone."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -64,3 +65,32 @@ def test_gradients_of_the_total(kind):
     scale = torch.ones_like(masses).requires_grad_()
     total = partial(shares_of_scaled, masses=masses, cells=grid((2, 3), (6, 9)), operator=continuous_total)
     assert torch.autograd.gradcheck(total, (levels, scale))
+
+
+@every_type
+@pytest.mark.parametrize(
+    ("last", "bits"),
+    [
+        pytest.param(0.9, [0, math.log2(3 / 4), math.log2(1 / 4), 90], id="loses"),
+        pytest.param(3.0, [0, math.log2(3 / 4), math.log2(1 / 4), 300], id="wins"),
+    ],
+)
+def test_a_better_score_where_there_is_almost_no_mass(dtype, last, bits):
+    """φ = 2^(level / 0.01) against a bilinear map of (1, 3/4, 1/4, 2^-180): beyond float32 both ways."""
+    levels = torch.tensor([0.0, 0.0, 0.0, last], dtype=dtype)
+    masses = torch.tensor([2.0**90, 2.0**-90], dtype=dtype)
+    pixels = continuous_total(levels, 0.01 / math.log(2), masses, grid((2,), (4,)))
+    exponents = np.array(bits) - [0, 0, 0, 180]
+    weights = np.exp2(exponents - exponents.max())
+    assert_allclose(pixels, 2.0**90 * weights / weights.sum(), rtol=1e-4, atol=1e-30 * 2.0**90)
+
+
+def test_gradients_where_the_best_score_has_almost_no_mass():
+    levels = torch.tensor([0.0, 0.2, 0.5, 1.9], dtype=torch.float64).requires_grad_()
+    masses = torch.tensor([[1e25, 1e-25]], dtype=torch.float64)
+    scale = torch.ones_like(masses).requires_grad_()
+
+    def parts(levels, scale):
+        return continuous_total(levels, 0.01, masses * scale, grid((2,), (4,))) / 1e25
+
+    assert torch.autograd.gradcheck(parts, (levels, scale))

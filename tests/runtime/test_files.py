@@ -60,3 +60,16 @@ def test_a_folder_that_is_missing_or_in_the_way_is_told_by_the_name_that_was_giv
         with pytest.raises(kind) as caught:
             write(path)
         assert caught.value.filename == str(path)
+
+
+def test_the_umask_is_obeyed_and_never_changed(tmp_path, monkeypatch):
+    """It belongs to the whole process: to ask for it is to change it, for other threads too."""
+    before = os.umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("it was changed"))
+        with written_whole(tmp_path / "new") as file:
+            file.write(b"1")
+        assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+    finally:
+        monkeypatch.undo()
+        os.umask(before)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from usu import pipeline
 from usu.arrays.convert import Array, as_floats, as_labels, check_finite
+from usu.models.alone import one_at_a_time
 from usu.models.forward import ForwardFunc, check_inputs
 from usu.models.grids import grid_of, is_no_grid
 from usu.models.layers import noted_outputs, placed
@@ -24,6 +25,7 @@ from usu.models.tokens import Tokens
 from usu.operators.lattice import Mass
 
 
+@one_at_a_time("forward_func")
 def upsample(
     attributions: Tensor,
     inputs: Array,

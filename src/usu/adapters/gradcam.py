@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from usu.arrays.checks import check_choice
+from usu.models.alone import alone
 from usu.models.contexts import differentiable, frozen, kept_apart
 from usu.models.forward import check_evaluation_mode, check_inputs
 from usu.models.layers import SpatialLayer, placed
@@ -138,11 +139,13 @@ class UpsampledCam:
         """
         model = self.base.model
         check_evaluation_mode(model, "the model of cam")
-        if targets is not None and len(targets) != len(input_tensor):
-            raise ValueError(f"targets must be one per image, {len(input_tensor)}, got {len(targets)}")
-        inputs = check_inputs(input_tensor)[0].to(self.base.device)
+        batch, _ = check_inputs(input_tensor)
+        if targets is not None and len(targets) != len(batch):
+            raise ValueError(f"targets must be one per image, {len(batch)}, got {len(targets)}")
+        inputs = batch.to(self.base.device)
         inputs.requires_grad_(self.base.uses_gradients)
         with ExitStack() as undo:
+            undo.enter_context(alone(model))
             undo.enter_context(_untouched(model))
             runs = [Runs() for _ in self.base.target_layers]
             for layer, own in zip(self.base.target_layers, runs, strict=True):

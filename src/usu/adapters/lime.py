@@ -5,6 +5,8 @@ The package itself is not imported. For LIME by name, `usu.explain(source="lime"
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,9 @@ def upsample(
         TypeError: a target that is not a class.
     """
     batch, batched = check_inputs(inputs)
+    lacking = [name for name in ("segments", "local_exp") if not hasattr(explanation, name)]
+    if lacking:
+        raise TypeError(f"explanation must be LIME's, with {lacking[0]}, got {type(explanation).__name__}")
     segments = as_labels(explanation.segments, "explanation.segments").to(batch.device)
     if len(batch) != 1 or segments.shape != batch.shape[-2:]:
         raise ValueError(
@@ -59,7 +64,13 @@ def upsample(
             "labels start at 1: pass start_label=0 to the segmentation"
         ) from None
     weights = np.zeros(int(segments.max()) + 1)
-    for superpixel, weight in explanation.local_exp[chosen]:
+    pairs = explanation.local_exp[chosen]
+    if not isinstance(pairs, list | tuple) or not all(_fits(pair, len(weights)) for pair in pairs):
+        raise ValueError(
+            f"explanation.local_exp must give finite weights of superpixels 0..{len(weights) - 1}, got "
+            f"{pairs!r}"
+        )
+    for superpixel, weight in pairs:
         weights[superpixel] = weight
     return pipeline.upsample(
         weights[None] if batched else weights,
@@ -70,3 +81,12 @@ def upsample(
         mass="total",
         **settings,
     )
+
+
+def _fits(pair: Any, count: int) -> bool:
+    """Return whether a pair is a superpixel, of so many, and its weight."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        return False
+    superpixel, weight = pair
+    whole = isinstance(superpixel, int | np.integer) and 0 <= int(superpixel) < count
+    return whole and isinstance(weight, Real) and math.isfinite(weight)

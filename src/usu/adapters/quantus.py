@@ -32,6 +32,7 @@ from usu.arrays.checks import check_choice
 from usu.models.forward import check_evaluation_mode
 from usu.runtime.lazy import needed
 from usu.runtime.random import numpy_seeded
+from usu.runtime.silence import kept_filters
 
 with needed("Quantus's metrics need quantus", "bench"), warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -88,7 +89,7 @@ def quantus_score(
         "device": str(inputs.device),
         "batch_size": 1,
     }
-    with _mended(), numpy_seeded(seed), warnings.catch_warnings():
+    with numpy_seeded(seed), _mended(), kept_filters():
         warnings.simplefilter("ignore")  # of steps without effect and constant curves: the score shows them
         return float(QUANTUS_SCORES[name](values, call))
 

@@ -40,6 +40,11 @@ def upsample(
             values are not those of an output in its tree.
     """
     batch, batched = check_inputs(inputs)
+    lacking = [
+        name for name in ("values", "hierarchical_values", "clustering") if not hasattr(explanation, name)
+    ]
+    if lacking:
+        raise TypeError(f"explanation must be SHAP's, with {lacking[0]}, got {type(explanation).__name__}")
     if explanation.hierarchical_values is None or explanation.clustering is None:
         raise ValueError("explanation has no partition tree: make it with shap.PartitionExplainer")
     values, expected = np.asarray(explanation.values), tuple(batch[0].movedim(0, -1).shape)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from usu.arrays.convert import Array
+from usu.models.alone import alone
 from usu.models.contexts import counted, differentiable, kept_apart
 from usu.models.layers import SpatialLayer, placed
 from usu.models.passes import Pass, watched
@@ -83,7 +84,7 @@ def upsample(
             forward_passes=passes,
         )
 
-    with _as_it_was(base):
+    with alone(base.model), _as_it_was(base):
         base.disable_hooks()  # only the source's own pass is to be recorded
         return explain(base.model, inputs, class_idx, source=source, **settings)
 

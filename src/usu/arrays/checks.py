@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Iterable, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -31,7 +32,7 @@ def check_flag(value: Any, name: str) -> None:
 
 def check_count(value: Any, name: str, least: int) -> None:
     """Raise TypeError unless `value` is an integer, and ValueError unless it is at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
@@ -45,6 +46,20 @@ def as_number(value: Any, name: str) -> float:
         return float(value)
     except OverflowError:
         return math.inf
+
+
+def check_path(value: Any, name: str) -> str:
+    """Return a path as text; raise TypeError unless it is text or a path, such as pathlib's."""
+    found = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(found, str):
+        raise TypeError(f"{name} must be a path, as text or of pathlib, got {value!r}")
+    return found
+
+
+def check_text(value: Any, name: str) -> None:
+    """Raise TypeError unless `value` is text, or None."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be text, got {value!r}")
 
 
 def check_number(value: Any, name: str) -> float:

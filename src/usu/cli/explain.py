@@ -166,7 +166,10 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"a folder, {folders[0]}, is explained by itself, without {what}")
     folder = writable_folder(options.out)
     if options.tokens is not None:
-        options.tokens = Tokens(**options.tokens)
+        try:
+            options.tokens = Tokens(**options.tokens)
+        except ValueError as problem:
+            raise ValueError(f"--tokens: {problem}") from None
     try:
         told(find_source(options.source or "gradcam"), tokens=options.tokens, run=options.run_of_layer)
     except TypeError as problem:  # of a source that describes no layer

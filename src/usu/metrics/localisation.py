@@ -7,11 +7,11 @@ except `alpha_total` and `beta_total`, which compare it with a truth in its own 
 
 from __future__ import annotations
 
-import operator
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from usu.arrays.checks import check_count
 from usu.arrays.convert import Array, as_floats, check_finite
 from usu.metrics.errors import error_maps
 from usu.runtime.renames import tell
@@ -129,11 +129,9 @@ def band_error(attribution: Array, truth: Array, width: int = 4) -> float:
     >>> band_error([[4.0, 2.0, 2.0, 0.0]], [[1, 1, 0, 0]], width=1)
     0.5
     """
-    reach = operator.index(width)
-    if reach < 1:
-        raise ValueError(f"width must be a positive number of pixels, got {width!r}")
+    check_count(width, "width", 1)
     values, wanted = _pair(attribution, truth)
-    near = boundary_band(wanted > 0, reach)
+    near = boundary_band(wanted > 0, width)
     return float(np.abs(_shares(values) - _shares(wanted))[near].sum())
 
 

@@ -6,7 +6,6 @@ that tables of saved results do not load it; SciPy is imported when it is needed
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from usu.arrays.checks import check_number
+from usu.arrays.checks import check_count, check_number
 
 if TYPE_CHECKING:
     from usu.arrays.convert import Array
@@ -201,8 +200,8 @@ def bootstrap_intervals(
         raise ValueError(f"samples must be (m, n) with n of at least 2, got shape {rows.shape}")
     if not 0 < check_number(level, "level") < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level!r}")
-    if operator.index(resamples) < 1:
-        raise ValueError(f"resamples must be at least 1, got {resamples!r}")
+    check_count(resamples, "resamples", 1)
+    check_count(seed, "seed", 0)
     n = rows.shape[1]
     draws = _kept_draws if n * resamples <= KEPT else _draws
     blocks = [rows @ counts.T.astype(rows.dtype) for counts in draws(n, resamples, seed)]
@@ -262,7 +261,8 @@ def correct(p_values: Sequence[float] | Array) -> list[Correction]:
     >>> [round(one.holm, 6) for one in correct([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
-    values = np.asarray(p_values, dtype=np.float64)
+    none = isinstance(p_values, Sequence) and len(p_values) == 0
+    values = np.empty(0) if none else _floats(p_values, "p_values")
     if values.ndim != 1 or values.size == 0 or not ((values >= 0) & (values <= 1)).all():
         raise ValueError(f"p_values must be one or more values in [0, 1], got {p_values!r}")
     tests = len(values)
@@ -303,7 +303,7 @@ def _floats(values: Any, name: str) -> Sample:
         given = np.asarray(values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} does not form one regular array: {error}") from error
-    if given.dtype.kind not in "fiub":
+    if given.dtype.kind not in "fiub" or given.dtype.itemsize > 8:
         raise TypeError(f"{name} must be an array or tensor of real numbers, got {type(values).__name__}")
     if not given.size:
         raise ValueError(f"{name} is empty: shape {given.shape}")

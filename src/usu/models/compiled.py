@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from usu.runtime.lazy import needed
+from usu.runtime.silence import kept_filters
 
 _CLOSE = 1e-4  # of the largest output
 # What OpenVINO's copy is assumed to cost: seconds, and as many passes of one image for the trace; and the
@@ -47,7 +48,7 @@ class Compiled(nn.Module):
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         super().__init__()
         openvino = _openvino()
-        with warnings.catch_warnings(), torch.no_grad():
+        with kept_filters(), torch.no_grad():
             # OpenVINO's own tracing refuses transformers, whose graphs differ between calls.
             warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
             # `checked` compares the results.

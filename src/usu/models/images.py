@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torchvision.io import decode_image, read_file
+
+from usu.arrays.checks import as_number, check_path
+from usu.runtime.silence import kept_filters
 
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -40,17 +44,13 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
             picture of 8 bits; colours of more than 8 bits that no reader keeps.
         OSError: the file does not exist or cannot be opened.
     """
-    if value_range is not None and not value_range[0] < value_range[1]:
-        raise ValueError(
-            f"value_range must be the values of black and white, in this order, got {value_range}"
-        )
-    name = os.fspath(path)
+    name, value_range = check_path(path, "path"), _check_range(value_range)
     with open(name, "rb") as file:
         if not file.read(1):
             raise ValueError(f"{name} is empty, not an image")
         file.seek(0)
         try:
-            with warnings.catch_warnings():
+            with kept_filters():
                 # What matters is raised as an error; odd metadata and large, harmless pictures do not matter.
                 warnings.simplefilter("ignore")
                 with Image.open(file) as image:
@@ -84,6 +84,17 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
             f"{name} is no grey picture of more than 8 bits, and no other one: it needs no range"
         )
     return _to_rgb(upright)
+
+
+def _check_range(given: Any) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    if not isinstance(given, Sequence) or len(given) != 2:
+        raise TypeError(f"value_range must be two numbers, the values of black and white, got {given!r}")
+    black, white = (as_number(value, "value_range") for value in given)
+    if not black < white:
+        raise ValueError(f"value_range must be the values of black and white, in this order, got {given}")
+    return black, white
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from usu.arrays.checks import suggestion
+from usu.arrays.checks import check_path, suggestion
 from usu.models.bundled import CARD, DEMO_MODEL, SIZES
 from usu.models.checkpoints import State, own_part, read_weights
 from usu.models.classifier import Classifier, Preparation, assemble, weights_needed
@@ -37,7 +37,9 @@ def load_classifier(name: str, weights: str | os.PathLike[str] | None = None) ->
         OSError: the file cannot be opened.
         ImportError: a package of the `demo` extra is missing.
     """
-    card = Path(name if weights is None else weights)
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a name of a network or a card's, got {name!r}")
+    card = Path(name if weights is None else check_path(weights, "weights"))
     if card.suffix == CARD:
         from usu.models.card import load_card
 

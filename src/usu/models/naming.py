@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 ClassNames: TypeAlias = "Sequence[str] | Mapping[int, str] | str"
@@ -29,6 +29,8 @@ def find_class_names(class_names: ClassNames | None, model: Any = None) -> tuple
         from usu.models.classifier import imagenet_class_names
 
         return imagenet_class_names()
+    if not isinstance(class_names, Iterable):
+        raise TypeError(f"class_names must be a list of names or a mapping, got {class_names!r}")
     names = _in_order(class_names) if isinstance(class_names, Mapping) else tuple(class_names)
     if not all(isinstance(name, str) for name in names):
         wrong = next(name for name in names if not isinstance(name, str))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -148,6 +149,9 @@ class Placement:
 
     def pad(self, left: int, top: int, right: int, bottom: int) -> Placement:
         """Return the placement after padding by these pixels, in torchvision's order."""
+        for name, side in {"left": left, "top": top, "right": right, "bottom": bottom}.items():
+            if isinstance(side, bool) or not isinstance(side, Integral):
+                raise TypeError(f"{name} must be a number of pixels, got {side!r}")
         height, width = self.network
         return self.crop(-top, -left, height + top + bottom, width + left + right)
 
@@ -273,6 +277,8 @@ def _intersection(first: Box, second: Box) -> Box:
 
 def _pair(size: Any, name: str) -> Size:
     """Return a size as (height, width); one number stands for both."""
+    if isinstance(size, bool):
+        raise TypeError(f"{name} must be a number of pixels or (height, width), got {size!r}")
     if isinstance(size, int):
         return _check_size((size, size), name)
     return _check_size([*size, *size] if isinstance(size, Sequence) and len(size) == 1 else size, name)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from usu.arrays.checks import check_number
 from usu.arrays.convert import Array, as_floats
 from usu.models.outputs import find_entry
 
@@ -93,8 +94,8 @@ class Similarity:
         scale: what the cosine is multiplied by, such as CLIP's exp(logit_scale).
 
     Raises:
-        ValueError: an embedding of another shape, not finite, or of length 0.
-        TypeError: no array of real numbers.
+        ValueError: an embedding of another shape, not finite, or of length 0; a scale that is not finite.
+        TypeError: no array of real numbers; a scale that is no number.
 
     >>> Similarity([3.0, 4.0])(torch.tensor([[1.0, 0.0], [6.0, 8.0]])).tolist()
     [0.6000000238418579, 1.0]
@@ -105,7 +106,7 @@ class Similarity:
         given = given[0] if given.dim() == 2 and len(given) == 1 else given
         if given.dim() != 1 or not bool(given.isfinite().all()) or not bool(given.any()):
             raise ValueError(f"embedding must be (D,), finite and not all 0, got shape {tuple(given.shape)}")
-        self.embedding, self.scale = given, float(scale)
+        self.embedding, self.scale = given, check_number(scale, "scale")
 
     def __call__(self, outputs: Any) -> Tensor:
         """Return the similarity of each image, (B,).

@@ -77,6 +77,8 @@ def _single(target: Target | str | tuple[int, ...], class_names: Sequence[str] |
                 f"target must be a class index or a callable, or `class_names` given, got {target!r}"
             )
         return find_class(class_names, target)
+    if isinstance(target, type):
+        raise TypeError(f"target must be a class index, a name or a callable, got {target!r}: call it first")
     if callable(target):
         found: Target = of_gradcam(target)
         return found
@@ -108,10 +110,10 @@ def find_class(class_names: Sequence[str] | None, text: str) -> int:
         index = int(text)
         if index < 0 or (class_names is not None and index >= len(class_names)):
             highest = "" if class_names is None else f" to {len(class_names) - 1}"
-            raise ValueError(f"class {index} is out of range: indices go from 0{highest}")
+            raise ValueError(f"target: class {index} is out of range: indices go from 0{highest}")
         return index
     if class_names is None:
-        raise ValueError(f"the class names of this model are not known: give an index, not {text!r}")
+        raise ValueError(f"target: the class names of this model are not known: give an index, not {text!r}")
     lowered = text.casefold()
     for matches in (
         [index for index, name in enumerate(class_names) if name == text],
@@ -123,8 +125,10 @@ def find_class(class_names: Sequence[str] | None, text: str) -> int:
         if matches:
             listed = ", ".join(f"{index} {class_names[index]}" for index in matches[:8])
             more = f" and {len(matches) - 8} more" if len(matches) > 8 else ""
-            raise ValueError(f"{text!r} fits several classes: {listed}{more}; name one in full or by index")
-    raise ValueError(f"no class is named {text!r}{suggestion(text, class_names)}")
+            raise ValueError(
+                f"target {text!r} fits several classes: {listed}{more}; name one in full or by index"
+            )
+    raise ValueError(f"target: no class is named {text!r}{suggestion(text, class_names)}")
 
 
 def _softmax(outputs: Tensor) -> Tensor:

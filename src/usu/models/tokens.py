@@ -40,7 +40,7 @@ class Tokens:
     axis: int = 1
 
     def __post_init__(self) -> None:
-        given = tuple(self.grid)
+        given = tuple(self.grid) if isinstance(self.grid, Sequence) else ()
         if len(given) not in (1, 2, 3) or not all(isinstance(side, Integral) and side > 0 for side in given):
             raise ValueError(f"grid must be (rows, columns), both at least 1, got {self.grid!r}")
         object.__setattr__(self, "grid", tuple(int(side) for side in given))
@@ -53,6 +53,8 @@ class Tokens:
         if self.axis not in (0, 1, 2):
             raise ValueError(f"axis must be 0, 1 or 2, got {self.axis!r}")
         if not isinstance(self.order, str):
+            if not isinstance(self.order, Sequence) or not all(isinstance(p, Integral) for p in self.order):
+                raise TypeError(f"order must be 'rows', 'columns' or places of tokens, got {self.order!r}")
             object.__setattr__(self, "order", tuple(int(place) for place in self.order))
         self._check_order()
 

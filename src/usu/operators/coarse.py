@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from usu.arrays.convert import Array, as_tensor
+from usu.arrays.convert import Array, as_floats, as_tensor, check_finite
 from usu.operators.lattice import Mass, Neighbourhoods, neighbourhoods_of
 from usu.operators.setting import Upsampler
 from usu.operators.upsamplers import find_upsampler
+
+_RESULT = "the result of upsampler"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +76,8 @@ class Coarse:
             **setting: temperature and the like, as for `usu.find_upsampler`.
 
         Raises:
-            ValueError: interpolation, which is defined on grids only, with `neighbourhoods`; as
-                `usu.find_upsampler`.
+            ValueError: interpolation, which is defined on grids only, with `neighbourhoods`; a callable whose
+                map is of another size or not finite; as `usu.find_upsampler`.
 
         >>> Coarse([[2.0]], further=([[1.0, 3.0]],)).upsample("nearest", [[0.5] * 4])
         array([[3., 3., 5., 5.]])
@@ -84,6 +87,10 @@ class Coarse:
             upsampler, neighbourhoods=self.neighbourhoods, mass=self.mass, ndim=ndim, **setting
         )
         pixels = bound(self.values, scores)
+        if not isinstance(upsampler, str):
+            found, size = check_finite(as_floats(pixels, _RESULT), _RESULT).shape, np.shape(scores)
+            if found != size:
+                raise ValueError(f"upsampler must return a map {tuple(size)}, got {tuple(found)}")
         return sum((grid.upsample(upsampler, scores, **setting) for grid in self.grids), start=pixels)
 
     def mass_error(self, pixels: Array) -> tuple[float, float]:

@@ -29,6 +29,7 @@ _MOST_STEPS = 60
 _SHORTEST = 2.0**-10  # part of a step
 _MOST_TEMPERATURES, _LEAST_GAIN = 100, 1.01
 _LOG_ZERO = -1e30  # stands for log 0
+_LEAST_WHOLE = 2.0**-10  # sum of weights relative to the best level's, above which none that counts is lost
 _LEAST_MASS, _MOST_MASS = -1080.0, 1024.0  # log2 of all masses that float64 knows
 
 
@@ -91,10 +92,25 @@ def _in_proportion(levels: Tensor, temperature: float, masses: Tensor, cells: Gr
     # Relative to the best level where there is mass: elsewhere a better one would overflow.
     best = torch.where(smooth > 0, levels.detach(), -math.inf).amax(axes, keepdim=True)
     scale = _BITS / max(temperature, torch.finfo(levels.dtype).tiny)
-    weights = smooth * (levels - best).masked_fill_(smooth <= 0, 0).mul_(scale).exp2_()
-    del smooth
+    bits = (levels - best).masked_fill_(smooth <= 0, 0).mul_(scale)
+    weights = smooth / _or_one(smooth.detach().amax(axes, keepdim=True)) * bits.exp2()
     whole = weights.sum(axes, keepdim=True)
-    return weights * (masses.sum(axes, keepdim=True) / torch.where(whole > 0, whole, 1))
+    if bool(((whole < _LEAST_WHOLE) & best.isfinite()).any()):
+        weights = _by_logarithms(smooth, bits, axes)
+        whole = weights.sum(axes, keepdim=True)
+    return (weights / _or_one(whole)).to(masses.dtype) * masses.sum(axes, keepdim=True)
+
+
+def _or_one(values: Tensor) -> Tensor:
+    return torch.where(values > 0, values, 1)
+
+
+def _by_logarithms(smooth: Tensor, bits: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return smooth · 2^bits up to a factor of each map, for a best level on pixels of almost no mass."""
+    empty = smooth <= 0
+    exponents = bits.double() + smooth.double().masked_fill(empty, 1).log2()
+    exponents = exponents.masked_fill(empty, -math.inf)
+    return (exponents - exponents.detach().amax(axes, keepdim=True).clamp(min=_LOG_ZERO)).exp2()
 
 
 def _bilinear(values: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -207,7 +223,8 @@ class _Search:
             raise ValueError("levels and masses must be finite, and at least one has NaN or infinite values")
         self.extent = (most - least) * scale + masses_apart
         self.scale, self.middle, self.by_cell = scale, (least + most) / 2 * scale, self.extent > _DOUBLE
-        double = self.extent > _SINGLE or torch.get_float32_matmul_precision() != "highest"
+        widest = max(self.extent, 2 * abs(self.middle))  # equal levels have their height in common
+        double = widest > _SINGLE or torch.get_float32_matmul_precision() != "highest"
         dtype = torch.float64 if double else masses.dtype
         self.enough = math.sqrt(2 * (1e-12 if dtype == torch.float64 else 1e-6)) * _BITS
         self.buffer = masses.new_empty((host.shape[0], *cells.size), dtype=dtype)

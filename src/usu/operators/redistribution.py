@@ -175,6 +175,7 @@ def share_total(
     given = Arguments(coarse, scores, segments, None, temperature, potential, mass, ndim)
     levels, epsilon = given.levels()
     masses, opposite = given.checked(given.masses), None
+    given.checked(masses.abs().sum(given.cell_dims))
     if negative == "opposite" and bool((masses < 0).any()):
         opposite, _ = given.levels(torch.ones_like(masses, dtype=torch.bool))
     return given.give(continuous_total(levels, epsilon, masses, given.neighbourhoods, opposite))

@@ -9,13 +9,13 @@ An upsampler is any callable `(coarse, scores) -> pixels`: a coarse map of densi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from usu.arrays.checks import check_choice
+from usu.arrays.checks import check_choice, suggestion
 from usu.arrays.convert import Array, as_floats, check_finite, like
 from usu.operators.interpolation import Mode, interpolate
 from usu.operators.lattice import Neighbourhoods, lattice_size, neighbourhoods_of
@@ -24,6 +24,8 @@ from usu.operators.redistribution import Prior, iwmr, redistribute, share_total
 from usu.operators.registry import UPSAMPLERS
 from usu.operators.setting import BuiltIn, Setting, Upsampler
 from usu.runtime.renames import renamed
+
+_SETTINGS = tuple(item.name for item in fields(Setting))
 
 
 @renamed(method="upsampler")
@@ -42,6 +44,8 @@ def find_upsampler(upsampler: str | Upsampler, **setting: Any) -> Upsampler:
     >>> find_upsampler("bilinear", mass="total")([[0.0, 8.0]], [[0.5] * 4])
     array([[0., 1., 3., 4.]])
     """
+    for name in setting.keys() - set(_SETTINGS):
+        raise TypeError(f"{name} is not a setting of upsamplers{suggestion(name, _SETTINGS)}")
     told = Setting(**setting)
     if isinstance(upsampler, str):
         check_choice(upsampler, tuple(UPSAMPLERS), "upsampler")

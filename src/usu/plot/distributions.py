@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from usu.arrays.convert import Array, as_numpy
+from usu.arrays.convert import Array
 from usu.metrics.statistics import Interval
-from usu.plot.scales import Pixels
+from usu.plot.scales import Pixels, pixels_of
 
 _POINTS, _MEAN = "#0072B2", "#D55E00"  # blue and vermilion of Okabe and Ito, which all readers can tell apart
 _SPREAD = 0.28  # half the height of a method's points, in rows
@@ -39,6 +39,11 @@ def distributions(
         ValueError: nothing to draw, methods that differ between the mappings, values that are not finite or
             not as many as the interval says, values that have no logarithm.
     """
+    for name, given in {"values": values, "intervals": intervals}.items():
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{name} must be a mapping from methods, got {type(given).__name__}")
+    if not all(isinstance(interval, Interval) for interval in intervals.values()):
+        raise TypeError("intervals must be of usu.metrics.Interval")
     if not values:
         raise ValueError("values is empty: give at least one method")
     if values.keys() != intervals.keys():
@@ -65,7 +70,7 @@ def distributions(
 
 
 def _sample(name: str, values: Array, interval: Interval, log: bool) -> Pixels:
-    sample = as_numpy(values)
+    sample = pixels_of(values, f"values of {name!r}", None)
     if sample.ndim != 1 or not np.isfinite(sample).all():
         raise ValueError(f"values of {name!r} must be finite and on one axis (n,), got shape {sample.shape}")
     if len(sample) != interval.n:

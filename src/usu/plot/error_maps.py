@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 
 from usu.arrays.convert import Array, as_numpy
 from usu.metrics.errors import ErrorMaps
-from usu.plot.scales import DIVERGING, QUANTILE, Pixels, bare, top
+from usu.plot.scales import DIVERGING, QUANTILE, Pixels, bare, pixels_of, top
 
 _WIDTH, _SMALL = 1.5, 8
 
@@ -43,7 +43,7 @@ def error_map(
     bare(axis)
     image = axis.imshow(values, cmap=DIVERGING, norm=norm or error_limits([errors]))
     if truth is not None:
-        outline = np.abs(as_numpy(truth).astype(np.float64))
+        outline = np.abs(pixels_of(truth, "truth", None).astype(np.float64))
         if outline.shape != values.shape:
             raise ValueError(f"truth must be {values.shape} as the errors are, got {outline.shape}")
         axis.contour(outline, levels=[0.5 * outline.max()], colors="black", linewidths=0.6)
@@ -63,6 +63,8 @@ def error_figure(
     Raises:
         ValueError: there is nothing to draw; as `error_map`.
     """
+    if not isinstance(errors, Mapping):
+        raise TypeError(f"errors must map titles to error maps, got {type(errors).__name__}")
     if not errors:
         raise ValueError("errors is empty: give at least one pair of error maps")
     norm = error_limits(errors.values())
@@ -83,6 +85,8 @@ def error_figure(
 
 
 def _signed(errors: ErrorMaps) -> Pixels:
+    if not isinstance(errors, ErrorMaps):
+        raise TypeError(f"errors must be usu.ErrorMaps, got {type(errors).__name__}")
     values: Pixels = as_numpy(errors.alpha) - as_numpy(errors.beta)
     if values.ndim != 2:
         raise ValueError(f"errors must be of one map (H, W), got shape {values.shape}: draw one at a time")

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 
+from usu.arrays.checks import check_number, check_path
 from usu.arrays.convert import Array, as_numpy
 from usu.operators.registry import INTERPOLATIONS, REDISTRIBUTIONS
 from usu.plot.panels import (
@@ -32,7 +33,7 @@ from usu.plot.panels import (
     score_map,
     segment_borders,
 )
-from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, is_signed, power_of_ten
+from usu.plot.scales import QUANTILE, clipped, colour_limits, colours, is_signed, pixels_of, power_of_ten
 from usu.plot.style import fitted, style, titles
 from usu.record import Record, answer_of, cells_of, coarse_title, unit_of
 from usu.runtime.files import written_whole
@@ -107,8 +108,17 @@ def comparison(
         model: name of the model, for the title.
 
     Raises:
-        ValueError: there is no map to compare; inside `publication("column")`, too narrow for so many panels.
+        TypeError: maps that are no mapping, or not of real numbers.
+        ValueError: there is no map to compare, or one of another size or not finite; inside
+            `publication("column")`, too narrow for so many panels.
     """
+    check_planar(explanation.image)
+    if not isinstance(maps, Mapping):
+        raise TypeError(f"maps must map upsamplers' names to maps, got {type(maps).__name__}")
+    size = tuple(explanation.attribution.shape)
+    for name, values in maps.items():
+        if pixels_of(values, f"maps[{name!r}]").shape != size:
+            raise ValueError(f"maps[{name!r}] must be {size}, got {tuple(values.shape)}")
     if not maps:
         raise ValueError("maps is empty: give at least one map to compare")
     if (width := style().width) is not None and width < _LEAST:
@@ -144,10 +154,16 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
     """Write a figure in the format of the path's ending, whole or not at all: an old file is replaced last.
 
     Raises:
-        ValueError: an ending that matplotlib cannot write.
+        TypeError: a path or a resolution of the wrong kind.
+        ValueError: an ending that matplotlib cannot write, a resolution that is not positive.
         OSError: the folder does not exist or cannot be written.
     """
-    kind = Path(path).suffix.removeprefix(".") or "png"
+    kind = Path(check_path(path, "path")).suffix.removeprefix(".") or "png"
+    known = figure.canvas.get_supported_filetypes()
+    if kind.lower() not in known:
+        raise ValueError(f"path must end as one of the formats {', '.join(sorted(known))}, got {kind!r}")
+    if not check_number(dpi, "dpi") > 0:
+        raise ValueError(f"dpi must be positive, got {dpi!r}")
     # zlib's fastest level: a fifth less time for a file a fifth larger.
     options: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {}
     with written_whole(path) as file:
@@ -193,7 +209,8 @@ def _placed(explanation: Record, photograph: Array) -> Record:
     """Return a record whose picture and map are those of the whole photograph."""
     if explanation.placement is None:
         raise ValueError("photograph must be None: the record has no placement, which says what was seen")
-    size, found = tuple(explanation.placement.photograph), tuple(photograph.shape)
+    size = tuple(explanation.placement.photograph)
+    found = pixels_of(photograph, "photograph", None).shape
     if found != (3, *size):
         raise ValueError(f"photograph must be {(3, *size)} as the record's placement says, got {found}")
     whole = explanation.placement.to_photograph(explanation.attribution, padding="drop")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from inspect import signature
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,10 @@ def figure_of(explanation: Record, **options: Any) -> Figure:
         ValueError: as these do.
     """
     figures: dict[int, Callable[..., Figure]] = {1: signal_figure, 2: overlay_figure, 3: volume_figure}
-    return figures[np.ndim(explanation.attribution)](explanation, **options)
+    figure = figures[np.ndim(explanation.attribution)]
+    for name in options.keys() - signature(figure).parameters.keys():
+        raise TypeError(f"{name} is not an option of {figure.__name__}, which draws this explanation")
+    return figure(explanation, **options)
 
 
 def signal_figure(
@@ -62,7 +67,7 @@ def signal_figure(
     """
     signal = as_numpy(explanation.image)
     _check(explanation, 1)
-    numbers = list(range(min(len(signal), _MOST))) if channels is None else list(channels)
+    numbers = list(range(min(len(signal), _MOST))) if channels is None else _numbers(channels, "channels")
     if not numbers or not set(numbers) <= set(range(len(signal))):
         raise ValueError(
             f"channels must be among the signal's {len(signal)}, counted from 0, got {channels!r}"
@@ -189,10 +194,17 @@ def _profiles(axis: Axes, explanation: Record, maps: dict[str, Pixels]) -> None:
     axis.legend(fontsize=style().small - 3, ncols=3, frameon=False, loc="best")
 
 
+def _numbers(given: Any, name: str) -> list[int]:
+    """Return numbers of channels or slices; raise TypeError for anything else."""
+    if not isinstance(given, Sequence | np.ndarray) or not all(isinstance(one, Integral) for one in given):
+        raise TypeError(f"{name} must be integers, got {given!r}")
+    return [operator.index(one) for one in given]
+
+
 def _chosen(values: Pixels, slices: int | Sequence[int]) -> list[int]:
     """Return which slices of a map (n, a, b) are drawn."""
     count = len(values)
-    if not isinstance(slices, Sequence | np.ndarray):
+    if isinstance(slices, int | np.integer):
         wanted = operator.index(slices)
         if not 1 <= wanted <= count:
             raise ValueError(
@@ -204,7 +216,7 @@ def _chosen(values: Pixels, slices: int | Sequence[int]) -> list[int]:
             if len(found) < wanted and all(abs(number - other) >= gap for other in found):
                 found.append(int(number))
         return sorted(found)
-    chosen = [operator.index(number) for number in slices]
+    chosen = _numbers(slices, "slices")
     if not chosen or min(chosen) < 0 or max(chosen) >= count:
         raise ValueError(f"slices must be numbers from 0 to {count - 1}, got {list(slices)}")
     return chosen

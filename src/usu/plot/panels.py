@@ -14,6 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
+from usu.arrays.checks import check_number
 from usu.arrays.convert import Array, as_numpy
 from usu.plot.scales import (
     CHANGES,
@@ -23,20 +24,26 @@ from usu.plot.scales import (
     Pixels,
     bare,
     borders,
+    check_whole,
     colour_limits,
     colours,
     full_limits,
     is_signed,
+    pixels_of,
     top,
 )
 from usu.record import Record
 
 
 def heat(values: Array, axis: Axes, *, norm: Normalize | None = None) -> AxesImage:
-    """Draw a map (H, W) alone, so that its colours are exactly those of the colour bar."""
-    norm = norm or colour_limits([values])
+    """Draw a map (H, W) alone, so that its colours are exactly those of the colour bar.
+
+    Raises ValueError for another number of axes and for values that are not finite.
+    """
+    found = pixels_of(values, "values")
+    norm = norm or colour_limits([found])
     bare(axis)
-    return axis.imshow(as_numpy(values), cmap=colours(norm), norm=norm)
+    return axis.imshow(found, cmap=colours(norm), norm=norm)
 
 
 def overlay(
@@ -58,8 +65,17 @@ def overlay(
 
     Returns:
         The colours, for `Figure.colorbar`.
+
+    Raises:
+        ValueError: a map of another size, values that are not finite, an opacity outside [0, 1].
+        TypeError: arguments of the wrong kind.
     """
-    values = as_numpy(explanation.attribution if attribution is None else attribution)
+    values = pixels_of(explanation.attribution if attribution is None else attribution, "attribution")
+    size = tuple(explanation.attribution.shape)
+    if values.shape != size:
+        raise ValueError(f"attribution must be {size}, a map of the explanation's image, got {values.shape}")
+    if alpha is not None and not 0 <= check_number(alpha, "alpha") <= 1:
+        raise ValueError(f"alpha must lie in [0, 1], got {alpha!r}")
     norm = norm or colour_limits([values], signed=is_signed(explanation))
     photograph(explanation, axis, grey=True)
     return lay_over(values, axis, norm, alpha)
@@ -81,7 +97,7 @@ def photograph(explanation: Record, axis: Axes, *, grey: bool = False) -> AxesIm
 def picture(image: Array, axis: Axes, *, grey: bool = False) -> AxesImage:
     """Draw a picture (3, H, W), RGB in [0, 1], in colour or in dim grey as a background."""
     check_planar(image)
-    values = as_numpy(image).transpose(1, 2, 0).clip(0, 1)
+    values = pixels_of(image, "image", 3).transpose(1, 2, 0).clip(0, 1)
     bare(axis)
     if not grey:
         return axis.imshow(values)
@@ -197,7 +213,7 @@ def cell_weights(explanation: Record, axis: Axes, cell: int, *, norm: Normalize 
     Raises:
         ValueError: there is no such cell, or its pixels sum to 0.
     """
-    inside = _inside(explanation, cell)
+    inside = cell_pixels(explanation, cell)
     values = as_numpy(explanation.attribution)
     mean = values[inside].mean(dtype=np.float64)
     if mean == 0:
@@ -213,7 +229,7 @@ def mark_cell(explanation: Record, axis: Axes, cell: int) -> Rectangle:
     Raises:
         ValueError: there is no such cell.
     """
-    rows, columns = _box(_inside(explanation, cell))
+    rows, columns = _box(cell_pixels(explanation, cell))
     corner = columns.start - 0.5, rows.start - 0.5
     size = columns.stop - columns.start, rows.stop - rows.start
     frame = Rectangle(corner, *size, fill=False, edgecolor="cyan", linewidth=1.2)
@@ -262,12 +278,15 @@ def partition(explanation: Record, number: int | None = None) -> Pixels:
 
 def _check(explanation: Record, number: int) -> int:
     count = len(explanation.partitions)
+    check_whole(number, "number")
     if not 0 <= number < count:
         raise ValueError(f"number must be one of the {count} partitions, 0..{count - 1}, got {number}")
     return number
 
 
-def _inside(explanation: Record, cell: int) -> Pixels:
+def cell_pixels(explanation: Record, cell: int) -> Pixels:
+    """Return which pixels (H, W) a cell has; raise ValueError if there is no such cell."""
+    check_whole(cell, "cell")
     inside: Pixels = _cells(explanation) == cell
     if not inside.any():
         count = int(_cells(explanation).max()) + 1

@@ -7,7 +7,8 @@ values, diverging about it. Colour-blind readers and grey print can tell all col
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
-from usu.arrays.convert import Array, as_numpy
+from usu.arrays.convert import Array, as_floats, as_numpy, check_finite
 from usu.record import Record
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -28,6 +29,35 @@ DEPTHS = "plasma"
 _NEGLIGIBLE = 0.01  # negative values below this share of the limit get no half of the colours
 
 
+def pixels_of(values: Any, name: str, ndim: int | None = 2) -> Pixels:
+    """Return a map as a finite array of NumPy, of `ndim` axes unless that is None.
+
+    Raises:
+        ValueError: another number of axes, values that are not finite.
+        TypeError: anything but real numbers.
+    """
+    found = as_numpy(check_finite(as_floats(values, name), name))
+    if ndim is not None and found.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} axes, got shape {found.shape}")
+    return found
+
+
+def check_whole(number: Any, name: str) -> None:
+    """Raise TypeError unless a number of a partition, a cell or the like is an integer."""
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        raise TypeError(f"{name} must be an integer, got {number!r}")
+
+
+def _together(maps: Any) -> Pixels:
+    """Return the values of all maps, (n,)."""
+    if not isinstance(maps, Iterable) or isinstance(maps, str | Mapping):
+        raise TypeError(f"maps must be arrays, one or more, got {type(maps).__name__}")
+    found = [pixels_of(values, "maps", None).ravel() for values in maps]
+    if not found:
+        raise ValueError("maps is empty: give at least one map")
+    return np.concatenate(found)
+
+
 def colour_limits(maps: Iterable[Array], *, signed: bool | None = None) -> Normalize:
     """Return one colour scale for `maps`, up to their joint 98 % quantile, from 0 or symmetric about 0.
 
@@ -36,7 +66,7 @@ def colour_limits(maps: Iterable[Array], *, signed: bool | None = None) -> Norma
         signed: whether the scale is symmetric about 0; by default, if a map has values that are clearly
             negative. Figures of one explanation take `is_signed`, so that all have the same colours.
     """
-    values = np.concatenate([as_numpy(values).ravel() for values in maps])
+    values = _together(maps)
     magnitudes = np.abs(values)
     limit = float(np.quantile(magnitudes, QUANTILE)) or float(magnitudes.max()) or 1.0
     if signed is None:
@@ -55,7 +85,7 @@ def full_limits(maps: Iterable[Array]) -> Normalize:
 
     For maps that are 0 nearly everywhere, such as H-maps: a quantile of them would be 0.
     """
-    values = np.concatenate([as_numpy(values).ravel() for values in maps])
+    values = _together(maps)
     limit = float(np.abs(values).max()) or 1.0
     return Normalize(-limit if float(values.min()) < 0 else 0.0, limit)
 

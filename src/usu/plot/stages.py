@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from usu.arrays.convert import Array, as_numpy
 from usu.plot.panels import (
+    cell_pixels,
     cell_weights,
     changes,
     coarse_cells,
@@ -43,6 +44,7 @@ from usu.plot.scales import (
     colours,
     full_limits,
     is_signed,
+    pixels_of,
     power_of_ten,
     top,
 )
@@ -79,6 +81,7 @@ def figure5(explanation: Record, *, cell: int | None = None) -> Figure:
     depths = _check_depths(explanation)
     if cell is None:
         cell = _heaviest(explanation)
+    cell_pixels(explanation, cell)  # which refuses a wrong one before anything is drawn
     columns = max(4, depths + 2)
     below = _LEGEND if depths > 1 else 0.04
     figure, rows = _panels(columns, as_numpy(explanation.score_map).shape, (below, _BAR, _BAR))
@@ -188,7 +191,7 @@ def figure6(refinement: Refinement, image: Array) -> Figure:
     labels = [as_numpy(one) for one in refinement.partitions]
     if not 2 <= len(labels) <= _MOST + 1:
         raise ValueError(f"refinement must have 2 to {_MOST + 1} depths, got {len(labels)}")
-    ground = as_numpy(image)
+    ground = pixels_of(image, "image", None)
     if ground.shape != (3, *labels[0].shape):
         raise ValueError(f"image must be (3, H, W) over {labels[0].shape} pixels, got {ground.shape}")
     if len(refinement.mixings) != len(labels) - 1:

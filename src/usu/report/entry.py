@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from usu.arrays.checks import check_text
 from usu.arrays.convert import as_numpy
 from usu.desiderata.check import check_desiderata
 from usu.models.placement import Placement
@@ -41,6 +42,9 @@ class Entry:
         photograph: from which the image was cropped as the record's placement says; it is shown at up to
             1,600 pixels a side, with a frame around what the network saw.
         verdicts: whether to measure the desiderata of each upsampler, with some fifty calls each.
+
+    Raises:
+        TypeError: names that are not text, a photograph that is not Pillow's.
     """
 
     explanation: Record
@@ -49,6 +53,12 @@ class Entry:
     model: str | None = None
     photograph: Image.Image | None = None
     verdicts: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("name", "class_name", "model"):
+            check_text(getattr(self, name), name)
+        if not isinstance(self.photograph, Image.Image | None):
+            raise TypeError(f"photograph must be a Pillow image, got {type(self.photograph).__name__}")
 
     def plain(self) -> dict[str, Any]:
         """Return the page's data, as values that JSON can hold.

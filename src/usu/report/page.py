@@ -15,7 +15,9 @@ from collections.abc import Iterable
 from functools import cache
 from html import escape
 from importlib.resources import files
+from typing import Any
 
+from usu.arrays.checks import check_path
 from usu.report.entry import Entry
 from usu.runtime.files import finite, written_whole
 
@@ -52,7 +54,9 @@ def html(entries: Iterable[Entry]) -> str:
     Raises:
         ValueError: there is no entry, or an entry's image and score map differ in size.
     """
-    data = [finite(entry.plain()) for entry in entries]
+    if not isinstance(entries, Iterable):
+        raise TypeError(f"entries must be usu.report.Entry objects, got {type(entries).__name__}")
+    data = [finite(_checked(entry).plain()) for entry in entries]
     if not data:
         raise ValueError("entries is empty: a report needs at least one explanation")
     titles = {entry["title"]: None for entry in data}
@@ -67,6 +71,12 @@ def html(entries: Iterable[Entry]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _source("page.html"))
 
 
+def _checked(entry: Any) -> Entry:
+    if not isinstance(entry, Entry):
+        raise TypeError(f"entries must be usu.report.Entry objects, got {type(entry).__name__}")
+    return entry
+
+
 def write(entries: Iterable[Entry], path: str | os.PathLike[str]) -> None:
     """Write the report of some explanations, whole or not at all: an old file is replaced last.
 
@@ -74,6 +84,7 @@ def write(entries: Iterable[Entry], path: str | os.PathLike[str]) -> None:
         ValueError: as `html`.
         OSError: the folder does not exist or cannot be written.
     """
+    check_path(path, "path")
     text = html(entries)
     with written_whole(path) as file:
         file.write(text.encode("utf-8", errors="replace"))  # names of files may hold bytes that are not text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +27,10 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             yield file
         return
     target = Path(os.path.realpath(path))
+    partial = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.partial")
     try:
-        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".partial")
+        # With the mode of a new file, without asking for the umask, which is changed for all threads by that.
+        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as problem:
         raise OSError(problem.errno, problem.strerror, os.fspath(path)) from None
     try:
@@ -36,20 +38,12 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, _mode(target))  # mkstemp's file is readable by its owner alone
+        if target.exists():
+            os.chmod(partial, stat.S_IMODE(target.stat().st_mode))
         os.replace(partial, target)
     except BaseException:
         os.unlink(partial)
         raise
-
-
-def _mode(target: Path) -> int:
-    """Return the mode of a file, or the mode that a new one gets."""
-    if target.exists():
-        return stat.S_IMODE(target.stat().st_mode)
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def finite(value: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from usu.arrays.checks import check_choice, check_number
 from usu.arrays.convert import Array, as_labels
+from usu.models.alone import one_at_a_time
 from usu.models.forward import ForwardFunc
 from usu.models.targets import Targets
 from usu.runtime.renames import renamed
@@ -113,6 +114,7 @@ class Refinement:
 
 
 @renamed(method="scoring")
+@one_at_a_time("forward_func")
 def refine(
     forward_func: ForwardFunc,
     inputs: Array,

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from usu.arrays.checks import check_choice
 from usu.arrays.convert import Array, as_labels, check_labels
+from usu.models.alone import one_at_a_time
 from usu.models.forward import ForwardFunc
 from usu.models.targets import Targets
 from usu.runtime.renames import renamed, tell
@@ -117,6 +118,7 @@ class SegmentScores:
 
 
 @renamed(method="scoring")
+@one_at_a_time("forward_func")
 def score_segments(
     forward_func: ForwardFunc,
     inputs: Array,

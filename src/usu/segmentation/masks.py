@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -50,6 +50,10 @@ def _gathered(masks: Any) -> tuple[Tensor, Any]:
         raise TypeError("masks must be a list of SAM's mappings or of arrays (H, W), got one mapping")
     if isinstance(masks, np.ndarray | Tensor):
         return _checked(as_tensor(masks, "masks"), "masks"), masks
+    if not isinstance(masks, Sequence) or isinstance(masks, str | bytes):
+        raise TypeError(f"masks must be arrays (H, W) or SAM's mappings, got {type(masks).__name__}")
+    if any(isinstance(one, Mapping) and "segmentation" not in one for one in masks):
+        raise ValueError("masks must be arrays (H, W) or SAM's mappings, and one has no 'segmentation'")
     found = [one["segmentation"] if isinstance(one, Mapping) else one for one in masks]
     if not found:
         raise ValueError("masks must hold at least one mask (H, W)")

@@ -17,6 +17,7 @@ from usu.models.contexts import differentiable
 from usu.models.diagnosis import check_differentiable, why_no_gradient
 from usu.operators.lattice import Grid, grid
 from usu.runtime.lazy import needed
+from usu.runtime.random import torch_seeded
 from usu.segmentation.methods import segment, stretched
 from usu.sources._answer import BATCH, Answer, ImageSource, check_counts
 
@@ -152,7 +153,7 @@ class LimeSource(ImageSource):
         superpixels = self._superpixels(image[0] if answer.picture is None else answer.picture)
         lime = Lime(answer, SkLearnRidge(alpha=1.0), self._similarity, self._samples)
         # Captum's data loader and linear model draw from the CPU's generator.
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch_seeded(self.seed), torch.no_grad():
             coefficients = lime.attribute(
                 image,
                 fill,

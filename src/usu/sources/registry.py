@@ -84,6 +84,9 @@ def told(source: Source, **place: Any) -> Source:
         TypeError: a source that does not take them.
     """
     given = {name: value for name, value in place.items() if value is not None}
+    tokens = given.get("tokens")
+    if tokens is not None and not hasattr(tokens, "places"):
+        raise TypeError(f"tokens must be usu.Tokens, got {tokens!r}")
     if not given:
         return source
     for name in given.keys() - signature(source).parameters.keys():

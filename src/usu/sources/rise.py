@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from usu.arrays.checks import as_number
 from usu.models.baselines import Baselines
 from usu.models.targets import Output, find_link
 from usu.sources._answer import Answer, ImageSource, check_counts
@@ -63,7 +64,7 @@ class Rise(ImageSource):
 
     def __post_init__(self) -> None:
         check_counts(self, cells=2, masks=2, perturbations_per_eval=1, seed=0)
-        if not 0 < self.shown < 1:
+        if not 0 < as_number(self.shown, "shown") < 1:
             raise ValueError(f"shown must be a probability between 0 and 1, got {self.shown!r}")
         find_link(self.output)
 

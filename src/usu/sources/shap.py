@@ -12,10 +12,10 @@ from torch import Tensor
 
 from usu.models.baselines import Baselines
 from usu.runtime.lazy import needed
-from usu.runtime.random import numpy_seeded
+from usu.runtime.random import numpy_seeded, python_kept
 from usu.sources._answer import BATCH, Answer, ImageSource, check_counts
 
-with needed("SHAP values need shap", "shap"), warnings.catch_warnings():
+with needed("SHAP values need shap", "shap"), python_kept(), warnings.catch_warnings():
     warnings.simplefilter("ignore", PendingDeprecationWarning)  # of matplotlib, for shap's colour maps
     import shap as library
 

@@ -22,6 +22,7 @@ from usu.models.forward import (
     integers_of,
     run,
 )
+from usu.models.naming import find_class_names
 from usu.models.outputs import scores_of
 from usu.models.targets import check_targets, find_link
 from usu.segmentation.methods import check_image, stretched
@@ -82,6 +83,7 @@ class Examiner:
             raise ValueError(
                 f"inputs must be one image (C, H, W), got {tuple(batch.shape)}; judge one at a time"
             )
+        names = None if class_names is None else find_class_names(class_names)
         self.model, self.inputs, self.seed = model, batch[0].clone(), seed  # the caller may change theirs
         self.image = _picture(image, self.inputs)
         self.array: Floats = np.ascontiguousarray(as_numpy(self.inputs))
@@ -94,14 +96,16 @@ class Examiner:
             logits = self._logits(batch.clone())  # a model may overwrite what it is given
             self.target = int(logits.argmax())
             self._remember([self._whole.key], logits)
-        elif isinstance(target, str) and class_names is None:
+        elif isinstance(target, str) and names is None:
             raise TypeError(
                 f"target is the name {target!r}: give class_names, too, or the index of the class"
             )
         else:
-            [found] = check_targets(target, 1, False, class_names)
+            [found] = check_targets(target, 1, False, names)
             if callable(found):
                 raise TypeError("target must be a class index or a name: metrics ask for its probability")
+            if names is not None and found >= len(names):
+                raise ValueError(f"target must be below the {len(names)} classes of class_names, got {found}")
             self.target = found
 
     @property

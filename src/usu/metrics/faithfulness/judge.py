@@ -11,6 +11,7 @@ from torch import Tensor
 from usu.arrays.convert import Array, as_floats, check_finite
 from usu.metrics.faithfulness.examiner import Examiner
 from usu.metrics.faithfulness.registry import METRICS, find_metric
+from usu.models.alone import alone
 from usu.models.forward import check_evaluation_mode
 
 Scores = dict[str, float]
@@ -85,7 +86,8 @@ class Judge(Examiner):
         names = _names(metrics)
         found = [find_metric(name) for name in names]
         stack = torch.stack([self._map(values, name) for name, values in maps.items()])
-        columns = [metric.measure(self, stack).tolist() for metric in found]
+        with alone(self.model):
+            columns = [metric.measure(self, stack).tolist() for metric in found]
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def _map(self, values: Array, name: str) -> Tensor:
