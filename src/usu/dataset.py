@@ -12,7 +12,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from inspect import signature
 from itertools import islice
@@ -32,7 +32,7 @@ from usu.models.placement import Placement
 from usu.operators.coarse import Coarse
 from usu.pipeline import explain, mode_of, settings_of
 from usu.report import Entry, write
-from usu.runtime.files import written_whole
+from usu.runtime.files import LOCK, lock_of, written_whole
 from usu.runtime.processes import processes
 from usu.segmentation.hierarchy import Hierarchy
 from usu.segmentation.methods import segment, stretched
@@ -125,14 +125,15 @@ def explain_dataset(
 
     Raises:
         ValueError: an argument that does not fit; `out` holds something else, or another run.
+        BlockingIOError: another run is writing to `out`.
         TypeError: as `usu.explain`.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    results = Results(Path(out), run_of(name_of_model(model), model, options))
     total = len(loader) if isinstance(loader, Sized) else None
-    samples = _samples(loader, results.done)
-    return explained(model, samples, results, workers, show_progress, total, **options)
+    with closing(Results(Path(out), run_of(name_of_model(model), model, options))) as results:
+        samples = _samples(loader, results.done)
+        return explained(model, samples, results, workers, show_progress, total, **options)
 
 
 def _samples(loader: Iterable[Any], done: Mapping[str, Any]) -> Iterator[list[Job]]:
@@ -151,7 +152,7 @@ def _samples(loader: Iterable[Any], done: Mapping[str, Any]) -> Iterator[list[Jo
 
 
 class Results:
-    """The folder of a run: records, a row for each, and what the run is.
+    """The folder of a run: records, a row for each, and what the run is; until `close`, no other writes to it.
 
     Attributes:
         folder: where it is.
@@ -160,24 +161,40 @@ class Results:
 
     Raises:
         ValueError: the folder holds something else, or a run with other settings.
+        BlockingIOError: another run is writing to it.
     """
 
     def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"out must be a folder, but {folder} is a file")
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.run, facts = folder, dict(run), folder / RUN
-        if facts.is_file():
-            _check_same(folder, json.loads(facts.read_text(encoding="utf-8")), run)
-        elif any(folder.iterdir()):
+        self.folder, self.run = folder, dict(run)
+        if not (folder / RUN).is_file() and any(not _is_ours(path.name) for path in folder.iterdir()):
             raise ValueError(f"out must be empty or of an earlier run, but {folder} holds other files")
+        self._lock = lock_of(folder)
+        try:
+            self.done = self._agreed()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let other runs write to the folder."""
+        self._lock.release()
+
+    def _agreed(self) -> dict[str, dict[str, Any]]:
+        """See that the folder is of the same run, or begin one; return the rows of records that are there."""
+        facts = self.folder / RUN
+        if facts.is_file():
+            _check_same(self.folder, json.loads(facts.read_text(encoding="utf-8")), self.run)
         else:
             with written_whole(facts) as file:
-                file.write(json.dumps(run, indent=1, sort_keys=True).encode())
-        rows = map(_row, (folder / ROWS).read_text(encoding="utf-8").splitlines() if self._begun else ())
-        self.done = {row["image"]: row for row in rows if row and self.record(row["image"]).is_file()}
-        if self._begun:  # a line that the end of a process cut off must not swallow the next one
+                file.write(json.dumps(self.run, indent=1, sort_keys=True).encode())
+        lines = (self.folder / ROWS).read_text(encoding="utf-8").splitlines() if self._begun else []
+        if lines:  # a line that the end of a process cut off must not swallow the next one
             self._append("")
+        rows = map(_row, lines)
+        return {row["image"]: row for row in rows if row and self.record(row["image"]).is_file()}
 
     def _append(self, line: str) -> None:
         with open(self.folder / ROWS, "a", encoding="utf-8") as file:
@@ -224,6 +241,11 @@ class Results:
             records = ((name, Explanation.load(self.record(name))) for name in shown)
             write((Entry(one, name=name, verdicts=False) for name, one in records), self.folder / GALLERY)
         return rows
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a run that was killed before its first file may have left this."""
+    return name == LOCK or (name.startswith(f".{Path(RUN).stem}.") and name.endswith(".partial"))
 
 
 def _relative_error(coarse: Coarse, pixels: Tensor) -> float | None:

@@ -11,6 +11,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import BaseFileLock, FileLock, Timeout
+
+LOCK = ".lock"
+
+
+def lock_of(folder: Path) -> BaseFileLock:
+    """Keep other runs from writing to a folder, until the lock is released or this process ends.
+
+    What a killed run left of files that it was writing is deleted.
+
+    Raises:
+        BlockingIOError: another run is writing to it.
+        OSError: it cannot be written to, or its file system has no locks.
+    """
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:  # the system releases this lock when its process ends, however it ends
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(
+            f"another run is writing to {folder}: wait until it ends, or give this one another folder"
+        ) from None
+    except NotImplementedError as problem:
+        raise OSError(f"{folder} is on a file system without locks: name a folder elsewhere") from problem
+    for left in folder.rglob(".*.partial"):
+        left.unlink(missing_ok=True)
+    return lock
+
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
