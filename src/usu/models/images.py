@@ -9,12 +9,19 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
-from torchvision.io import decode_image, read_file
 
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
-# Grey pictures of more than 8 bits: 16-bit PNG and TIFF have one of these modes, "I" in older Pillow.
 _ORIENTATION = 0x0112  # the tag of EXIF
+# How Pillow finds both bytes of each value of a PNG file with 16 bits a channel: modes and raw modes.
+_DEEP_PNG = {
+    "RGB;16B": (("RGB", "RGB;16B"), ("RGB", "RGB;16L")),
+    "RGBA;16B": (("RGBA", "RGBA;16B"), ("RGBA", "RGBA;16L")),
+    "LA;16B": (("RGBA", "RGBA"), ("RGBA", "RGBA")),
+}
+# Formats that Pillow has another program or the system draw, such as Ghostscript: a picture is not to run any.
+_BY_PROGRAMS = ("EPS", "WMF")
+# Grey pictures of more than 8 bits: 16-bit PNG and TIFF have one of these modes, "I" in older Pillow.
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -26,7 +33,7 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
     colours in PNG and TIFF, of more than 8 bits are brought to 8 by `value_range`.
 
     Args:
-        path: the file, in any format that Pillow reads.
+        path: the file, in any format that Pillow reads by itself: not EPS and WMF, which others draw.
         value_range: what is black and what is white in pictures of more than 8 bits; values beyond are
             clipped. By default (0, 1) for floats and (0, 65535) for integers; if the highest of these is
             below 16384, the fewest of 8, 10, 12 or 14 bits that hold it are taken, and a warning says so.
@@ -54,10 +61,13 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
                 # What matters is raised as an error; odd metadata and large, harmless pictures do not matter.
                 warnings.simplefilter("ignore")
                 with Image.open(file) as image:
+                    if image.format in _BY_PROGRAMS:
+                        raise UnidentifiedImageError
+                    raw = image.tile[0][3] if image.tile else ""
                     turned = image.getexif().get(_ORIENTATION, 1)  # which loading TIFF files forgets
                     image.load()
                     upright = ImageOps.exif_transpose(image)
-                    depth = _depth_of_colours(image, file)
+                    deep = _deep_colours(image, raw, file)
         except UnidentifiedImageError:
             raise ValueError(
                 f"{name} is not an image that Pillow can read: files hold 2-D pictures only; "
@@ -71,8 +81,12 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
     if upright.mode == "F" or upright.mode in _DEEP_GREY:
         values = np.asarray(upright, dtype=np.float64)
         return Image.fromarray(_shares(values, upright.mode == "F", value_range, name)).convert("RGB")
-    if depth > 8:
-        deep = _deep_colours(name)
+    if deep is not None:
+        if deep.ndim != 3 or deep.dtype != np.uint16:
+            raise ValueError(
+                f"{name} has colours of more than 8 bits in a way that is not read ({deep.dtype}, shape "
+                f"{deep.shape}): save it with 8 bits a channel"
+            )
         last = 3 if deep.shape[-1] > 2 else 1
         shares = _shares(deep[..., :last], False, value_range, name)
         opaque = (deep[..., last:] / 257).round().astype(np.uint8)
@@ -95,35 +109,55 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _depth_of_colours(image: Image.Image, file: BinaryIO) -> int:
-    """Return how many bits the channels of a PNG or TIFF file have, of which Pillow keeps the highest 8."""
+def _deep_colours(image: Image.Image, raw: Any, file: BinaryIO) -> Numbers | None:
+    """Return colours of more than 8 bits, of which Pillow keeps the highest 8; None for other pictures.
+
+    Args:
+        image: what Pillow made of the file.
+        raw: how Pillow says that the pixels lie in the file.
+        file: a PNG or TIFF file, or any other.
+
+    Returns:
+        (h, w, channels), grey or RGB, perhaps with alpha; of another shape or type if it cannot be read.
+    """
     if image.format == "PNG":
-        file.seek(24)
-        return file.read(1)[0]
+        form, *interlaced = (raw,) if isinstance(raw, str) else raw
+        return _deep_png(image, form, interlaced, file) if form in _DEEP_PNG else None
     bits = image.tag_v2.get(258, 8) if isinstance(image, TiffImageFile) else 8
-    return max(bits) if isinstance(bits, tuple) else int(bits)
+    deep = max(bits if isinstance(bits, tuple) else (bits,)) > 8 and image.mode not in ("F", *_DEEP_GREY)
+    return _deep_tiff(image, file) if deep else None
 
 
-def _deep_colours(name: str) -> Numbers:
-    """Return a PNG or TIFF file of more than 8 bits as (h, w, channels): grey or RGB, perhaps with alpha."""
-    if name.lower().endswith((".tif", ".tiff")):
-        import tifffile
+def _deep_png(image: Image.Image, form: str, interlaced: list[Any], file: BinaryIO) -> Numbers:
+    """Return colours of 16 bits: Pillow unpacks all of the file's bytes if they are called other channels."""
+    packed, _ = b"", file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        content = file.read(length)
+        packed += content if kind == b"IDAT" else b""
+        file.seek(4, os.SEEK_CUR)  # the checksum, which Pillow has seen to
+    high, low = (
+        np.asarray(Image.frombytes(mode, image.size, packed, "zip", other, *interlaced), dtype=np.uint16)
+        for mode, other in _DEEP_PNG[form]
+    )
+    if form == "LA;16B":  # its four bytes were called R, G, B and A
+        return high[..., ::2] * 256 + high[..., 1::2]
+    return high * 256 + low
 
-        with tifffile.TiffFile(name) as file:
-            page = file.pages[0]
-            values: Numbers = page.asarray()
-            plain = getattr(page, "photometric", None) == tifffile.PHOTOMETRIC.RGB
-            axes = getattr(page, "axes", "")
-        values = np.moveaxis(values, axes.index("S"), -1) if "S" in axes and axes != "YXS" else values
-    else:
-        values = decode_image(read_file(name)).movedim(0, -1).numpy()
-        plain = values.dtype == np.uint16
-    if not plain or values.ndim != 3 or values.dtype != np.uint16:
-        raise ValueError(
-            f"{name} has colours of more than 8 bits in a way that is not read ({values.dtype}, shape "
-            f"{values.shape}): save it with 8 bits a channel"
-        )
-    return values
+
+def _deep_tiff(image: Image.Image, file: BinaryIO) -> Numbers:
+    import tifffile
+
+    file.seek(0)
+    with tifffile.TiffFile(file) as content:
+        page = content.pages[0]
+        if page.size > 4 * image.width * image.height:
+            raise ValueError(f"its shape, {page.shape}, is another than {image.size}")
+        values: Numbers = page.asarray()
+        plain = getattr(page, "photometric", None) == tifffile.PHOTOMETRIC.RGB
+        axes = getattr(page, "axes", "")
+    values = np.moveaxis(values, axes.index("S"), -1) if "S" in axes and axes != "YXS" else values
+    return values if plain else values[None, None]
 
 
 def _shares(values: Numbers, unit: bool, value_range: tuple[float, float] | None, name: str) -> Numbers:
