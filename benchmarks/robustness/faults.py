@@ -1,5 +1,4 @@
-"""How runs are interrupted: killed at a random moment, without room, without leave to write, two at once, by a clock
-that goes back.
+"""How runs are interrupted: by kills, full disks, folders that are read-only, second writers, and clocks.
 
 A run is a child of this process by `fork`, so that PyTorch is imported once: a real process, which `kill -9`
 ends in the middle of whatever it does.
@@ -7,6 +6,7 @@ ends in the middle of whatever it does.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import select
@@ -24,7 +24,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.robustness.works import ENDS, WORKS
+from benchmarks.robustness.works import ENDS, WORKS, Found
 from usu.runtime import processes
 
 PATIENCE = 60.0  # seconds before a run is taken to hang
@@ -32,7 +32,7 @@ _DONE, _REFUSED, _FAILED = 0, 3, 4
 _WRITING = ("os.rename", "os.remove", "os.mkdir", "os.truncate", "tempfile.mkstemp")
 
 
-class Lost(Exception):
+class LostError(Exception):
     """What a run left behind is not what was promised."""
 
 
@@ -53,20 +53,21 @@ class Ground:
     log: Path
 
     def survey(self) -> dict[str, Any]:
-        """Return what there is; raise `Lost` where something is not whole."""
-        if not self.folder.is_dir():
-            return {}
-        try:
-            return dict(WORKS[self.work].survey(self.folder))
-        except Exception as problem:
-            raise Lost(f"{type(problem).__name__}: {problem}") from problem
+        """Return what there is; raise `LostError` where something is not whole."""
+        return self._read(WORKS[self.work].survey)
 
     def end(self) -> dict[str, Any]:
         """Return what there is after a whole run."""
-        try:
-            return dict(ENDS[self.work](self.folder))
-        except Exception as problem:
-            raise Lost(f"at the end, {type(problem).__name__}: {problem}") from problem
+        return self._read(ENDS[self.work])
+
+    def _read(self, survey: Callable[[Path], Found]) -> dict[str, Any]:
+        """Survey in a child: threads that reading starts must not be here as others are forked."""
+        answer = self.log.with_suffix(".answer")
+        child = self.start(lambda folder, inputs: answer.write_text(json.dumps(survey(folder))) and None)
+        outcome = child.outcome()
+        if outcome != "done":
+            raise LostError(f"what there is cannot be read: {outcome}")
+        return dict(json.loads(answer.read_text()))
 
     def begin(self) -> None:
         """Put there what an earlier run had left."""
@@ -104,10 +105,10 @@ class Ground:
 
 
 def _prepare(folder: Path, log: Path, mouth: int, room: int | None, clock: float) -> None:
-    """Make a forked process ready: where it speaks, what it may write, and a byte to its parent as it writes."""
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    """Make a forked process ready: where it speaks, what it may write; its parent hears of each write."""
+    sys.stdout = sys.stderr = open(log, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
+    os.dup2(sys.stdout.fileno(), 1)
+    os.dup2(sys.stdout.fileno(), 2)
     # The server of processes is a child of our parent, which sees to it that it runs.
     forkserver.ForkServer.ensure_running = lambda self: None
     processes.multiprocessing = SimpleNamespace(get_context=lambda method: get_context("forkserver"))
@@ -162,7 +163,7 @@ class Child:
             time.sleep(0.2)  # its pipe closes a moment before it ends
         if not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
             self.kill()
-            raise Lost(f"a run took more than {PATIENCE:g} s")
+            raise LostError(f"a run took more than {PATIENCE:g} s")
         code = os.waitstatus_to_exitcode(self._status())
         told = self.log.read_text(errors="replace").strip().splitlines() or [""]
         if code == _DONE:
@@ -170,7 +171,7 @@ class Child:
         if code == _REFUSED:
             own = [line for line in told if line.startswith("usu: error: ")]
             return f"refused: {(own or told)[-1]}"
-        raise Lost(f"a run ended with {code}: {' | '.join(told[-4:])}")
+        raise LostError(f"a run ended with {code}: {' | '.join(told[-4:])}")
 
     def _status(self) -> int:
         status = os.waitpid(self.pid, 0)[1]
@@ -182,7 +183,7 @@ def finish(child: Child) -> None:
     """Wait for a run that nothing interrupts."""
     outcome = child.outcome()
     if outcome != "done":
-        raise Lost(f"a run that nothing interrupts was {outcome}")
+        raise LostError(f"a run that nothing interrupts was {outcome}")
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def usual(ground: Ground) -> Usual:
         sizes = [path.stat().st_size for path in ground.folder.rglob("*") if path.is_file()]
         found.append(Usual(seconds, writes, sum(sizes), max(sizes), ground.end()))
     if found[0].end != found[1].end:
-        raise Lost(f"two runs of {ground.work} end differently")
+        raise LostError(f"two runs of {ground.work} end differently")
     return found[1]
 
 
@@ -222,7 +223,7 @@ def clear(folder: Path) -> None:
 
 
 def killed(ground: Ground, usual: Usual, draw: Random, clock: float = 0.0) -> str | None:
-    """Kill a run: half of them at a random time, half just after a random write; None if it had ended before."""
+    """Kill a run at a random time, or just after a random write; None if it had ended before."""
     child = ground.start(clock=clock)
     if draw.random() < 0.5:
         delay = draw.random() * usual.seconds
@@ -237,7 +238,7 @@ def killed(ground: Ground, usual: Usual, draw: Random, clock: float = 0.0) -> st
 
 
 def full(ground: Ground, usual: Usual, draw: Random) -> str:
-    """Let a run find no room: on a file system of its own, or where that cannot be had, for any larger file."""
+    """Let a run find no room: on a file system of its own or, without leave to mount one, in its files."""
     share = draw.uniform(0.05, 0.9)
     if not _can_mount():
         outcome = ground.start(room=max(1, int(share * usual.largest))).outcome()
@@ -249,7 +250,7 @@ def full(ground: Ground, usual: Usual, draw: Random) -> str:
         subprocess.run(["mount", "-o", "remount,size=256m", ground.folder], check=True)
         kept = ground.survey()
         if left != kept:
-            raise Lost("what is there changed as room was made")
+            raise LostError("what is there changed as room was made")
         finish(ground.start())
         _check_end(ground, usual)
     return f"room for {share:.2f} of all, {outcome}"
@@ -263,9 +264,9 @@ def readonly(ground: Ground, usual: Usual, draw: Random) -> str:
         outcome = ground.start().outcome()
     # The cache of weights is a convenience: without it a run warns and goes on.
     if outcome == "done" and ground.work != "cache" and before != usual.end and half is None:
-        raise Lost("a run in a folder that cannot be written to says that it is done")
+        raise LostError("a run in a folder that cannot be written to says that it is done")
     if ground.survey() != before:
-        raise Lost("a folder that cannot be written to was changed")
+        raise LostError("a folder that cannot be written to was changed")
     return f"{'killed ' + half + ', ' if half else ''}then not to be written to, {outcome}"
 
 
@@ -299,7 +300,7 @@ def clock(ground: Ground, usual: Usual, draw: Random) -> str:
     again = killed(ground, usual, draw, clock=-back)
     outcome = ground.start(clock=-back).outcome()
     if outcome != "done":
-        raise Lost(f"with a clock that went back, a run was {outcome}")
+        raise LostError(f"with a clock that went back, a run was {outcome}")
     return f"killed {half}, {again}, clock back by {back / 86400:.0f} days"
 
 
@@ -318,14 +319,14 @@ def check_kept(ground: Ground, before: dict[str, Any], usual: Usual) -> dict[str
     moving = WORKS[ground.work].moving
     for name, value in before.items():
         if name not in now:
-            raise Lost(f"{name} is gone")
+            raise LostError(f"{name} is gone")
         if not moving and now[name] != value:
-            raise Lost(f"{name} was {value}, is {now[name]}")
+            raise LostError(f"{name} was {value}, is {now[name]}")
     return now
 
 
 def finished(ground: Ground, usual: Usual) -> int:
-    """Finish the work; return how many parts of files are left behind, none of which has the name of a file."""
+    """Finish the work; return how many parts of files are left behind."""
     finish(ground.start())
     return _check_end(ground, usual)
 
@@ -335,10 +336,10 @@ def _check_end(ground: Ground, usual: Usual) -> int:
     if end != usual.end:
         differ = sorted(name for name in {*end, *usual.end} if end.get(name) != usual.end.get(name))
         first = differ[0]
-        raise Lost(f"at the end {first} is {end.get(first)!r:.80}, not {usual.end.get(first)!r:.80}")
+        raise LostError(f"at the end {first} is {end.get(first)!r:.80}, not {usual.end.get(first)!r:.80}")
     parts = sum(1 for path in ground.folder.rglob(".*.partial"))
     if parts and WORKS[ground.work].tidy:
-        raise Lost(f"{parts} parts of files are left behind")
+        raise LostError(f"{parts} parts of files are left behind")
     return parts
 
 
@@ -367,7 +368,7 @@ def mounted(folder: Path, size: int) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Take the leave to write in a folder from everybody: for root by mounting it again, else by its modes."""
+    """Take the leave to write in a folder from everybody: from root by mounting it again."""
     if _can_mount():
         subprocess.run(["mount", "--bind", folder, folder], check=True)
         try:

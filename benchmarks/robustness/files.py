@@ -1,11 +1,11 @@
 """Spoil every kind of file that usu reads, and read it by the public functions.
 
-    python -m benchmarks.robustness.files [--seconds 60] [--seed 0] [--kinds record picture ...] [--out FOLDER]
+    python -m benchmarks.robustness.files [--seconds 60] [--seed 0] [--kinds record ...] [--out FOLDER]
 
-A finding is an error other than a ValueError, TypeError or OSError of usu's own, more than 10 s, more than 2 GB, the
-end of the process, or anything run or sent. Each is kept with its file in FOLDER. Where atheris is installed, and not
-with --blind, it chooses what is spoiled further by the lines of usu that were reached. Seconds are for each kind. The
-last line counts: "12345 files, 0 findings".
+A finding is an error other than a ValueError, TypeError or OSError of usu's own, more than 10 s, more than
+2 GB, the end of the process, or anything run or sent. Each is kept with its file in FOLDER. Where atheris is
+installed, and not with --blind, it chooses what is spoiled further by the lines of usu that were reached.
+Seconds are for each kind. The last line counts: "12345 files, 0 findings".
 """
 
 from __future__ import annotations
@@ -33,7 +33,15 @@ from typing import Any
 ROOM = 2 * 2**30  # bytes that a file may cost
 LONGEST = 10.0  # seconds
 # What Python tells of a file that runs something or sends something.
-_ACTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect", "ctypes.dlopen")
+_ACTS = (
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "socket.connect",
+    "ctypes.dlopen",
+)
 _CANARY = "canary"
 
 
@@ -64,7 +72,9 @@ class Reader:
     def read(self, content: bytes, suffix: str) -> None:
         """Read a file; keep it if that went wrong."""
         self.count += 1
-        (self.out / "now").write_bytes(suffix.encode() + b"\n" + content)  # for the parent, if this process ends
+        (self.out / "now").write_bytes(
+            suffix.encode() + b"\n" + content
+        )  # for the parent, if this process ends
         with tempfile.TemporaryDirectory(dir=self.inputs.parent) as folder, _quiet():
             path = Path(folder) / f"file{suffix}"
             path.write_bytes(content)
@@ -177,13 +187,19 @@ def _by_coverage(
         whole = data[1:] if len(data) > 1 else draw.choice(seeds)
         return (bytes([draw.randrange(len(suffixes))]) + hostile.spoiled(whole, seeds, draw))[:most]
 
-    options = [f"-seed={seed + 1}", "-rss_limit_mb=0", "-timeout=0", f"-max_len={hostile.MOST}", "-verbosity=0"]
+    options = [
+        f"-seed={seed + 1}",
+        "-rss_limit_mb=0",
+        "-timeout=0",
+        f"-max_len={hostile.MOST}",
+        "-verbosity=0",
+    ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one, custom_mutator=mutate)
     atheris.Fuzz()
 
 
 def fuzz(kind: str, seconds: float, seed: int, out: Path, blind: bool) -> tuple[int, int]:
-    """Spoil files of a kind in processes of their own, whose end is a finding, too; return files and findings."""
+    """Spoil files of a kind in processes of their own; return how many files and findings there were."""
     total, again = 0, 0
     end = time.monotonic() + seconds
     notes = out / kind

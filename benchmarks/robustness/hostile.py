@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -95,7 +96,11 @@ def _pictures(inputs: Path) -> list[bytes]:
     }
     found = [_saved(picture, form) for form, picture in still.items()]
     found += [_saved(grey16, "PNG"), _saved(grey16, "TIFF"), _saved(rgb.convert("CMYK"), "JPEG")]
-    found += [_saved(rgb.convert("P"), "PNG"), _saved(rgb.convert("LA"), "PNG"), _saved(rgb.convert("1"), "PNG")]
+    found += [
+        _saved(rgb.convert("P"), "PNG"),
+        _saved(rgb.convert("LA"), "PNG"),
+        _saved(rgb.convert("1"), "PNG"),
+    ]
     frames = [rgb, rgb.rotate(180)]
     for form in ("GIF", "WEBP", "PNG"):
         found.append(_saved(rgb, form, save_all=True, append_images=frames))
@@ -181,7 +186,7 @@ def _read_protocol(path: Path, inputs: Path) -> None:
     (folder / PROBLEMS).write_bytes(path.read_bytes())
     path.replace(folder / "protocol.json")
     for read in (read_protocol, read_problems):
-        _ours(lambda: read(folder))
+        _ours(partial(read, folder))
     with Results.open(folder, {"dataset": "folder", "seed": 0}):
         pass
 
@@ -246,7 +251,12 @@ def _read_labels(path: Path, inputs: Path) -> None:
 
 
 def _lists(inputs: Path) -> list[bytes]:
-    return [b"1 001.A/a.jpg\n2 002.B/b.jpg\n", b"1 1\n2 2\n", b"1 0\n2 0\n", b"1 1.0 2.0 3.0 4.0\n2 1 2 3 4\n"]
+    return [
+        b"1 001.A/a.jpg\n2 002.B/b.jpg\n",
+        b"1 1\n2 2\n",
+        b"1 0\n2 0\n",
+        b"1 1.0 2.0 3.0 4.0\n2 1 2 3 4\n",
+    ]
 
 
 def _read_lists(path: Path, inputs: Path) -> None:
@@ -291,8 +301,30 @@ KINDS: Mapping[str, Kind] = {
 
 # What JSON should not hold in place of what it holds.
 _VALUES = (
-    *("null", "true", "-1", "0", "3", "1e308", "1e999", "NaN", "-Infinity", "1" * 5000, "0.5", '""', "[]", "{}"),
-    *('"x"', '"usu"', '"</script><img src=x onerror=alert(1)>"', '"\\ud800"', '"../../../etc/passwd"', "[1, 2]"),
+    *(
+        "null",
+        "true",
+        "-1",
+        "0",
+        "3",
+        "1e308",
+        "1e999",
+        "NaN",
+        "-Infinity",
+        "1" * 5000,
+        "0.5",
+        '""',
+        "[]",
+        "{}",
+    ),
+    *(
+        '"x"',
+        '"usu"',
+        '"</script><img src=x onerror=alert(1)>"',
+        '"\\ud800"',
+        '"../../../etc/passwd"',
+        "[1, 2]",
+    ),
     *('[["a"]]', '{"array": "coarse"}', '{"array": "nothing"}', '{"a": 1, "a": 2}', "[" * 3000 + "]" * 3000),
     *('"' + "x" * 3000 + '"', '"2024-01-01"', '"\\u2028"'),
 )
@@ -300,7 +332,7 @@ _NUMBERS = (0, 1, 2, 127, 128, 255, 256, 32767, 65535, 2**31 - 1, 2**31, 2**32 -
 
 
 def spoiled(content: bytes, others: list[bytes], draw: Random) -> bytes:
-    """Return a file with one to three things changed: in its structure, where it has one that is known, or in bytes."""
+    """Return a file with one to three things changed: in its structure, where that is known, or in bytes."""
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
         if content.startswith(b"PK") and draw.random() < 0.8:
             content = _in_zip(content, draw)
@@ -328,7 +360,10 @@ def _in_zip(content: bytes, draw: Random) -> bytes:
     if way < 0.1:
         del members[index]
     elif way < 0.2:
-        members[index] = (draw.choice((f"../../{name}", "/etc/passwd", name * 50, f"{name}\0", "x.npy")), data)
+        members[index] = (
+            draw.choice((f"../../{name}", "/etc/passwd", name * 50, f"{name}\0", "x.npy")),
+            data,
+        )
     elif way < 0.25:
         members.append((name, members[draw.randrange(len(members))][1]))
     elif data.startswith(b"\x93NUMPY"):
@@ -376,7 +411,8 @@ def _in_array(data: bytes, draw: Random) -> bytes:
     elif way < 0.85:
         start = data.index(b"{")
         end = data.index(b"}", start) + 1
-        head = f"{{'descr': '{draw.choice(_TYPES)}', 'fortran_order': False, 'shape': {draw.choice(_SHAPES)!r}, }}"
+        kind, shape = draw.choice(_TYPES), draw.choice(_SHAPES)
+        head = repr({"descr": kind, "fortran_order": False, "shape": shape})
         text = head.encode() + b" " * draw.randint(0, 40) + b"\n"
         return b"\x93NUMPY\x01\0" + struct.pack("<H", len(text)) + text + data[end:]
     else:
@@ -433,7 +469,11 @@ def in_json(content: bytes, draw: Random) -> bytes:
         node[draw.choice(("unknown", "", "array", "__class__", key * 2))] = node.pop(key)
     elif way < 0.3:
         other, where = draw.choice(places)
-        node[key] = json.loads(json.dumps(other[where])) if where in (other if isinstance(other, dict) else range(len(other))) else None
+        node[key] = (
+            json.loads(json.dumps(other[where]))
+            if where in (other if isinstance(other, dict) else range(len(other)))
+            else None
+        )
     else:
         node[key] = mark
     try:
@@ -468,7 +508,9 @@ def _in_bytes(content: bytes, others: list[bytes], draw: Random) -> bytes:
         cut = draw.randrange(len(other) or 1)
         data[at:] = other[cut:]
     else:
-        data[at : at + draw.randint(1, 32)] = draw.choice((b"\0", b"\xff", b"-1", b"9" * 40, b"\xed\xa0\x80", b"\r\n"))
+        data[at : at + draw.randint(1, 32)] = draw.choice(
+            (b"\0", b"\xff", b"-1", b"9" * 40, b"\xed\xa0\x80", b"\r\n")
+        )
     return bytes(data)
 
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.robustness.kills [--kills 1000] [--seed 0] [--faults kill] [--works ...] [--out FILE]
 
-Benchmarks, folders of photographs, saved records, reports, trained weights and parts of results take turns. A round
-ends with a run that nothing interrupts, after one to four interruptions; what is there then must be what a single
-run leaves. FILE gets one line of JSON for each interruption, and the same command continues it.
+Benchmarks, folders of photographs, saved records, reports, trained weights and parts of results take turns.
+A round ends with a run that nothing interrupts, after one to four interruptions; what is there then must be
+what a single run leaves. FILE gets one line of JSON for each interruption, and the same command continues it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.robustness.faults import (
     FAULTS,
     Ground,
-    Lost,
+    LostError,
     Usual,
     check_kept,
     clear,
@@ -40,7 +40,8 @@ def rounds(
     seed: int, works: Sequence[str], faults: Sequence[str], first: int, scratch: Path
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the interruptions of each round, from the round `first` on, without end."""
-    serve()
+    if "folder" in works:
+        serve()
     ground = Ground("bench", scratch / "inputs", scratch / "folder", scratch / "log")
     ground.inputs.mkdir()
     ground.folder.mkdir()
@@ -59,12 +60,12 @@ def rounds(
 
 def one_round(ground: Ground, usual: Usual, fault: str, draw: Random) -> list[dict[str, Any]]:
     """Return the interruptions of one round; the last one says what was lost, if anything was."""
-    clear(ground.folder)
-    ground.begin()
     told: list[dict[str, Any]] = []
     lost, left = None, 0
     begun = time.monotonic()
     try:
+        clear(ground.folder)
+        ground.begin()
         before = ground.survey()
         for _ in range(draw.randint(1, MOST) if fault == "kill" else 1):
             moment = FAULTS[fault](ground, usual, draw)
@@ -73,7 +74,7 @@ def one_round(ground: Ground, usual: Usual, fault: str, draw: Random) -> list[di
             told.append({"work": ground.work, "fault": fault, "moment": moment})
             before = check_kept(ground, before, usual)
         left = finished(ground, usual)
-    except Lost as problem:
+    except LostError as problem:
         lost = str(problem)
         told = told or [{"work": ground.work, "fault": fault, "moment": "unknown"}]
     seconds = (time.monotonic() - begun) / max(1, len(told))

@@ -32,7 +32,7 @@ from usu.models.placement import Placement
 from usu.operators.coarse import Coarse
 from usu.pipeline import explain, mode_of, settings_of
 from usu.report import Entry, write
-from usu.runtime.files import LOCK, lock_of, written_whole
+from usu.runtime.files import LOCK, lock_of, read_json, written_whole
 from usu.runtime.processes import processes
 from usu.segmentation.hierarchy import Hierarchy
 from usu.segmentation.methods import segment, stretched
@@ -152,7 +152,7 @@ def _samples(loader: Iterable[Any], done: Mapping[str, Any]) -> Iterator[list[Jo
 
 
 class Results:
-    """The folder of a run: records, a row for each, and what the run is; until `close`, no other writes to it.
+    """The folder of a run: records, a row for each, what the run is; until `close`, no other writes to it.
 
     Attributes:
         folder: where it is.
@@ -186,11 +186,15 @@ class Results:
         """See that the folder is of the same run, or begin one; return the rows of records that are there."""
         facts = self.folder / RUN
         if facts.is_file():
-            _check_same(self.folder, json.loads(facts.read_text(encoding="utf-8")), self.run)
+            try:
+                before = read_json(facts)
+            except ValueError as problem:
+                raise ValueError(f"{facts} is damaged ({problem}): name another folder") from None
+            _check_same(self.folder, before if isinstance(before, dict) else {"run": before}, self.run)
         else:
             with written_whole(facts) as file:
                 file.write(json.dumps(self.run, indent=1, sort_keys=True).encode())
-        lines = (self.folder / ROWS).read_text(encoding="utf-8").splitlines() if self._begun else []
+        lines = (self.folder / ROWS).read_bytes().decode(errors="replace").splitlines() if self._begun else []
         if lines:  # a line that the end of a process cut off must not swallow the next one
             self._append("")
         rows = map(_row, lines)
@@ -264,11 +268,15 @@ def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any])
 
 
 def _row(line: str) -> dict[str, Any] | None:
+    """Return a row; None for a line that the end of a process cut off, or that `add` did not write."""
     try:
         row = json.loads(line)
-    except ValueError:  # the process ended while it was written
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and "image" in row else None
+    if not isinstance(row, dict) or not isinstance(row.get("image"), str) or not row.keys() <= {*COLUMNS}:
+        return None
+    plain = all(value is None or isinstance(value, str | int | float) for value in row.values())
+    return row if plain and ".." not in Path(row["image"]).parts else None
 
 
 def run_of(name: str, model: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]:

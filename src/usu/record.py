@@ -276,7 +276,9 @@ def _check_fields(record: Record) -> None:
     for name, kinds in _KINDS.items():
         value = getattr(record, name)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise ValueError(f"{name} must be {' or '.join(one.__name__ for one in kinds)}, got {value!r:.60}")
+            raise ValueError(
+                f"{name} must be {' or '.join(one.__name__ for one in kinds)}, got {value!r:.60}"
+            )
     if record.mass not in ("density", "total"):
         raise ValueError(f"mass must be 'density' or 'total', got {record.mass!r:.60}")
     for key, value in record.versions.items():

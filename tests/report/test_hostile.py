@@ -1,4 +1,4 @@
-"""Names and settings made by somebody who means harm, in real Chromium: nothing of theirs runs, nothing is asked for."""
+"""Names and settings that mean harm, in real Chromium: nothing of theirs runs, nothing is asked for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTILE = {
     "script": "</script><script>window.hacked = 1; fetch('http://hostile.test/a')</script>",
     "image": "<img src='http://hostile.test/b' onerror='window.hacked = 1'>",
     "link": "javascript:window.hacked=1",
-    "attribute": "\" onmouseover=\"window.hacked = 1\" style=\"background:url(http://hostile.test/c)",
+    "attribute": '" onmouseover="window.hacked = 1" style="background:url(http://hostile.test/c)',
     "quote": "' autofocus onfocus='window.hacked = 1",
     "frame": "</iframe><iframe src='http://hostile.test/d'></iframe>",
     "style": "</style><style>@import url(http://hostile.test/e);</style>",
@@ -36,7 +36,13 @@ HOSTILE = {
 
 
 def settings_of(name: str) -> dict:
-    return {**reports.signed().settings, name: name, "__proto__": name, "constructor": [name], "sourced": {name: name}}
+    return {
+        **reports.signed().settings,
+        name: name,
+        "__proto__": name,
+        "constructor": [name],
+        "sourced": {name: name},
+    }
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
@@ -55,7 +61,8 @@ def test_names_and_settings_in_a_gallery(opened, name):
         settings=settings_of(name),
     )
     page = opened(
-        Entry(bad, name=name, verdicts=False), Entry(reports.positive(), name=name, class_name=name, verdicts=False)
+        Entry(bad, name=name, verdicts=False),
+        Entry(reports.positive(), name=name, class_name=name, verdicts=False),
     )
     for card in page.locator("#cards button").all():
         card.click()
@@ -83,7 +90,9 @@ def test_a_record_from_elsewhere_by_the_command(browser, folder, capsys):
 
 def test_a_notebook_frame_stays_in_its_sandbox(browser, folder):
     outer = folder / "outer.html"
-    bad = Entry(replace(reports.signed(), target=HOSTILE["frame"]), class_name=HOSTILE["quote"], verdicts=False)
+    bad = Entry(
+        replace(reports.signed(), target=HOSTILE["frame"]), class_name=HOSTILE["quote"], verdicts=False
+    )
     outer.write_text(f"<p id=mine>mine</p>{frame(bad)}", encoding="utf-8")
     assert asked_for(browser, outer) == []
 

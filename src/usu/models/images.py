@@ -19,7 +19,7 @@ _DEEP_PNG = {
     "RGBA;16B": (("RGBA", "RGBA;16B"), ("RGBA", "RGBA;16L")),
     "LA;16B": (("RGBA", "RGBA"), ("RGBA", "RGBA")),
 }
-# Formats that Pillow has another program or the system draw, such as Ghostscript: a picture is not to run any.
+# Formats that Pillow has another program draw, such as Ghostscript: a picture is not to run any.
 _BY_PROGRAMS = ("EPS", "WMF")
 # Grey pictures of more than 8 bits: 16-bit PNG and TIFF have one of these modes, "I" in older Pillow.
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")

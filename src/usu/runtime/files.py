@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import stat
@@ -65,7 +66,9 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.chmod(partial, _mode(target))  # mkstemp's file is readable by its owner alone
         os.replace(partial, target)
-    except BaseException:
+    except BaseException as problem:
+        if isinstance(problem, OSError) and problem.filename is None:
+            problem.filename = os.fspath(path)  # a full disk names no file
         os.unlink(partial)
         raise
 
@@ -77,6 +80,28 @@ def _mode(target: Path) -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        ValueError: it is not JSON, is nested too deeply, or has a name twice in one object.
+        OSError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_bytes(), object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"it has {name!r:.60} twice")
+        found[name] = value
+    return found
 
 
 def finite(value: Any) -> Any:

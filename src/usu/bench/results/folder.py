@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from usu.bench.results.schema import SCHEMA, Cell, cell_of
-from usu.runtime.files import lock_of, written_whole
+from usu.runtime.files import lock_of, read_json, written_whole
 
 Row: TypeAlias = dict[str, Any]
 
@@ -134,7 +134,7 @@ def read_protocol(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / PROTOCOL
     try:
-        protocol = json.loads(path.read_bytes())
+        protocol = read_json(path)
         if not isinstance(protocol, dict):
             raise ValueError("not a mapping")
     except FileNotFoundError:
