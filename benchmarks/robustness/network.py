@@ -102,8 +102,14 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 }
 
 
-def asked_for(words: Sequence[str], inputs: Path, out: Path) -> list[str]:
+def asked_for(words: Sequence[str], inputs: Path, out: Path, *, deep: bool = False) -> list[str]:
     """Run Python with these words; return what it asked for beyond this machine.
+
+    Args:
+        words: of the command; INPUTS and OUT stand for folders.
+        inputs: the folder of whole files.
+        out: a folder to make, for what is written.
+        deep: have strace watch, too, which takes longer.
 
     Raises:
         RuntimeError: it failed otherwise.
@@ -116,7 +122,7 @@ def asked_for(words: Sequence[str], inputs: Path, out: Path) -> list[str]:
     own = {"PYTHONPATH": paths, "USU_NOTES": str(notes), "XDG_CACHE_HOME": str(out / "cache")}
     places = {"INPUTS": inputs, "OUT": out / "files"}
     given = [re.sub("^(INPUTS|OUT)(?=/|$)", lambda found: str(places[found[1]]), word) for word in words]
-    strace = shutil.which("strace")
+    strace = shutil.which("strace") if deep else None
     before = [strace, "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o", str(trace)] if strace else []
     ended = subprocess.run(
         [*before, sys.executable, *given], env={**os.environ, **own}, capture_output=True, text=True, cwd=out
@@ -153,7 +159,7 @@ def main() -> None:
         inputs.mkdir()
         make_inputs(inputs)
         for number, (name, words) in enumerate(COMMANDS.items()):
-            found = asked_for(words, inputs, Path(scratch) / str(number))
+            found = asked_for(words, inputs, Path(scratch) / str(number), deep=True)
             print(f"{name}: {'nothing' if not found else ', '.join(sorted(set(found)))}", flush=True)
             quiet += not found
     how = "Python and strace" if shutil.which("strace") else "Python alone"

@@ -20,6 +20,8 @@ _DEEP_PNG = {
     "LA;16B": (("RGBA", "RGBA"), ("RGBA", "RGBA")),
 }
 # Formats that Pillow has another program draw, such as Ghostscript: a picture is not to run any.
+_ROWS = 256  # that are converted at a time: a small file may hold a large picture
+_MOST_DEEP = 2**26  # pixels of a picture with colours of more than 8 bits, which take eight times as much
 _BY_PROGRAMS = ("EPS", "WMF")
 # Grey pictures of more than 8 bits: 16-bit PNG and TIFF have one of these modes, "I" in older Pillow.
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -66,8 +68,9 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
                     raw = image.tile[0][3] if image.tile else ""
                     turned = image.getexif().get(_ORIENTATION, 1)  # which loading TIFF files forgets
                     image.load()
-                    upright = ImageOps.exif_transpose(image)
                     deep = _deep_colours(image, raw, file)
+                    ImageOps.exif_transpose(image, in_place=True)
+                    upright: Image.Image = image
         except UnidentifiedImageError:
             raise ValueError(
                 f"{name} is not an image that Pillow can read: files hold 2-D pictures only; "
@@ -79,7 +82,7 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
             reason = _first_line(problem)
             raise ValueError(f"{name} is damaged or incomplete and cannot be read: {reason}") from problem
     if upright.mode == "F" or upright.mode in _DEEP_GREY:
-        values = np.asarray(upright, dtype=np.float64)
+        values = np.asarray(upright)
         return Image.fromarray(_shares(values, upright.mode == "F", value_range, name)).convert("RGB")
     if deep is not None:
         if deep.ndim != 3 or deep.dtype != np.uint16:
@@ -101,12 +104,16 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+    if not ("A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info):
+        return image.convert("RGB")
+    found = Image.new("RGB", image.size)
+    for top in range(0, image.height, _ROWS):
+        rows = image.crop((0, top, image.width, min(top + _ROWS, image.height)))
         # Pillow cannot convert premultiplied grey (La) to RGBA directly.
-        straight = image.convert("LA") if image.mode == "La" else image
-        opaque = straight.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
-    return image.convert("RGB")
+        opaque = (rows.convert("LA") if rows.mode == "La" else rows).convert("RGBA")
+        white = Image.new("RGBA", opaque.size, "white")
+        found.paste(Image.alpha_composite(white, opaque).convert("RGB"), (0, top))
+    return found
 
 
 def _deep_colours(image: Image.Image, raw: Any, file: BinaryIO) -> Numbers | None:
@@ -122,10 +129,21 @@ def _deep_colours(image: Image.Image, raw: Any, file: BinaryIO) -> Numbers | Non
     """
     if image.format == "PNG":
         form, *interlaced = (raw,) if isinstance(raw, str) else raw
-        return _deep_png(image, form, interlaced, file) if form in _DEEP_PNG else None
+        if form not in _DEEP_PNG:
+            return None
+        _check_deep(image)
+        return _deep_png(image, form, interlaced, file)
     bits = image.tag_v2.get(258, 8) if isinstance(image, TiffImageFile) else 8
-    deep = max(bits if isinstance(bits, tuple) else (bits,)) > 8 and image.mode not in ("F", *_DEEP_GREY)
-    return _deep_tiff(image, file) if deep else None
+    if max(bits if isinstance(bits, tuple) else (bits,)) <= 8 or image.mode in ("F", *_DEEP_GREY):
+        return None
+    _check_deep(image)
+    return _deep_tiff(image, file)
+
+
+def _check_deep(image: Image.Image) -> None:
+    if image.width * image.height > _MOST_DEEP:
+        size = f"{image.width} × {image.height} pixels with colours of more than 8 bits"
+        raise Image.DecompressionBombError(f"{size}: save it with 8 bits a channel")
 
 
 def _deep_png(image: Image.Image, form: str, interlaced: list[Any], file: BinaryIO) -> Numbers:
@@ -162,9 +180,11 @@ def _deep_tiff(image: Image.Image, file: BinaryIO) -> Numbers:
 
 def _shares(values: Numbers, unit: bool, value_range: tuple[float, float] | None, name: str) -> Numbers:
     """Return values between black and white as uint8; `unit` says that they are floats."""
-    values = values.astype(np.float64)
     low, high = value_range or _assumed(values, unit, name)
-    found: Numbers = (((values - low) / (high - low)).clip(0, 1) * 255).round().astype(np.uint8)
+    found = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), _ROWS):
+        rows = values[top : top + _ROWS].astype(np.float64)
+        found[top : top + _ROWS] = (((rows - low) / (high - low)).clip(0, 1) * 255).round()
     return found
 
 
