@@ -32,6 +32,7 @@ from typing import Any
 
 ROOM = 2 * 2**30  # bytes that a file may cost
 LONGEST = 10.0  # seconds
+BEGINNING = 300.0  # seconds for imports and whole files, on a busy machine
 # What Python tells of a file that runs something or sends something.
 _ACTS = (
     "subprocess.Popen",
@@ -213,11 +214,13 @@ def fuzz(kind: str, seconds: float, seed: int, out: Path, blind: bool) -> tuple[
             words += ["--kinds", kind, "--seed", str(seed + again), "--out", str(notes)]
             ended = subprocess.Popen([*words, *(["--blind"] if blind else [])], stderr=subprocess.PIPE)
             try:
-                told = ended.communicate(timeout=left + 90)[1].decode(errors="replace")
+                told = ended.communicate(timeout=left + BEGINNING)[1].decode(errors="replace")
             except subprocess.TimeoutExpired:
                 ended.kill()
                 told = ended.communicate()[1].decode(errors="replace")
         total += int((notes / "count").read_text()) if (notes / "count").is_file() else 0
+        if ended.returncode and not (notes / "now").is_file():
+            sys.exit(f"{kind}: the process ended with {ended.returncode} before it read a file: {told[-800:]}")
         if ended.returncode:
             suffix, _, content = (notes / "now").read_bytes().partition(b"\n")
             what = f"the process ended with {ended.returncode}"

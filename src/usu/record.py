@@ -291,8 +291,8 @@ def _check_refinement(refined: Refinement, size: tuple[int, ...]) -> None:
         raise ValueError("a refinement must have as many partitions as scores")
     for labels, *scores in zip(refined.partitions, refined.raw_scores, refined.scores, strict=True):
         _check_array("partitions", labels, "iu", size)
-        count = int(labels.max()) + 1
-        if labels.min() < 0 or count > labels.size:
+        lowest, count = int(labels.min()), int(labels.max()) + 1
+        if lowest < 0 or count > np.size(labels):
             raise ValueError("partitions must hold the labels 0 to P - 1")
         for values in scores:
             _check_array("scores", values, "fiu", (count,))
