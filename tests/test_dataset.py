@@ -195,3 +195,36 @@ def test_the_command_explains_a_folder(tmp_path, capsys):
     assert "scoring=" in capsys.readouterr().err
     assert main(["explain", str(folder), str(folder), "--out", str(out)]) == 2
     assert "is explained by itself, without further photographs" in capsys.readouterr().err
+
+
+def test_what_a_killed_run_left_of_files_is_deleted_and_no_obstacle(tmp_path):
+    """A kill during the very first file leaves a part of it; one during a record, a part of that."""
+    model, out = small_cnn().eval(), tmp_path / "out"
+    out.mkdir()
+    (out / ".run.a1b2c3d4.partial").write_bytes(b'{"mod')
+    usu.explain_dataset(model, batches(1), out=out, **SETTINGS)
+    (out / ".000000.a1b2c3d4.partial").write_bytes(b"PK")
+    usu.explain_dataset(model, batches(1), out=out, **SETTINGS)
+    assert list(out.rglob("*.partial")) == []
+    (tmp_path / ".mine.partial").write_bytes(b"of another program")
+    with pytest.raises(ValueError, match="out must be empty or of an earlier run"):
+        usu.explain_dataset(model, batches(1), out=tmp_path, **SETTINGS)
+    assert (tmp_path / ".mine.partial").exists()
+
+
+def test_a_second_run_is_refused_until_the_first_ends(tmp_path):
+    model = small_cnn().eval()
+    seen = []
+
+    def loader():
+        with pytest.raises(BlockingIOError, match="another run is writing to"):
+            usu.explain_dataset(model, batches(1), out=tmp_path, **SETTINGS)
+        seen.append(True)
+        yield from batches(1)
+
+    usu.explain_dataset(model, loader(), out=tmp_path, **SETTINGS)
+    assert seen == [True]
+    assert len(usu.explain_dataset(model, batches(1), out=tmp_path, **SETTINGS)) == 1
+    with pytest.raises(ValueError, match="workers must be"):
+        usu.explain_dataset(model, batches(1), out=tmp_path, workers=0, **SETTINGS)
+    usu.explain_dataset(model, batches(1), out=tmp_path, **SETTINGS)  # the failed call holds nothing

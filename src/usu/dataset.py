@@ -12,7 +12,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from inspect import signature
 from itertools import islice
@@ -32,7 +32,7 @@ from usu.models.placement import Placement
 from usu.operators.coarse import Coarse
 from usu.pipeline import explain, mode_of, settings_of
 from usu.report import Entry, write
-from usu.runtime.files import written_whole
+from usu.runtime.files import LOCK, lock_of, read_json, written_whole
 from usu.runtime.processes import processes
 from usu.runtime.silence import kept_filters
 from usu.segmentation.hierarchy import Hierarchy
@@ -126,14 +126,16 @@ def explain_dataset(
 
     Raises:
         ValueError: an argument that does not fit; `out` holds something else, or another run.
+        BlockingIOError: another run is writing to `out`.
         TypeError: as `usu.explain`.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    results = Results(Path(check_path(out, "out")), run_of(name_of_model(model), model, options))
+    folder = Path(check_path(out, "out"))
     total = len(loader) if isinstance(loader, Sized) else None
-    samples = _samples(loader, results.done)
-    return explained(model, samples, results, workers, show_progress, total, **options)
+    with closing(Results(folder, run_of(name_of_model(model), model, options))) as results:
+        samples = _samples(loader, results.done)
+        return explained(model, samples, results, workers, show_progress, total, **options)
 
 
 def _samples(loader: Iterable[Any], done: Mapping[str, Any]) -> Iterator[list[Job]]:
@@ -152,7 +154,7 @@ def _samples(loader: Iterable[Any], done: Mapping[str, Any]) -> Iterator[list[Jo
 
 
 class Results:
-    """The folder of a run: records, a row for each, and what the run is.
+    """The folder of a run: records, a row for each, what the run is; until `close`, no other writes to it.
 
     Attributes:
         folder: where it is.
@@ -161,24 +163,44 @@ class Results:
 
     Raises:
         ValueError: the folder holds something else, or a run with other settings.
+        BlockingIOError: another run is writing to it.
     """
 
     def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"out must be a folder, but {folder} is a file")
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.run, facts = folder, dict(run), folder / RUN
-        if facts.is_file():
-            _check_same(folder, json.loads(facts.read_text(encoding="utf-8")), run)
-        elif any(folder.iterdir()):
+        self.folder, self.run = folder, dict(run)
+        if not (folder / RUN).is_file() and any(not _is_ours(path.name) for path in folder.iterdir()):
             raise ValueError(f"out must be empty or of an earlier run, but {folder} holds other files")
+        self._lock = lock_of(folder)
+        try:
+            self.done = self._agreed()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let other runs write to the folder."""
+        self._lock.release()
+
+    def _agreed(self) -> dict[str, dict[str, Any]]:
+        """See that the folder is of the same run, or begin one; return the rows of records that are there."""
+        facts = self.folder / RUN
+        if facts.is_file():
+            try:
+                before = read_json(facts)
+            except ValueError as problem:
+                raise ValueError(f"{facts} is damaged ({problem}): name another folder") from None
+            _check_same(self.folder, before if isinstance(before, dict) else {"run": before}, self.run)
         else:
             with written_whole(facts) as file:
-                file.write(json.dumps(run, indent=1, sort_keys=True).encode())
-        rows = map(_row, (folder / ROWS).read_text(encoding="utf-8").splitlines() if self._begun else ())
-        self.done = {row["image"]: row for row in rows if row and self.record(row["image"]).is_file()}
-        if self._begun:  # a line that the end of a process cut off must not swallow the next one
+                file.write(json.dumps(self.run, indent=1, sort_keys=True).encode())
+        lines = (self.folder / ROWS).read_bytes().decode(errors="replace").splitlines() if self._begun else []
+        if lines:  # a line that the end of a process cut off must not swallow the next one
             self._append("")
+        rows = map(_row, lines)
+        return {row["image"]: row for row in rows if row and self.record(row["image"]).is_file()}
 
     def _append(self, line: str) -> None:
         with open(self.folder / ROWS, "a", encoding="utf-8") as file:
@@ -227,6 +249,11 @@ class Results:
         return rows
 
 
+def _is_ours(name: str) -> bool:
+    """Return whether a run that was killed before its first file may have left this."""
+    return name == LOCK or (name.startswith(f".{Path(RUN).stem}.") and name.endswith(".partial"))
+
+
 def _relative_error(coarse: Coarse, pixels: Tensor) -> float | None:
     error, scale = coarse.mass_error(pixels.double())
     return float(error / scale) if scale else None
@@ -243,11 +270,15 @@ def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any])
 
 
 def _row(line: str) -> dict[str, Any] | None:
+    """Return a row; None for a line that the end of a process cut off, or that `add` did not write."""
     try:
         row = json.loads(line)
-    except ValueError:  # the process ended while it was written
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and "image" in row else None
+    if not isinstance(row, dict) or not isinstance(row.get("image"), str) or not row.keys() <= {*COLUMNS}:
+        return None
+    plain = all(value is None or isinstance(value, str | int | float) for value in row.values())
+    return row if plain and ".." not in Path(row["image"]).parts else None
 
 
 def run_of(name: str, model: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]:

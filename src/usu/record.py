@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from torch import Tensor
@@ -29,6 +29,17 @@ from usu.sources.registry import SOURCE_NAMES
 
 _LIBRARIES = ("usu-xai", "torch", "numpy", "higra", "scikit-image", "grad-cam")
 FORMAT = 3
+# A file may unpack to so many bytes, or to so many times its own: more is a bomb.
+_MOST, _MOST_TIMES, _MOST_FACTS = 2**28, 100, 2**26
+_NONE = type(None)
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("mode", "source"), (str,)),
+    **dict.fromkeys(("layer", "unit", "answer_unit", "class_name", "model", "backend"), (str, _NONE)),
+    **dict.fromkeys(("probability", "answer"), (int, float, _NONE)),
+    **dict.fromkeys(("settings", "versions"), (dict,)),
+    "target": (int, str),
+    "forward_passes": (int,),
+}
 _ARRAY = "array"  # the key under which a file's facts name one of its arrays
 
 
@@ -169,16 +180,20 @@ class Record:
             with open(name, "rb") as stream:
                 if not zipfile.is_zipfile(stream):
                     raise ValueError("it is not a .npz file, or only part of one")
-                stream.seek(0)
+                _check_size(stream)
                 with np.load(stream, allow_pickle=False) as file:
                     arrays = dict(file)
             facts = json.loads(str(arrays.pop("facts")))
             found = facts.pop("format")
+            if not isinstance(found, int) or found < 1:
+                raise ValueError(f"its format must be a number from 1 up, got {found!r:.60}")
             if found > FORMAT:
                 raise ValueError(f"it was saved by a newer usu, in format {found}; this one reads {FORMAT}")
             values = _of_format_1(facts, arrays) if found == 1 else _of_later_format(facts, arrays)
             placement = values.pop("placement", None)
-            return cls(**values, placement=placement and Placement(**placement))
+            record = cls(**values, placement=placement and Placement(**placement))
+            _check_fields(record)
+            return record
         except OSError:
             raise
         except Exception as problem:
@@ -230,6 +245,74 @@ def _of_format_1(facts: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]])
     settings["continuous"] = False
     refinements = tuple(regrouped(partitions, raw_scores, scores, settings, facts["forward_passes"]))
     return {**facts, **arrays, "further": further, "refinements": refinements}
+
+
+def _check_size(stream: BinaryIO) -> None:
+    """Refuse a file that unpacks to far more than it holds, before anything of it is unpacked."""
+    packed = stream.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(stream) as file:
+        sizes = {member.filename: member.file_size for member in file.infolist()}
+    stream.seek(0)
+    if sum(sizes.values()) > max(_MOST, _MOST_TIMES * packed):
+        raise ValueError(f"its {packed} bytes unpack to {sum(sizes.values())}, as no explanation's do")
+    if sizes.get("facts.npy", 0) > _MOST_FACTS:
+        raise ValueError(f"its facts take {sizes['facts.npy']} bytes, as no explanation's do")
+
+
+def _check_fields(record: Record) -> None:
+    """Refuse a record whose fields are not of the kinds and shapes that `Record` says."""
+    size = np.shape(record.attribution)
+    for name in ("attribution", "h_map", "score_map"):
+        _check_array(name, getattr(record, name), "fiu", size)
+    _check_array("image", record.image, "fiu", (*np.shape(record.image)[:1], *size))
+    _check_array("coarse", record.coarse, "fiu", np.shape(record.coarse))
+    if record.neighbourhoods is not None:
+        _check_array("neighbourhoods", record.neighbourhoods, "iu", size)
+    dimensions = len(size) if record.neighbourhoods is None else 1
+    if not size or record.coarse.ndim != dimensions or 0 in (*size, *record.coarse.shape):
+        raise ValueError(f"coarse of shape {record.coarse.shape} does not fit attribution, {size}")
+    for further in record.further:
+        _check_array("further", further, "fiu", np.shape(further))
+    for refined in record.refinements:
+        _check_refinement(refined, size)
+    for name, kinds in _KINDS.items():
+        value = getattr(record, name)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise ValueError(
+                f"{name} must be {' or '.join(one.__name__ for one in kinds)}, got {value!r:.60}"
+            )
+    if record.mass not in ("density", "total"):
+        raise ValueError(f"mass must be 'density' or 'total', got {record.mass!r:.60}")
+    for key, value in record.versions.items():
+        if not isinstance(value, str):
+            raise ValueError(f"versions must hold texts, got {value!r:.60} for {key}")
+
+
+def _check_refinement(refined: Refinement, size: tuple[int, ...]) -> None:
+    if len({len(refined.partitions), len(refined.raw_scores), len(refined.scores)}) != 1:
+        raise ValueError("a refinement must have as many partitions as scores")
+    for labels, *scores in zip(refined.partitions, refined.raw_scores, refined.scores, strict=True):
+        _check_array("partitions", labels, "iu", size)
+        lowest, count = int(labels.min()), int(labels.max()) + 1
+        if lowest < 0 or count > np.size(labels):
+            raise ValueError("partitions must hold the labels 0 to P - 1")
+        for values in scores:
+            _check_array("scores", values, "fiu", (count,))
+    if refined.players is not None:
+        _check_array("players", refined.players, "iu", size)
+    for maps in (refined.h_maps, refined.mixings, (refined.score_map,)):
+        for values in maps:
+            _check_array("maps of a refinement", values, "fiub", size)
+
+
+def _check_array(name: str, values: Any, kinds: str, shape: tuple[int, ...]) -> None:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in kinds:
+        found = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
+        raise ValueError(f"{name} must be an array of numbers, got {found}")
+    if values.shape != shape:
+        raise ValueError(f"{name} must be of shape {shape}, got {values.shape}")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
 
 
 def coarse_title(record: Record) -> str:

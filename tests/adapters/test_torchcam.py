@@ -5,12 +5,14 @@ import gc
 import pytest
 import torch
 from torch import nn
-from torchcam import methods
 from torchvision.models import VisionTransformer
 
 import usu
 from tests.helpers.networks import Normalising, Residual, SmallViT, fingerprint, small_cnn
-from usu.adapters.torchcam import upsample
+
+methods = pytest.importorskip("torchcam.methods", reason="torch-cam needs Python 3.11")
+
+from usu.adapters.torchcam import upsample  # noqa: E402
 
 OPTIONS = {"segmentation": {"quadtree": (4, 16)}, "scoring": "mask"}
 TARGETS = [0, 4, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -300,3 +301,35 @@ def test_other_deep_colours_are_refused(tmp_path):
         read_image(deep_tiff(tmp_path / "unit.tif", (DEEP / 65535).astype(np.float32)))
     with pytest.raises(ValueError, match="is no grey picture of more than 8 bits, and no other one"):
         read_image(saved(tmp_path, Image.fromarray(COLOURS)), value_range=(0, 4095))
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_content_tells_what_a_file_is_and_not_its_name(tmp_path, name):
+    written = WRITERS[name](tmp_path / name, DEEP)
+    expected = pixels(written)
+    for other in ("a.png", "a.tif", "a.jpg", "a"):
+        (tmp_path / other).write_bytes(written.read_bytes())
+        assert np.array_equal(pixels(tmp_path / other), expected)
+
+
+def test_a_picture_runs_no_program(tmp_path, monkeypatch):
+    """Pillow has Ghostscript draw EPS, under whatever name."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    path = tmp_path / "harmless.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    with pytest.raises(ValueError, match=r"harmless\.png is not an image that Pillow can read"):
+        read_image(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_damaged_deep_picture_is_refused_and_does_not_end_the_process(tmp_path):
+    """A second header in the middle, with a wrong checksum: a decoder in C went on with freed memory."""
+    whole = deep_png(tmp_path / "whole.png", DEEP[:5, :4]).read_bytes()
+    start = whole.index(b"IDAT") + 8
+    (tmp_path / "twice.png").write_bytes(whole[: start + 100] + whole[12:])
+    for name in ("twice.png", "whole.png"):
+        (tmp_path / "cut.png").write_bytes((tmp_path / name).read_bytes()[:-30])
+        with pytest.raises(ValueError, match=r"cut\.png is damaged"):
+            read_image(tmp_path / "cut.png")

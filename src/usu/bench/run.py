@@ -25,7 +25,7 @@ from usu.bench.results.schema import NO_SOURCE
 from usu.bench.worker import Spec, Worker, combinations, missing
 from usu.metrics.faithfulness import METRICS
 from usu.metrics.faithfulness.examiner import check_seed
-from usu.runtime.files import written_whole
+from usu.runtime.files import read_json, written_whole
 from usu.sources.registry import SOURCES, find_source
 
 PROBLEMS = "problems.json"
@@ -173,6 +173,18 @@ def _images_of(model: str, plan: Plan, worker: Worker, problems: dict[str, str])
 
 
 def read_problems(folder: Path) -> dict[str, Any]:
-    """Return what the last run in a folder left out, and why."""
+    """Return what the last run in a folder left out, and why.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     path = folder / PROBLEMS
-    return dict(json.loads(path.read_bytes())) if path.exists() else {}
+    try:
+        problems = read_json(path) if path.exists() else {}
+        if not isinstance(problems, dict):
+            raise ValueError("not a mapping")
+    except ValueError as problem:
+        raise ValueError(
+            f"{path} is damaged ({problem}): delete it, and the next run writes it again"
+        ) from None
+    return problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ def explain_folder(options: argparse.Namespace, classifier: Classifier, keywords
 
     Raises:
         ValueError: the folder holds no image; the output folder holds something else, or another run.
+        BlockingIOError: another run is writing to the output folder.
     """
     from usu.bench.datasets.files import image_names
     from usu.dataset import GALLERY, TABLE, Results, explained, read_photograph, run_of
@@ -30,22 +32,22 @@ def explain_folder(options: argparse.Namespace, classifier: Classifier, keywords
         raise ValueError(f"{folder} holds no image, nor do the folders in it")
     wanted = {**keywords, "class_names": classifier.class_names}
     run = run_of(classifier.name, classifier.model, {**keywords, "photographs": str(folder.resolve())})
-    results = Results(Path(options.out), run)
-    before, limits = len(results.done), None if options.range is None else tuple(options.range)
-    jobs = [
-        (name, read_photograph, (name, folder / name, classifier.prepare, limits))
-        for name in names
-        if name not in results.done
-    ]
-    batches = [jobs[start : start + _TOGETHER] for start in range(0, len(jobs), _TOGETHER)]
-    failures: list[str] = []
+    with closing(Results(Path(options.out), run)) as results:
+        before, limits = len(results.done), None if options.range is None else tuple(options.range)
+        jobs = [
+            (name, read_photograph, (name, folder / name, classifier.prepare, limits))
+            for name in names
+            if name not in results.done
+        ]
+        batches = [jobs[start : start + _TOGETHER] for start in range(0, len(jobs), _TOGETHER)]
+        failures: list[str] = []
 
-    def report(name: str, reason: str) -> None:
-        failures.append(name)
-        complain(ValueError(reason), str(folder / name))
+        def report(name: str, reason: str) -> None:
+            failures.append(name)
+            complain(ValueError(reason), str(folder / name))
 
-    shown = sys.stderr.isatty()
-    explained(classifier.model, batches, results, options.workers, shown, len(batches), report, **wanted)
+        shown = sys.stderr.isatty()
+        explained(classifier.model, batches, results, options.workers, shown, len(batches), report, **wanted)
     counts = f"{len(results.done) - before} photograph(s), {before} before, {len(failures)} failed"
     print(f"{'explained':<16}{counts}")
     print(f"{'written to':<16}{options.out}: a record each, {TABLE}, {GALLERY}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import json
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from usu.models.bundled import TIMM
 from usu.models.checkpoints import State, read_weights
 from usu.models.classifier import Classifier, Preparation, assemble
 from usu.models.outputs import scores_of
+from usu.runtime.files import read_json
 from usu.runtime.lazy import needed
 
 _FIELDS = ("network", "options", "weights", "prepare", "class_names")
@@ -46,18 +47,20 @@ def load_card(path: Path, name: str) -> Classifier:
     card = _read(path)
     model = _build(path, card["network"], card.get("options", {}))
     names = card.get("class_names")
+    if names is not None and not (isinstance(names, list) and all(isinstance(one, str) for one in names)):
+        raise ValueError(f"{path}: class_names must be a list of names, got {names!r:.60}")
     prepare = _preparation(path, card["prepare"])
     classifier = assemble(name, model, _state(path, card["weights"], model), prepare, path, 0)
     with torch.no_grad():
         count = scores_of(model(torch.zeros(1, 3, *prepare.crop)), 1).shape[1]
     if names is not None and len(names) != count:
         raise ValueError(f"{path}: class_names has {len(names)} names, but the network {count} outputs")
-    return replace(classifier, class_names=None if names is None else tuple(map(str, names)))
+    return replace(classifier, class_names=None if names is None else tuple(names))
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_bytes())
+        card = read_json(path)
     except ValueError as problem:
         raise ValueError(f"{path} is not a network card: {problem}") from problem
     _check(path, "the card", card, _FIELDS, ("network", "weights", "prepare"))
@@ -75,9 +78,14 @@ def _check(path: Path, what: str, found: Any, known: tuple[str, ...], needed: tu
             raise ValueError(f"{path}: {what} lacks {name!r}; it has {', '.join(known)}")
 
 
-def _build(path: Path, network: str, options: Mapping[str, Any]) -> nn.Module:
+def _build(path: Path, network: Any, options: Any) -> nn.Module:
     """Return the network without weights, in evaluation mode."""
-    module, _, name = str(network).rpartition(":")
+    if not isinstance(network, str) or not isinstance(options, dict):
+        wrong, kind = ("options", "an object") if isinstance(network, str) else ("network", "a name")
+        raise ValueError(
+            f"{path}: {wrong} must be {kind}, got {(options if isinstance(network, str) else network)!r:.60}"
+        )
+    module, _, name = network.rpartition(":")
     build: Callable[..., Any]
     if f"{module}:" == TIMM:
         with needed("networks of timm need it", "bench"):
@@ -99,9 +107,11 @@ def _build(path: Path, network: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _factory(path: Path, module: str, name: str) -> Callable[..., Any]:
+    if module.partition(".")[0] in sys.stdlib_module_names:  # what it has is no network, but may run anything
+        raise ValueError(f"{path}: network '{module}:{name}' is of Python's own library: name a network")
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as problem:
+    except (ImportError, AttributeError, TypeError, ValueError) as problem:
         raise ValueError(f"{path}: network '{module}:{name}' is not found: {problem}") from problem
     return found
 
@@ -127,16 +137,20 @@ def _preparation(path: Path, given: Any) -> Preparation:
     _check(path, "prepare", given, _PREPARATION, ("size", "mean", "std"))
     size, crop, white = given["size"], given.get("crop", 1), given.get("white", 1)
     sides = size if isinstance(size, list) else [size, size]
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise ValueError(f"{path}: size must be a number of pixels or [height, width], got {size!r}")
-    for name, value, most in (("crop", crop, 1), ("white", white, float("inf"))):
-        if not isinstance(value, int | float) or not 0 < value <= most:
-            raise ValueError(f"{path}: {name} must be above 0{' and at most 1' * (most == 1)}, got {value!r}")
+    for name, value, most in (("crop", crop, 1), ("white", white, 65535)):
+        if type(value) not in (int, float) or not 0 < value <= most:
+            raise ValueError(f"{path}: {name} must be above 0 and at most {most}, got {value!r:.60}")
+    if max(sides) / crop > _LARGEST:
+        raise ValueError(
+            f"{path}: size over crop must be at most {_LARGEST} pixels, got {size!r} over {crop!r}"
+        )
     triples = {name: _triple(path, name, given[name]) for name in ("mean", "std")}
     choices = {"channels": ("RGB", "BGR"), "interpolation": tuple(_MODES)}
     chosen = {name: given.get(name, default) for name, default in _DEFAULTS.items()}
     for name, value in chosen.items():
-        if value not in choices[name]:
+        if not isinstance(value, str) or value not in choices[name]:
             raise ValueError(f"{path}: {name} must be one of {', '.join(choices[name])}, got {value!r}")
     return Preparation(
         round(min(sides) / crop),
@@ -148,13 +162,18 @@ def _preparation(path: Path, given: Any) -> Preparation:
     )
 
 
+_MOST = 1e6  # of means and deviations
+_LARGEST = 2**14  # pixels of a side
 _DEFAULTS = {"channels": "RGB", "interpolation": "bicubic"}
 
 
 def _triple(path: Path, name: str, values: Any) -> tuple[float, ...]:
     given = values if isinstance(values, list) else [values] * 3
-    if len(given) != 3 or not all(isinstance(one, int | float) for one in given):
-        raise ValueError(f"{path}: {name} must be a number or three, in the channels' order, got {values!r}")
+    numbers = all(type(one) in (int, float) and abs(one) < _MOST for one in given)
+    if len(given) != 3 or not numbers:
+        raise ValueError(
+            f"{path}: {name} must be a number or three, in the channels' order, got {values!r:.60}"
+        )
     if name == "std" and not all(one > 0 for one in given):
         raise ValueError(f"{path}: std must be above 0, got {values!r}")
     return tuple(map(float, given))

@@ -10,15 +10,24 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
-from torchvision.io import decode_image, read_file
 
 from usu.arrays.checks import as_number, check_path
 from usu.runtime.silence import kept_filters
 
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
-# Grey pictures of more than 8 bits: 16-bit PNG and TIFF have one of these modes, "I" in older Pillow.
 _ORIENTATION = 0x0112  # the tag of EXIF
+# How Pillow finds both bytes of each value of a PNG file with 16 bits a channel: modes and raw modes.
+_DEEP_PNG = {
+    "RGB;16B": (("RGB", "RGB;16B"), ("RGB", "RGB;16L")),
+    "RGBA;16B": (("RGBA", "RGBA;16B"), ("RGBA", "RGBA;16L")),
+    "LA;16B": (("RGBA", "RGBA"), ("RGBA", "RGBA")),
+}
+# Formats that Pillow has another program draw, such as Ghostscript: a picture is not to run any.
+_ROWS = 256  # that are converted at a time: a small file may hold a large picture
+_MOST_DEEP = 2**26  # pixels of a picture with colours of more than 8 bits, which take eight times as much
+_BY_PROGRAMS = ("EPS", "WMF")
+# Grey pictures of more than 8 bits: 16-bit PNG and TIFF have one of these modes, "I" in older Pillow.
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -30,7 +39,7 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
     colours in PNG and TIFF, of more than 8 bits are brought to 8 by `value_range`.
 
     Args:
-        path: the file, in any format that Pillow reads.
+        path: the file, in any format that Pillow reads by itself: not EPS and WMF, which others draw.
         value_range: what is black and what is white in pictures of more than 8 bits; values beyond are
             clipped. By default (0, 1) for floats and (0, 65535) for integers; if the highest of these is
             below 16384, the fewest of 8, 10, 12 or 14 bits that hold it are taken, and a warning says so.
@@ -54,10 +63,14 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
                 # What matters is raised as an error; odd metadata and large, harmless pictures do not matter.
                 warnings.simplefilter("ignore")
                 with Image.open(file) as image:
+                    if image.format in _BY_PROGRAMS:
+                        raise UnidentifiedImageError
+                    raw = image.tile[0][3] if image.tile else ""
                     turned = image.getexif().get(_ORIENTATION, 1)  # which loading TIFF files forgets
                     image.load()
-                    upright = ImageOps.exif_transpose(image)
-                    depth = _depth_of_colours(image, file)
+                    deep = _deep_colours(image, raw, file)
+                    ImageOps.exif_transpose(image, in_place=True)
+                    upright: Image.Image = image
         except UnidentifiedImageError:
             raise ValueError(
                 f"{name} is not an image that Pillow can read: files hold 2-D pictures only; "
@@ -69,10 +82,14 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
             reason = _first_line(problem)
             raise ValueError(f"{name} is damaged or incomplete and cannot be read: {reason}") from problem
     if upright.mode == "F" or upright.mode in _DEEP_GREY:
-        values = np.asarray(upright, dtype=np.float64)
+        values = np.asarray(upright)
         return Image.fromarray(_shares(values, upright.mode == "F", value_range, name)).convert("RGB")
-    if depth > 8:
-        deep = _deep_colours(name)
+    if deep is not None:
+        if deep.ndim != 3 or deep.dtype != np.uint16:
+            raise ValueError(
+                f"{name} has colours of more than 8 bits in a way that is not read ({deep.dtype}, shape "
+                f"{deep.shape}): save it with 8 bits a channel"
+            )
         last = 3 if deep.shape[-1] > 2 else 1
         shares = _shares(deep[..., :last], False, value_range, name)
         opaque = (deep[..., last:] / 257).round().astype(np.uint8)
@@ -98,50 +115,87 @@ def _check_range(given: Any) -> tuple[float, float] | None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+    if not ("A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info):
+        return image.convert("RGB")
+    found = Image.new("RGB", image.size)
+    for top in range(0, image.height, _ROWS):
+        rows = image.crop((0, top, image.width, min(top + _ROWS, image.height)))
         # Pillow cannot convert premultiplied grey (La) to RGBA directly.
-        straight = image.convert("LA") if image.mode == "La" else image
-        opaque = straight.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
-    return image.convert("RGB")
+        opaque = (rows.convert("LA") if rows.mode == "La" else rows).convert("RGBA")
+        white = Image.new("RGBA", opaque.size, "white")
+        found.paste(Image.alpha_composite(white, opaque).convert("RGB"), (0, top))
+    return found
 
 
-def _depth_of_colours(image: Image.Image, file: BinaryIO) -> int:
-    """Return how many bits the channels of a PNG or TIFF file have, of which Pillow keeps the highest 8."""
+def _deep_colours(image: Image.Image, raw: Any, file: BinaryIO) -> Numbers | None:
+    """Return colours of more than 8 bits, of which Pillow keeps the highest 8; None for other pictures.
+
+    Args:
+        image: what Pillow made of the file.
+        raw: how Pillow says that the pixels lie in the file.
+        file: a PNG or TIFF file, or any other.
+
+    Returns:
+        (h, w, channels), grey or RGB, perhaps with alpha; of another shape or type if it cannot be read.
+    """
     if image.format == "PNG":
-        file.seek(24)
-        return file.read(1)[0]
+        form, *interlaced = (raw,) if isinstance(raw, str) else raw
+        if form not in _DEEP_PNG:
+            return None
+        _check_deep(image)
+        return _deep_png(image, form, interlaced, file)
     bits = image.tag_v2.get(258, 8) if isinstance(image, TiffImageFile) else 8
-    return max(bits) if isinstance(bits, tuple) else int(bits)
+    if max(bits if isinstance(bits, tuple) else (bits,)) <= 8 or image.mode in ("F", *_DEEP_GREY):
+        return None
+    _check_deep(image)
+    return _deep_tiff(image, file)
 
 
-def _deep_colours(name: str) -> Numbers:
-    """Return a PNG or TIFF file of more than 8 bits as (h, w, channels): grey or RGB, perhaps with alpha."""
-    if name.lower().endswith((".tif", ".tiff")):
-        import tifffile
+def _check_deep(image: Image.Image) -> None:
+    if image.width * image.height > _MOST_DEEP:
+        size = f"{image.width} × {image.height} pixels with colours of more than 8 bits"
+        raise Image.DecompressionBombError(f"{size}: save it with 8 bits a channel")
 
-        with tifffile.TiffFile(name) as file:
-            page = file.pages[0]
-            values: Numbers = page.asarray()
-            plain = getattr(page, "photometric", None) == tifffile.PHOTOMETRIC.RGB
-            axes = getattr(page, "axes", "")
-        values = np.moveaxis(values, axes.index("S"), -1) if "S" in axes and axes != "YXS" else values
-    else:
-        values = decode_image(read_file(name)).movedim(0, -1).numpy()
-        plain = values.dtype == np.uint16
-    if not plain or values.ndim != 3 or values.dtype != np.uint16:
-        raise ValueError(
-            f"{name} has colours of more than 8 bits in a way that is not read ({values.dtype}, shape "
-            f"{values.shape}): save it with 8 bits a channel"
-        )
-    return values
+
+def _deep_png(image: Image.Image, form: str, interlaced: list[Any], file: BinaryIO) -> Numbers:
+    """Return colours of 16 bits: Pillow unpacks all of the file's bytes if they are called other channels."""
+    packed, _ = b"", file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        content = file.read(length)
+        packed += content if kind == b"IDAT" else b""
+        file.seek(4, os.SEEK_CUR)  # the checksum, which Pillow has seen to
+    high, low = (
+        np.asarray(Image.frombytes(mode, image.size, packed, "zip", other, *interlaced), dtype=np.uint16)
+        for mode, other in _DEEP_PNG[form]
+    )
+    if form == "LA;16B":  # its four bytes were called R, G, B and A
+        return high[..., ::2] * 256 + high[..., 1::2]
+    return high * 256 + low
+
+
+def _deep_tiff(image: Image.Image, file: BinaryIO) -> Numbers:
+    import tifffile
+
+    file.seek(0)
+    with tifffile.TiffFile(file) as content:
+        page = content.pages[0]
+        if page.size > 4 * image.width * image.height:
+            raise ValueError(f"its shape, {page.shape}, is another than {image.size}")
+        values: Numbers = page.asarray()
+        plain = getattr(page, "photometric", None) == tifffile.PHOTOMETRIC.RGB
+        axes = getattr(page, "axes", "")
+    values = np.moveaxis(values, axes.index("S"), -1) if "S" in axes and axes != "YXS" else values
+    return values if plain else values[None, None]
 
 
 def _shares(values: Numbers, unit: bool, value_range: tuple[float, float] | None, name: str) -> Numbers:
     """Return values between black and white as uint8; `unit` says that they are floats."""
-    values = values.astype(np.float64)
     low, high = value_range or _assumed(values, unit, name)
-    found: Numbers = (((values - low) / (high - low)).clip(0, 1) * 255).round().astype(np.uint8)
+    found = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), _ROWS):
+        rows = values[top : top + _ROWS].astype(np.float64)
+        found[top : top + _ROWS] = (((rows - low) / (high - low)).clip(0, 1) * 255).round()
     return found
 
 

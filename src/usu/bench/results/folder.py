@@ -19,17 +19,15 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from usu.bench.results.schema import SCHEMA, Cell, cell_of
-from usu.runtime.files import written_whole
+from usu.runtime.files import lock_of, read_json, written_whole
 
 Row: TypeAlias = dict[str, Any]
 
 PROTOCOL = "protocol.json"
 WEIGHTS = "weights"  # an entry that a protocol may have: the hash of each model's weights
 PARTS = "parts"
-LOCK = ".lock"
 # Parts below this many bytes are merged; larger ones stay, or long runs would write all rows again and again.
 SMALL = 4 * 2**20
 MANY = 256  # so many small parts are merged during a run: each costs a reader about a millisecond
@@ -64,15 +62,7 @@ class Results:
         """
         folder = Path(folder)
         (folder / PARTS).mkdir(parents=True, exist_ok=True)
-        try:  # the system releases this lock when its process ends, however it ends
-            lock = FileLock(folder / LOCK, timeout=0).acquire()
-        except Timeout:
-            raise BlockingIOError(
-                f"another run is writing to {folder}: wait until it ends, or give this one another folder"
-            ) from None
-        with lock:
-            for left in (*folder.glob(".*.partial"), *(folder / PARTS).glob(".*.partial")):
-                left.unlink()  # a run was killed while it wrote
+        with lock_of(folder):
             _agree(folder, _plain(protocol))
             yield cls(folder)
 
@@ -144,7 +134,7 @@ def read_protocol(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / PROTOCOL
     try:
-        protocol = json.loads(path.read_bytes())
+        protocol = read_json(path)
         if not isinstance(protocol, dict):
             raise ValueError("not a mapping")
     except FileNotFoundError:
