@@ -9,7 +9,6 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
-from torchvision.io import decode_image, read_file
 
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -116,6 +115,8 @@ def _deep_colours(name: str) -> Numbers:
             axes = getattr(page, "axes", "")
         values = np.moveaxis(values, axes.index("S"), -1) if "S" in axes and axes != "YXS" else values
     else:
+        from torchvision.io import decode_image, read_file  # takes as long as torch itself, for rare pictures
+
         values = decode_image(read_file(name)).movedim(0, -1).numpy()
         plain = values.dtype == np.uint16
     if not plain or values.ndim != 3 or values.dtype != np.uint16:
