@@ -46,6 +46,7 @@ COLUMNS = (
     *("backend", "error"),
 )
 _ASKED = frozenset(signature(explain).parameters)
+_PARTIAL = ".*.partial"  # what `written_whole` has not finished
 _SHOWN = 24  # explanations of the gallery, spread evenly
 
 
@@ -169,11 +170,13 @@ class Results:
         self.folder, self.run, facts = folder, dict(run), folder / RUN
         if facts.is_file():
             _check_same(folder, json.loads(facts.read_text(encoding="utf-8")), run)
-        elif any(folder.iterdir()):
+        elif any(not path.match(_PARTIAL) for path in folder.iterdir()):
             raise ValueError(f"out must be empty or of an earlier run, but {folder} holds other files")
         else:
             with written_whole(facts) as file:
                 file.write(json.dumps(run, indent=1, sort_keys=True).encode())
+        for left in folder.rglob(_PARTIAL):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         rows = map(_row, (folder / ROWS).read_text(encoding="utf-8").splitlines() if self._begun else ())
         self.done = {row["image"]: row for row in rows if row and self.record(row["image"]).is_file()}
         if self._begun:  # a line that the end of a process cut off must not swallow the next one
