@@ -172,6 +172,20 @@ def test_a_killed_run_ends_with_one_record_each(tmp_path):
         usu.Explanation.load(out / f"{name}.npz")
 
 
+def test_what_a_killed_process_left_unfinished_is_cleared_away(tmp_path):
+    """A process may end in the middle of its very first file, or of a record in a folder."""
+    model, left = small_cnn().eval(), (".run.abc.partial", ".explained.abc.partial", "cats/.tom.abc.partial")
+    (tmp_path / left[0]).write_text("{")
+    usu.explain_dataset(model, batches(1), out=tmp_path, **SETTINGS)
+    (tmp_path / "cats").mkdir()
+    for name in left:
+        (tmp_path / name).write_text("half")
+    before = {path.name for path in tmp_path.glob("*.npz")}
+    usu.explain_dataset(model, batches(1), out=tmp_path, **SETTINGS)
+    assert not [*tmp_path.rglob("*.partial")]
+    assert {path.name for path in tmp_path.glob("*.npz")} == before
+
+
 def test_the_command_explains_a_folder(tmp_path, capsys):
     from usu.cli import main
 

@@ -94,3 +94,11 @@ def test_a_registry_is_a_mapping_that_imports_nothing_until_it_must():
         registry["broken"]
     with pytest.raises(TypeError):
         registry["root"] = "math:exp"
+
+
+def test_explaining_a_photograph_loads_no_torchvision():
+    """It takes as long to import as torch; a merge once brought it back."""
+    program = "import sys, usu.models.images, usu.models.loading; from usu.cli.explain import run"
+    program += "; usu.models.loading.load_classifier('efficientnet-lite0')"
+    program += "; import usu.pipeline, usu.plot, usu.report, usu.sources.gradcam"
+    assert loaded_after(program).isdisjoint({"torchvision", "pytorch_grad_cam", "sympy"})

@@ -1,8 +1,6 @@
 """`python -m usu`, the same as the command `usu`."""
 
-import sys
-
-from usu.cli import main
+from usu.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

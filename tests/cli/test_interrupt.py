@@ -86,3 +86,19 @@ def test_work_is_tidied_up(tmp_path):
 def test_a_process_that_ignores_it_still_does(tmp_path):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert run_with("interrupt()", tmp_path) == (0, "finished\n", "")
+
+
+def test_a_process_ends_with_its_code_all_that_was_printed_and_what_was_left_for_its_end():
+    """It skips only taking itself apart: 100,000 letters are more than a pipe takes at once."""
+    before = """if True:
+        import atexit
+        from types import SimpleNamespace
+        from usu import cli
+
+        options = SimpleNamespace(run=lambda options: print("a" * 100_000) or 2)
+        cli.build_parser = lambda: SimpleNamespace(parse_args=lambda argv: options)
+        atexit.register(print, "at the end")
+        cli.program()
+    """
+    run = subprocess.run([sys.executable, "-c", before], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout, run.stderr) == (2, "a" * 100_000 + "\nat the end\n", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -18,6 +19,7 @@ from usu import plot
 from usu.metrics.errors import ErrorMaps, error_maps
 from usu.metrics.statistics import bootstrap_interval
 from usu.plot import stages
+from usu.plot.scales import borders
 from usu.plot.stages import merged_scores
 from usu.scoring.registry import SCORINGS
 
@@ -90,10 +92,33 @@ def test_h_map_is_the_records_and_diverges_about_zero(explanation, axis):
 
 def test_hierarchy_draws_the_borders_of_every_depth_the_coarsest_on_top(explanation, axis):
     coarse, fine = plot.hierarchy(explanation, axis)
-    assert len(coarse.get_segments()) == SIZE[0]
-    assert len(fine.get_segments()) == SIZE[0] + SIZE[1]
+    assert sum(drawn_sides(coarse).values()) == SIZE[0]
+    assert sum(drawn_sides(fine).values()) == SIZE[0] + SIZE[1]
     assert coarse.get_zorder() > fine.get_zorder()
     assert coarse.get_linewidth() > fine.get_linewidth()
+
+
+def drawn_sides(lines):
+    """Return how often each side of a pixel is drawn, by its middle in quarters of a pixel's side."""
+    found = Counter()
+    for (x, y), (to_x, to_y) in lines.get_segments():
+        assert x == to_x or y == to_y
+        pixels = int(abs(to_x - x) + abs(to_y - y))
+        step = np.array([to_x - x, to_y - y]) / pixels
+        found.update(tuple(4 * (np.array([x, y]) + (number + 0.5) * step)) for number in range(pixels))
+    return found
+
+
+def test_borders_are_the_sides_between_pixels_of_other_labels_once_each():
+    grid = np.random.default_rng(0).integers(0, 3, (7, 5))
+    expected = Counter()
+    for y, x in np.ndindex(grid.shape):
+        if x + 1 < grid.shape[1] and grid[y, x] != grid[y, x + 1]:
+            expected[4 * (x + 0.5), 4.0 * y] += 1
+        if y + 1 < grid.shape[0] and grid[y, x] != grid[y + 1, x]:
+            expected[4.0 * x, 4 * (y + 0.5)] += 1
+    assert drawn_sides(borders(grid)) == expected
+    assert not drawn_sides(borders(np.zeros((3, 4), dtype=int)))
 
 
 def test_borders_of_one_depth(explanation, axis):

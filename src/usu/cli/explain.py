@@ -231,9 +231,9 @@ def explain_picture(
     """Explain one picture, write the four files, print the tables; verdicts in the report take seconds."""
     from dataclasses import replace
 
-    from torchvision.transforms.functional import to_tensor
     from tqdm import tqdm
 
+    from usu.models.pictures import to_tensor
     from usu.pipeline import explain
     from usu.plot import TITLES, comparison, overlay_figure, save_figure
     from usu.report import Entry, write

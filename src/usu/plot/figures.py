@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,11 @@ def _panels(
     height = width * explanation.attribution.shape[0] / explanation.attribution.shape[1]
     size = columns * (width + 0.1) + beside, rows * (height + 0.3 * text) + (0.6 if beside else 1.1) * text
     figure = Figure(figsize=size, layout="compressed")
-    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)], width
+    panels = [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
+    for axis in chain(*panels):  # pictures have no ticks, which take time even where there are none
+        axis.xaxis.set_visible(False)
+        axis.yaxis.set_visible(False)
+    return figure, panels, width
 
 
 def _placed(explanation: Record, photograph: Array) -> Record:

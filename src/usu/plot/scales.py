@@ -100,11 +100,17 @@ def clipped(norm: Normalize, maps: Iterable[Array]) -> str:
 
 def borders(labels: Pixels, **style: Any) -> LineCollection:
     """Return the lines between pixels of different labels, in the coordinates of `imshow`."""
-    y, x = np.nonzero(labels[:, 1:] != labels[:, :-1])
-    upright = np.stack([np.stack([x + 0.5, y - 0.5], -1), np.stack([x + 0.5, y + 0.5], -1)], 1)
-    y, x = np.nonzero(labels[1:] != labels[:-1])
-    level = np.stack([np.stack([x - 0.5, y + 0.5], -1), np.stack([x + 0.5, y + 0.5], -1)], 1)
+    upright = _runs(labels[:, 1:] != labels[:, :-1])
+    level = _runs((labels[1:] != labels[:-1]).T)[..., ::-1]
     return LineCollection(list(np.concatenate([upright, level])), capstyle="projecting", **style)
+
+
+def _runs(cuts: Pixels) -> Pixels:
+    """Return the upright lines (n, 2, 2) of pixels (H, W - 1) that differ from their right neighbours."""
+    ends = np.diff(cuts.T.astype(np.int8), prepend=0, append=0)
+    x, top = np.nonzero(ends == 1)
+    bottom = np.nonzero(ends == -1)[1]
+    return np.stack([np.stack([x + 0.5, top - 0.5], -1), np.stack([x + 0.5, bottom - 0.5], -1)], 1)
 
 
 def colours(norm: Normalize) -> str:

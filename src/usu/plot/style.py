@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import matplotlib as mpl
@@ -76,9 +77,16 @@ def publication(size: str = "column") -> Iterator[None]:
 
 def fitted(text: str, width: float, points: float) -> float:
     """Return the points, at most these, in which a line of text fits into so many inches."""
-    path = TextPath((0, 0), text or " ", size=points, prop=FontProperties())
-    extent = float(path.get_extents().width) / _POINTS
+    extent = points * _extent(text or " ", str(mpl.rcParams["font.family"]))
     return points * min(1.0, width / max(extent, 1e-9))
+
+
+@lru_cache(maxsize=256)
+def _extent(text: str, family: str) -> float:
+    """Return the inches that a line of text takes for each point of its size; outlines are slow to make."""
+    size = 12
+    path = TextPath((0, 0), text, size=size, prop=FontProperties())
+    return float(path.get_extents().width) / _POINTS / size
 
 
 def titles(named: Sequence[tuple[Axes, str]], width: float) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 from usu.arrays.checks import check_choice
 from usu.arrays.convert import Array, as_floats, check_finite, like
 from usu.segmentation.hierarchy import Hierarchy, Labels
-
-Picture: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+from usu.segmentation.large import Picture, Segmenter, by_fewer_pixels
+from usu.segmentation.merges import cut, ward_tree, watershed_tree
 
 
 def segment(
@@ -59,7 +59,8 @@ def segment(
     if ndim != 2:
         pixels = _in_unit(pixels)
     picture = pixels.detach().cpu().to(torch.float64).movedim(0, -1).numpy()
-    maps = _SEGMENTERS[method](picture, wanted)
+    planar, find = ndim == 2 and method != "quadtree", _SEGMENTERS[method]
+    maps = by_fewer_pixels(find, picture, wanted) if planar else find(picture, wanted)
     levels = tuple(like(torch.from_numpy(labels).to(pixels.device), image) for labels in maps)
     return Hierarchy(levels, method)
 
@@ -142,37 +143,20 @@ def guide_of(picture: Tensor) -> Tensor:
     return picture if picture.dim() == 3 else _in_unit(picture)
 
 
-def _graph(size: Sequence[int]) -> Any:
-    """Return the graph of a lattice, each pixel joined to its next ones along each axis."""
-    import higra
-
-    if len(size) == 2:
-        return higra.get_4_adjacency_graph(size)
-    steps = np.eye(len(size), dtype=np.int64)
-    return higra.get_nd_regular_graph(tuple(size), np.concatenate([steps, -steps]))
-
-
 def _watershed(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
-    import higra
-
     features = _features(picture)
     size = features.shape[:-1]
     if math.prod(size) == 1:  # higra crashes the process on a graph without edges
         return [np.zeros(size, dtype=np.int64)]
-    graph = _graph(size)
-    edges = higra.weight_graph(graph, features, higra.WeightFunction.L2)
-    tree, _ = higra.watershed_hierarchy_by_area(graph, edges, canonize_tree=False)
+    tree = watershed_tree(features)
     return [cut(tree, count).reshape(size) for count in counts]
 
 
 def _changepoints(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
-    import higra
-
     features = _features(picture)
     if len(features) == 1:
         return [np.zeros(1, dtype=np.int64)]
-    graph = _graph(features.shape[:1])
-    tree, _ = higra.binary_partition_tree_ward_linkage(graph, features, np.ones(len(features)))
+    tree = ward_tree(np.arange(len(features)), features, np.ones(len(features)))
     return [_in_order(cut(tree, count)) for count in counts]
 
 
@@ -188,18 +172,13 @@ _SIDE_IN_LAB = 50.0
 
 
 def _slic(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
-    import higra
-
     features = _features(picture)
     size = features.shape[:-1]
     superpixels = cut_superpixels(picture, counts[-1])
     areas = np.bincount(superpixels.ravel())
-    graph = _graph(size)
-    regions = higra.make_region_adjacency_graph_from_labelisation(graph, superpixels)
     channels = [*np.moveaxis(features, -1, 0), *np.indices(size) * (_SIDE_IN_LAB / max(size))]
     sums = [np.bincount(superpixels.ravel(), weights=channel.ravel()) for channel in channels]
-    centroids = np.stack(sums, axis=1) / areas[:, None]
-    tree, _ = higra.binary_partition_tree_ward_linkage(regions, centroids, areas.astype(np.float64))
+    tree = ward_tree(superpixels, np.stack(sums, axis=1) / areas[:, None], areas.astype(np.float64))
     return [cut(tree, count)[superpixels] for count in counts]
 
 
@@ -239,7 +218,7 @@ def _quadtree(picture: Picture, counts: tuple[int, ...]) -> list[Labels]:
     return levels
 
 
-_SEGMENTERS: dict[str, Callable[[Picture, tuple[int, ...]], list[Labels]]] = {
+_SEGMENTERS: dict[str, Segmenter] = {
     "watershed": _watershed,
     "slic": _slic,
     "quadtree": _quadtree,
@@ -260,22 +239,6 @@ def _features(picture: Picture) -> Picture:
         return np.ascontiguousarray(100.0 / math.sqrt(picture.shape[-1]) * picture)
     features: Picture = rgb2lab(picture) if picture.shape[-1] == 3 else 100.0 * picture
     return features
-
-
-def cut(tree: Any, count: int) -> Labels:
-    """Cut a binary tree, whose nodes are sorted by altitude, into exactly `count` regions of its leaves.
-
-    Undoing the last count - 1 merges gives nested regions at any count; a cut at an altitude could not
-    separate ties.
-    """
-    import higra
-
-    nodes = tree.num_vertices()
-    inside = tree.parents() < nodes - (count - 1)
-    inside[-1] = False
-    regions = higra.propagate_sequential(tree, np.arange(nodes), inside)[: tree.num_leaves()]
-    labels: Labels = np.unique(regions, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    return labels
 
 
 def _check_counts(counts: Sequence[int], pixels: int) -> tuple[int, ...]:
