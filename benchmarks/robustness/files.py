@@ -220,7 +220,7 @@ def fuzz(kind: str, seconds: float, seed: int, out: Path, blind: bool) -> tuple[
                 told = ended.communicate()[1].decode(errors="replace")
         total += int((notes / "count").read_text()) if (notes / "count").is_file() else 0
         if ended.returncode and not (notes / "now").is_file():
-            sys.exit(f"{kind}: the process ended with {ended.returncode} before it read a file: {told[-800:]}")
+            sys.exit(f"{kind}: ended with {ended.returncode} before it read a file: {told[-800:]}")
         if ended.returncode:
             suffix, _, content = (notes / "now").read_bytes().partition(b"\n")
             what = f"the process ended with {ended.returncode}"
