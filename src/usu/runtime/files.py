@@ -70,7 +70,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             os.chmod(partial, stat.S_IMODE(target.stat().st_mode))
         os.replace(partial, target)
     except BaseException as problem:
-        if isinstance(problem, OSError) and problem.filename is None:
+        if isinstance(problem, OSError) and problem.errno is not None and problem.filename is None:
             problem.filename = os.fspath(path)  # a full disk names no file
         os.unlink(partial)
         raise
