@@ -30,7 +30,7 @@ WAYS = {
 
 def explained(way):
     given = {"segmentation": {"quadtree": (4, 8)}, "backend": "eager", **WAYS[way]}
-    scoring = given.get("scoring", "owen" if given.get("mode") == "complete" else "mask")
+    scoring = given.get("scoring", "owen" if given.get("mode") == "complete" else "order")
     if scoring in PASSES:
         given["passes"] = PASSES[scoring]
     picture = torch.randn(3, 24, 20, generator=torch.Generator().manual_seed(4))

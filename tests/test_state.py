@@ -132,7 +132,7 @@ def test_figures_files_and_reports(tmp_path):
         {"source": lambda *_: None},
         {"output": lambda outputs: outputs[:, 0]},
     ],
-    ids=str,
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_after_an_error(wrong):
     def call():
