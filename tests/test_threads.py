@@ -41,7 +41,11 @@ def together(calls):
         return [future.result() for future in [pool.submit(call) for call in calls]]
 
 
-SCORED = {"mask": {"scoring": "mask"}, "owen": {"scoring": "owen", "passes": 8}, "order": {"scoring": "order", "passes": 14}}
+SCORED = {
+    "mask": {"scoring": "mask"},
+    "owen": {"scoring": "owen", "passes": 8},
+    "order": {"scoring": "order", "passes": 14},
+}
 
 
 @pytest.mark.parametrize("scoring", SCORED)
