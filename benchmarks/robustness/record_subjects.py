@@ -43,6 +43,7 @@ RECORD = usu.upsample(
     MODEL,
     1,
     images=IMAGE,
+    scoring="mask",
     placement=usu.Placement.whole((12, 16)),
     **_OPTIONS,
 )

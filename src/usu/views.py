@@ -16,6 +16,8 @@ from usu.segmentation.hierarchy import Hierarchy, check_fit
 from usu.segmentation.methods import check_picture, segment, stretched
 from usu.settings import Settings
 
+_PIXELS = 4  # at least, on average, in a segment that nobody asked for
+
 
 @dataclass(frozen=True, eq=False)
 class Views:
@@ -89,7 +91,14 @@ def _hierarchies(
 ) -> list[list[Hierarchy]]:
     wanted: Any = settings.segmentation
     if isinstance(wanted, Mapping):
-        return [[_segment(picture, *entry) for entry in wanted.items()] for picture in pictures]
+        if wanted == settings.way.segmentation:  # the default's numbers are for pictures of some size
+            most = max(1, perturbed.inputs[0, 0].numel() // _PIXELS)
+            wanted = {
+                name: dict.fromkeys(min(one, most) for one in counts) for name, counts in wanted.items()
+            }
+        return [
+            [_segment(picture, name, (*counts,)) for name, counts in wanted.items()] for picture in pictures
+        ]
     if isinstance(wanted, Hierarchy):
         wanted = [wanted]
     per_image = list(wanted) if perturbed.batched else [list(wanted)]

@@ -103,3 +103,11 @@ def test_an_error_of_the_model_is_not_taken_for_a_missing_gradient():
 
     with pytest.raises(RuntimeError, match="out of luck"):
         asked(Ending(failing).eval())
+
+
+def test_small_pictures_get_fewer_segments_unless_they_are_asked_for():
+    small = IMAGE[:, :8, :12]
+    found = usu.upsample(COARSE, small, small_cnn(), 2, images=small)
+    assert max(int(labels.max()) + 1 for labels in found.partitions) <= 8 * 12 // 4
+    with pytest.raises(ValueError, match="256 segments, but the image has 96 pixels"):
+        usu.upsample(COARSE, small, small_cnn(), 2, images=small, segmentation={"slic": (256,)})

@@ -122,7 +122,8 @@ def test_masks_explain():
     masks = [disc((16, 16), 5, 5, 4), disc((16, 16), 5, 5, 2), disc((16, 16), 11, 11, 4)]
     inputs = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
     hierarchy = usu.Hierarchy.from_masks(masks)
-    found = usu.explain(small_cnn(), inputs, 1, segmentation=hierarchy, baselines="zeros")
+    options = {"segmentation": hierarchy, "scoring": "mask", "baselines": "zeros"}
+    found = usu.explain(small_cnn(), inputs, 1, **options)
     model, blank = small_cnn(), inputs.clone()
     blank[:, torch.from_numpy(masks[1])] = 0
     with torch.no_grad():
