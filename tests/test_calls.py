@@ -1,8 +1,11 @@
 """Small versions of the long runs of malformed and of right calls, and checks of the checks themselves."""
 
 import json
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -68,18 +71,30 @@ def test_a_malformed_call_that_passes_or_fails_elsewhere_is_told_apart(function,
         torch.set_grad_enabled(True)
 
 
-def test_what_a_call_leaves_behind_and_a_hang_are_faults(monkeypatch):
+def test_what_a_call_leaves_behind_is_a_fault():
     model = torch.nn.Linear(2, 2).eval()
     changing = calls.Subject(hook, {"model": model}, {"coarse": lambda random, good: 1}, ("scores",))
     assert calls.attempt("h_map", changing, Random(0)).fault == "left something changed"
-    monkeypatch.setattr(calls, "PATIENCE", 0.05)
 
-    def wait(coarse):
-        while True:
-            pass
 
-    hanging = calls.Subject(wait, {}, {"coarse": lambda random, good: 1})
-    assert calls.attempt("h_map", hanging, Random(0)).fault == "a Hang"
+HANGING = """
+from random import Random
+from benchmarks.robustness import calls
+
+def wait(coarse):
+    while True:
+        pass
+
+calls.PATIENCE = 0.05
+print(calls.attempt("h_map", calls.Subject(wait, {}, {"coarse": lambda random, good: 1}), Random(0)).fault)
+"""
+
+
+def test_a_hang_is_a_fault():
+    """In a process of its own, as a measurement is: the alarm is that of a whole process."""
+    root = Path(__file__).parents[1]
+    found = subprocess.run([sys.executable, "-c", HANGING], cwd=root, capture_output=True, text=True)
+    assert (found.stdout, found.returncode) == ("a Hang\n", 0), found.stderr
 
 
 @pytest.mark.parametrize(
