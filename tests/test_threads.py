@@ -1,16 +1,18 @@
 """Threads and processes: the same maps as alone, to the bit, and the model as it was."""
 
 import multiprocessing
+import subprocess
 import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 import usu
 from tests.helpers.networks import SmallViT, fingerprint, small_cnn
@@ -140,6 +142,18 @@ class Explained(Dataset):
         return explained(number)
 
 
+LOADED = """
+import numpy as np, torch
+from torch.utils.data import DataLoader
+from tests.test_threads import Explained, explained
+
+found = torch.cat(list(DataLoader(Explained(), batch_size=2, num_workers=2)))
+print(torch.equal(found, torch.from_numpy(np.stack([explained(number) for number in range(4)]))))
+"""
+
+
 def test_a_loaders_workers_make_the_same_maps():
-    found = torch.cat(list(DataLoader(Explained(), batch_size=2, num_workers=2)))
-    assert torch.equal(found, torch.from_numpy(np.stack([explained(number) for number in range(4)])))
+    """In a process of its own: a loader answers signals, which are the whole process's."""
+    root = Path(__file__).parents[1]
+    found = subprocess.run([sys.executable, "-c", LOADED], cwd=root, capture_output=True, text=True)
+    assert (found.stdout, found.returncode) == ("True\n", 0), found.stderr
