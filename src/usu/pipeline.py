@@ -147,7 +147,7 @@ def explain(
         perturbations_per_eval=perturbations_per_eval,
         show_progress=show_progress,
     )
-    settings = _suited(settings, mode, perturbed)
+    settings = _suited(settings, options, perturbed)
     options = settings_of(mode_of(mode, settings), settings)
     views = views_of(perturbed, images, placement, options)
     copy = perturbed.speed_up(backend, masked_passes(options, views))
@@ -230,7 +230,7 @@ def upsample(
     )
     given = given_map(coarse, mass, neighbourhoods, perturbed.inputs, perturbed.batched)
     words = _Words(names, name_of_model(forward_func))
-    settings = _suited(settings, mode, perturbed)
+    settings = _suited(settings, options, perturbed)
     options = settings_of(mode, settings)
     views = views_of(perturbed, images, placement, options)
     perturbed.speed_up(backend, masked_passes(options, views))
@@ -249,11 +249,10 @@ def _find(
     return None
 
 
-def _suited(settings: dict[str, Any], mode: str | None, perturbed: Perturbation) -> dict[str, Any]:
-    """Return the settings, with masking where no scoring is named and the answers have no gradients."""
-    if "scoring" in settings or mode == "complete" or perturbed.has_gradients():
-        return settings
-    return {**settings, "scoring": "mask"}
+def _suited(settings: dict[str, Any], options: Settings, perturbed: Perturbation) -> dict[str, Any]:
+    """Return the settings, with masking where the default would need gradients and the answers have none."""
+    by_order = "scoring" not in settings and options.way.name == Settings.scoring
+    return {**settings, "scoring": "mask"} if by_order and not perturbed.has_gradients() else settings
 
 
 # Sources that ask the model for nothing but answers.

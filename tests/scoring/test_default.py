@@ -89,7 +89,9 @@ def test_masking_where_gradients_are_forbidden():
 
 def test_masking_where_rules_of_refinement_are_given():
     for rules in ({"mixing": "segment"}, {"rules": usu.Rules(threshold=0.5)}):
-        assert asked(small_cnn(), **rules).settings["scoring"] == "mask"
+        found, named = asked(small_cnn(), **rules), asked(small_cnn(), scoring="mask", **rules)
+        assert found.settings["scoring"] == "mask"
+        assert found.forward_passes == named.forward_passes  # no gradient was tried
 
 
 def test_an_error_of_the_model_is_not_taken_for_a_missing_gradient():

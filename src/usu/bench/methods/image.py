@@ -19,7 +19,7 @@ from usu.operators.coarse import Coarse
 from usu.scoring.budget import Budgeted
 from usu.scoring.order import Order
 from usu.scoring.registry import Scoring
-from usu.settings import Settings
+from usu.settings import settings_of
 from usu.sources.coarse_map import CoarseMap
 from usu.sources.registry import find_source
 
@@ -143,7 +143,7 @@ class Subject:
     @cached_property
     def way(self) -> Scoring:
         """How segments are scored."""
-        return Settings.of(**self.settings).way
+        return settings_of("usu", self.settings).way
 
     def key_of_scores(self, source: str | None) -> tuple[str, str | None]:
         """Return the key under which scores are shared: of a source, if they start from its coarse map."""
