@@ -4,11 +4,11 @@
         [--source NAME] --out ROWS [--table FILE]
 
 The photographs and their halves are those of `python -m benchmarks.scores`. One line per photograph and map
-is added to `--out` as it is measured, and what is there already is not measured again; `--images 0` only
-prints the tables. Scores by order fill with the blurred image: the mean colour, IROF and ROAD were not
-fitted to. A gradient counts three passes. Maps whose names begin with "choice" are variants among which was
-chosen: "six" are fits on six partitions, "one" on one, "48 masks and 108 passes" share 156 passes between
-masking and the fit.
+is added to `--out` as it is measured, and metrics that are there already are not measured again;
+`--images 0` only prints the tables. Scores by order fill with the blurred image: the mean colour, IROF and
+ROAD were not fitted to. A gradient counts three passes. Maps whose names begin with "choice" are variants
+among which was chosen: "six" are fits on six partitions, "one" on one, "48 masks and 108 passes" share 156
+passes between masking and the fit, and the others are those of `benchmarks/scores/fits.py`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import usu
+from benchmarks.scores.fits import FITS, fit
 from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import HALVES, LEVEL, line
 from usu.bench.methods import peers
@@ -46,7 +47,7 @@ CURVES = tuple(
     for kind in ("deletion", "insertion")
     for fill in ("blur", "mean")
 )
-METRICS = (*CURVES, "irof-grid", "irof-felzenszwalb", "road")
+METRICS = (*CURVES, "irof-grid", "irof-felzenszwalb", "road", "monotonicity")
 # Of the filter of scores by the picture: its radius as a part of the shorter side. The default is half.
 FILTER = 1 / 28
 
@@ -77,10 +78,20 @@ class Asked(Subject):
         segmentation: Any = None,
         filtered: float | None = None,
         output: str = "probability",
+        variant: str | None = None,
+        start: Callable[[Asked], Tensor] | None = None,
     ) -> Tensor:
-        """Return a score map (H, W), filtered by the picture in windows of a radius, if one is given."""
-        key = ("scores", scoring, str(segmentation), output)
-        found: Tensor = self.share(key, partial(self._scores, scoring, segmentation, output)).made
+        """Return a score map (H, W), filtered by the picture in windows of a radius, if one is given.
+
+        Scores by order may be fitted by a variant of `FITS`, or from the map that `start` makes.
+        """
+        key = ("scores", scoring, str(segmentation), output, variant, start)
+
+        def made() -> Tensor:
+            with fit(variant, start and partial(start, self)):
+                return self._scores(scoring, segmentation, output)
+
+        found: Tensor = self.share(key, made).made
         return torch.as_tensor(smoothed(found, self.picture, filtered))
 
     def _scores(self, scoring: Any, segmentation: Any, output: str) -> Tensor:
@@ -137,10 +148,17 @@ SOURCES = ("gradcam", "hirescam", "layercam", "rollout", "attention-relevance")
 
 
 def by_order(
-    asked: Asked, way: str, filtered: float | None = None, segmentation: Any = None, **own: Any
+    asked: Asked,
+    way: str,
+    filtered: float | None = None,
+    segmentation: Any = None,
+    variant: str | None = None,
+    start: Callable[[Asked], Tensor] | None = None,
+    **own: Any,
 ) -> Tensor:
     """Return a map by scores by order alone at ε = 0.2."""
-    return redistributed(asked, way, asked.scores(usu.Order(**own), segmentation, filtered), 0.2)
+    scores = asked.scores(usu.Order(**own), segmentation, filtered, variant=variant, start=start)
+    return redistributed(asked, way, scores, 0.2)
 
 
 def by_both(asked: Asked, way: str, segmentation: Any = None, **own: Any) -> Tensor:
@@ -165,18 +183,33 @@ def free(asked: Asked, way: str) -> Tensor:
 
 def complete(asked: Asked, owen: int = 82) -> Tensor:
     """Return Owen values of players, each shared among its pixels by an order that has the other passes."""
-    record = usu.upsample(
-        torch.zeros(asked.size),  # its values would distinguish the pixels of a player
+    scores = asked.scores(usu.Order(passes=158 - owen))
+    coarse = players(asked, owen).coarse_map
+    found: Tensor = coarse.upsample("usu", scores, temperature=0.2, negative="opposite")
+    return found
+
+
+def players(asked: Asked, passes: int) -> usu.Record:
+    """Return the record of Owen values, whose pixels do not differ within a player."""
+    return usu.upsample(
+        torch.zeros(asked.size),
         asked.inputs,
         asked.model,
         asked.target,
         images=asked.picture,
         mode="complete",
-        scoring=usu.Owen(passes=owen),
+        scoring=usu.Owen(passes=passes),
     )
-    scores = asked.scores(usu.Order(passes=158 - owen))
-    found: Tensor = record.coarse_map.upsample("usu", scores, temperature=0.2, negative="opposite")
-    return found
+
+
+def owen_pixels(asked: Asked) -> Tensor:
+    """Return Owen values at 80 passes as a map (H, W), to begin a fit with."""
+    return torch.as_tensor(players(asked, 80).attribution).double()
+
+
+def even(asked: Asked) -> Tensor:
+    """Return 0 at each pixel, to begin a fit with."""
+    return torch.zeros(asked.size, dtype=torch.float64)
 
 
 def redistributed(asked: Asked, way: str, scores: Tensor, temperature: float) -> Tensor:
@@ -245,6 +278,9 @@ for _name, _own in {
     "one, ridge 0.3": {"ridge": 0.3, "segmentation": {"slic": (256,)}},
     "six, ridge 0.3": {"ridge": 0.3, "segmentation": SIX},
     "six": {"segmentation": SIX},
+    **{name: {"variant": name} for name in FITS},
+    "from 0": {"start": even},
+    "from Owen values, 80 passes each": {"start": owen_pixels, "passes": 78},
 }.items():
     for _way in ("strict", "continuous", "total"):
         MAPS[f"choice {_way}, {_name}"] = partial(by_order, way=_way, **_own)
@@ -265,14 +301,14 @@ def measure(
 
 
 def read(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the rows of a file by photograph and map; a line that was cut off is left out."""
-    rows = {}
+    """Return the rows of a file by photograph and map, several lines in one, but none that was cut off."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for text in path.read_text().splitlines() if path.exists() else ():
         try:
             row = json.loads(text)
         except json.JSONDecodeError:
             continue
-        rows[row["photograph"], row["map"]] = row
+        rows.setdefault((row["photograph"], row["map"]), row)["scores"].update(row["scores"])
     return rows
 
 
@@ -364,14 +400,20 @@ def main(given: Sequence[str] | None = None) -> None:
     quick = quickened(classifier.model, torch.rand(3, *classifier.prepare.crop))
     chosen = photographs(arguments.data, classifier, arguments.images)
     for position, photograph in enumerate(tqdm(chosen, total=arguments.images, desc="photographs")):
-        missing = [name for name in arguments.maps if (photograph.name, name) not in known]
+        missing = {
+            name: [metric for metric in arguments.metrics if metric not in scores]
+            for name in arguments.maps
+            for scores in [known.get((photograph.name, name), {"scores": {}})["scores"]]
+        }
         half = HALVES[position % 2]
-        if not missing or arguments.half not in (None, half):
+        if not any(missing.values()) or arguments.half not in (None, half):
             continue
         asked = Asked(photograph, classifier.model, quick, arguments.source)
         judge = Judge(quick, photograph.inputs, photograph.target, image=photograph.picture)
-        for name in missing:
-            row = {"half": half, **measure(photograph, asked, judge, name, arguments.metrics)}
+        for name, metrics in missing.items():
+            if not metrics:
+                continue
+            row = {"half": half, **measure(photograph, asked, judge, name, metrics)}
             with arguments.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
     text = tables(arguments.out, arguments.maps)

@@ -170,7 +170,7 @@ class _Fit:
         """Step by Adam down the slope (H, W) of the last mask, and the ridge's; `kept` counts in the mean."""
         by_field = slope.to(self.present) * self.present * (1 - self.present) / _SOFTNESS
         gradient = torch.cat([_sums(by_field, labels) for labels in self.partitions])
-        gradient += 2 * ridge * (self.numbers - self.start) * self.share
+        gradient += self.pull(ridge)
         self.steps += 1
         self.momentum.lerp_(gradient, 1 - _MOMENTUM)
         self.memory.lerp_(gradient.square(), 1 - _MEMORY)
@@ -179,6 +179,10 @@ class _Fit:
         if kept:
             self.total += self.numbers
             self.kept += 1
+
+    def pull(self, ridge: float) -> Tensor:
+        """Return the gradient (P,) of the ridge, which holds the numbers near their start."""
+        return 2 * ridge * (self.numbers - self.start) * self.share
 
     def results(self, perturbed: Perturbation) -> list[Refinement]:
         """Return the records of the hierarchies, in the caller's kind."""
