@@ -1,13 +1,13 @@
-"""How much of `usu.upsample`'s time is spent outside the model's own forward passes.
+"""How much of `usu.upsample`'s time is spent outside the model's own passes, forwards and backwards.
 
     python -m benchmarks.performance.pipeline [--repeat 5] [--models efficientnet-lite0 resnet50]
         [--backend eager]
     python -m benchmarks.performance.pipeline --before SRC --photographs FOLDER [--repeat 3] [--several 32]
 
-Random weights do: a forward pass costs the same. Each row is the median of `--repeat` calls at 224 × 224 with
-the mode's default settings; the share outside is of the same call, so that the machine's drift cancels. With
-`--backend openvino` masked images go through the compiled copy, which a call before has made; its time counts
-as the model's.
+Random weights do: a pass costs the same. Each row is the median of `--repeat` calls at 224 × 224 with default
+settings but for what it names; the share outside is of the same call, so that the machine's drift cancels.
+With `--backend openvino` masked images go through the compiled copy, which a call before has made; its time
+counts as the model's.
 
 With `--before`, the folder `src` of an earlier version (as `git worktree add ../before COMMIT` makes one), it
 compares the command line and `usu.explain` with that version's, and a complete map with shap's.
@@ -67,35 +67,42 @@ class Stopwatch(nn.Module):
         return outputs
 
 
-MODES = ("usu", "complete")
+WAYS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "scoring mask": {"scoring": "mask"},
+    "mode complete": {"mode": "complete"},
+}
 
 
 @contextmanager
-def compiled_copies_timed(model: Stopwatch) -> Iterator[None]:
-    """Let the time of compiled copies count as the model's."""
-    plain = Compiled.forward
+def others_timed(model: Stopwatch) -> Iterator[None]:
+    """Let the time of compiled copies and of passes backwards count as the model's."""
 
-    def timed(copy: Compiled, batch: Tensor) -> Tensor:
-        start = time.perf_counter()
-        outputs = plain(copy, batch)
-        model.seconds += time.perf_counter() - start
-        return outputs
+    def timed(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            found = plain(*given, **named)
+            model.seconds += time.perf_counter() - start
+            return found
 
-    with patch.object(Compiled, "forward", timed):
+        return call
+
+    grad = patch.object(torch.autograd, "grad", timed(torch.autograd.grad))
+    with patch.object(Compiled, "forward", timed(Compiled.forward)), grad:
         yield
 
 
-def measure(name: str, mode: str, backend: str, repeat: int) -> tuple[int, float, float]:
+def measure(name: str, way: str, backend: str, repeat: int) -> tuple[int, float, float]:
     """Return forward passes, seconds, and the share outside the model: medians over `repeat` calls."""
     photograph = torch.from_numpy(skimage.data.chelsea()).permute(2, 0, 1)[None] / 255
     picture = nn.functional.interpolate(photograph, (SIZE, SIZE), mode="area")[0]
     inputs, coarse = (picture - 0.5) / 0.5, torch.rand(7, 7)
     model = Stopwatch(MODELS[name]()).eval()
     totals, shares, passes = [], [], 0
-    options: dict[str, Any] = {"target": 0, "mode": mode, "images": picture, "backend": backend}
+    options = {"target": 0, "images": picture, "backend": backend, **WAYS[way]}
     for call in range(repeat + 1):
         model.seconds, start = 0.0, time.perf_counter()
-        with compiled_copies_timed(model):
+        with others_timed(model):
             passes = usu.upsample(coarse, inputs, model, **options).forward_passes
         total = time.perf_counter() - start
         if call:  # the first call imports the segmenters and warms the caches
@@ -121,13 +128,13 @@ def main() -> None:
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {SIZE} × {SIZE}")
     print()
-    print("| model | mode | forward passes | seconds | outside the model | target | met? |")
+    print("| model | settings | passes | seconds | outside the model | target | met? |")
     print("|---|---|---|---|---|---|---|")
-    for name, mode in itertools.product(arguments.models, MODES):
-        passes, seconds, share = measure(name, mode, arguments.backend, arguments.repeat)
+    for name, way in itertools.product(arguments.models, WAYS):
+        passes, seconds, share = measure(name, way, arguments.backend, arguments.repeat)
         verdict = "yes" if share <= TARGETS[name] else "no"
         figures = f"{passes} | {seconds:.2f} | {share:.1%} | ≤ {TARGETS[name]:.0%}"
-        print(f"| {name} | {mode} | {figures} | {verdict} |")
+        print(f"| {name} | {way} | {figures} | {verdict} |")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.scores.order import MAPS, Asked, read
+from benchmarks.scores.order import MAPS, Asked
+from benchmarks.scores.order_tables import read
 from benchmarks.scores.photographs import Photograph, photographs
 from benchmarks.scores.score_tables import HALVES, line
 from benchmarks.studies.known_truth import CELL, found

@@ -27,27 +27,19 @@ from tqdm import tqdm
 
 import usu
 from benchmarks.scores.fits import FITS, fit
+from benchmarks.scores.order_tables import CURVES, METRICS, SURE, read, tables
 from benchmarks.scores.photographs import Photograph, photographs
-from benchmarks.scores.score_tables import HALVES, LEVEL, line
+from benchmarks.scores.score_tables import HALVES
 from usu.bench.methods import peers
 from usu.bench.methods.image import Subject
 from usu.bench.methods.registry import CONTESTANTS
 from usu.metrics import Judge
 from usu.metrics.faithfulness.curves import rank_of
-from usu.metrics.faithfulness.labels import LABELS
-from usu.metrics.statistics import correct, paired_test
 from usu.models.compiled import quickened
 from usu.models.loading import load_classifier
 from usu.operators.continuous import continuous_total
 from usu.segmentation.guided import smoothed
 
-CURVES = tuple(
-    f"{kind}-{fill}{band}"
-    for band in ("", "-smooth")
-    for kind in ("deletion", "insertion")
-    for fill in ("blur", "mean")
-)
-METRICS = (*CURVES, "irof-grid", "irof-felzenszwalb", "road", "monotonicity")
 # Of the filter of scores by the picture: its radius as a part of the shorter side. The default is half.
 FILTER = 1 / 28
 
@@ -132,7 +124,6 @@ def odds(target: int, outputs: Tensor) -> Tensor:
 
 MASK = ("mask", None)
 OUTPUTS = ("logit", "log-odds")
-SURE = 0.95  # probability
 BOTH_TEMPERATURE = 0.12 / 0.7  # of (0.3 m + 0.4 o) / 0.7: the exponents of m at 0.4 and of o at 0.3 add up
 SIX = {"slic": (64, 256), "watershed": (64, 256), "quadtree": (64, 256)}
 # Partitions that are masked once each, beside a fit on the rest of the passes, by their number of segments.
@@ -298,80 +289,6 @@ def measure(
     scores = {metric: None if np.isnan(value) else round(value, 6) for metric, value in found.items()}
     facts = {"photograph": photograph.name, "probability": round(photograph.probability, 5), "map": name}
     return {**facts, "scores": scores}
-
-
-def read(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the rows of a file by photograph and map, several lines in one, but none that was cut off."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for text in path.read_text().splitlines() if path.exists() else ():
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        rows.setdefault((row["photograph"], row["map"]), row)["scores"].update(row["scores"])
-    return rows
-
-
-def table(rows: dict[tuple[str, str], dict[str, Any]], reference: str, half: str) -> list[str]:
-    """Return paired differences from a map, mean ± standard error, with Holm's correction over the table."""
-    names = sorted({name for _, name in rows} - {reference}, key=list(MAPS).index)
-    columns: list[tuple[str, list[np.ndarray[Any, Any] | None]]] = []
-    for name in names:
-        pairs = [
-            (row["scores"], rows[photograph, reference]["scores"])
-            for (photograph, other), row in rows.items()
-            if other == name and row["half"] == half and (photograph, reference) in rows
-        ]
-        values = [
-            [[own[m], base[m]] for own, base in pairs if None not in (own.get(m), base.get(m))]
-            for m in METRICS
-        ]
-        columns.append((name, [np.array(each) if each else None for each in values]))
-    tested = [
-        paired_test(each[:, 0], each[:, 1]).p_value if each is not None and len(each) > 5 else np.nan
-        for _, several in columns
-        for each in several
-    ]
-    valid = [p for p in tested if not np.isnan(p)]
-    known = iter(correct(valid) if valid else ())
-    told = iter([next(known).holm if not np.isnan(p) else None for p in tested])
-    lines = [line(f"less {reference}", "n", *(LABELS[metric].heading for metric in METRICS))]
-    lines.append("|---" * (2 + len(METRICS)) + "|")
-    for name, several in columns:
-        cells, count = [], 0
-        for each in several:
-            holm = next(told)
-            if each is None:
-                cells.append("")
-                continue
-            difference, count = each[:, 0] - each[:, 1], max(count, len(each))
-            error = difference.std(ddof=min(1, len(each) - 1)) / len(each) ** 0.5
-            text = f"{difference.mean():+.3f} ± {error:.3f}"
-            cells.append(f"**{text}**" if holm is not None and holm < LEVEL else text)
-        lines.append(line(name, count, *cells))
-    return lines
-
-
-def tables(path: Path, maps: Sequence[str], sure: bool | None = None) -> str:
-    """Return the tables of some maps in a file of rows in Markdown, of all or by how sure the network is."""
-    rows = {
-        key: row
-        for key, row in read(path).items()
-        if row["map"] in maps and (sure is None or (row["probability"] >= SURE) == sure)
-    }
-    parts = []
-    for half in HALVES:
-        own = [row for row in rows.values() if row["half"] == half]
-        for reference in ("bilinear", "SHAP partition 160"):
-            base = [row["scores"] for row in own if row["map"] == reference]
-            if base:
-                means = ", ".join(
-                    f"{LABELS[m].heading} {np.mean([one[m] for one in base if one.get(m) is not None]):.3f}"
-                    for m in METRICS
-                )
-                parts += [f"## {half.capitalize()} half, less {reference}", f"{reference} itself: {means}."]
-                parts.append("\n".join(table(rows, reference, half)))
-    return "\n\n".join(parts)
 
 
 def main(given: Sequence[str] | None = None) -> None:
