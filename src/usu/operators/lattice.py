@@ -6,7 +6,6 @@ superpixels. Both work over the trailing lattice dimensions; all dimensions befo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
@@ -88,7 +87,7 @@ class Grid:
         self.shape = shape
         self.size = size
         self._lengths = tuple(map(cell_lengths, size, shape))
-        self._axes = tuple(_Axis(axis, self._lengths) for axis in range(-len(shape), 0))
+        self._axes = tuple(_Axis(axis, self._lengths[axis]) for axis in range(-len(shape), 0))
 
     def areas(self, like: Tensor) -> Tensor:
         """Return |N_k|, shape `shape`, in the dtype and on the device of `like`."""
@@ -147,19 +146,13 @@ def grid(shape: tuple[int, ...], size: tuple[int, ...]) -> Grid:
 
 
 class _Axis:
-    """One lattice axis, counted from the end and cut into runs of pixels, one run per cell.
+    """One lattice axis, counted from the end and cut into runs of pixels, one run per cell."""
 
-    It meets pixels whose earlier axes are cells already; `all_lengths` are the runs of all axes.
-    """
-
-    def __init__(self, axis: int, all_lengths: tuple[tuple[int, ...], ...]) -> None:
+    def __init__(self, axis: int, lengths: tuple[int, ...]) -> None:
         self.axis = axis
-        self.lengths = all_lengths[axis]
-        self._length = self.lengths[0] if len(set(self.lengths)) == 1 else None
-        self._ndim = len(all_lengths)
-        before = [len(lengths) for lengths in all_lengths[:axis]]
-        after = [sum(lengths) for lengths in all_lengths[axis + 1 :]] if axis < -1 else []
-        self._blocked = torch.Size([*before, len(self.lengths), self.lengths[0], *after])
+        self.lengths = lengths
+        self._length = lengths[0] if len(set(lengths)) == 1 else None
+        self._blocked = (len(lengths), lengths[0])
 
     def reduce(self, operation: Callable[..., Tensor], pixels: Tensor) -> Tensor:
         """Reduce every run to one value."""
@@ -185,7 +178,7 @@ class _Axis:
         return result.flatten(self.axis - 1, self.axis)
 
     def _blocks(self, pixels: Tensor) -> Tensor:
-        return pixels.view(pixels.shape[: -self._ndim] + self._blocked)
+        return pixels.unflatten(self.axis, self._blocked)
 
 
 class Regions:
@@ -239,12 +232,13 @@ def lattice_size(pixels: Tensor, ndim: int, name: str) -> tuple[int, ...]:
     Raises:
         ValueError: `pixels` has fewer dimensions, or no pixel along one.
     """
-    if pixels.dim() < ndim or math.prod(pixels.shape[-ndim:]) == 0:
+    size = tuple(pixels.shape[-ndim:])
+    if len(size) < ndim or 0 in size:
         raise ValueError(
             f"{name} must end in {ndim} lattice dimensions with at least one pixel each (ndim={ndim}), "
             f"got shape {tuple(pixels.shape)}"
         )
-    return tuple(pixels.shape[-ndim:])
+    return size
 
 
 def neighbourhoods_of(coarse: Tensor, size: tuple[int, ...], labels: Array | None) -> Neighbourhoods:
