@@ -201,6 +201,7 @@ def test_labels_for_each_image(model, inputs, kind):
         (torch.ones(5), LABELS, ValueError, "neighbourhoods has no pixel for label 4"),
         (torch.ones(4), LABELS[:8], ValueError, "label map of the lattice's shape"),
         (torch.ones(4), LABELS.float(), TypeError, "neighbourhoods must be integer labels"),
+        (torch.ones(4), torch.tensor(3), ValueError, r"must be label maps of 2 axes, got shape \(\)"),
         (torch.ones(20, 20), None, ValueError, "coarse has a grid of"),
     ],
 )
@@ -408,6 +409,8 @@ def test_passes_of_a_source_are_integers_of_any_kind(model, inputs, tmp_path):
         ({"placement": "whole"}, "placement must be a usu.Placement"),
         ({"placement": usu.Placement.whole((8, 8))}, "placement is of inputs of"),
         ({"segmentation": {"quadtree": (16, 4)}}, "counts must be increasing"),
+        ({"segmentation": {"slic": 4}}, "segmentation by 'slic': counts must be increasing"),
+        ({"segmentation": {"slic": None}}, "segmentation by 'slic': counts must be increasing"),
         ({"segmentation": {"quadtree": (257,)}}, "counts asks for 257 segments"),
         ({"segmentation": usu.Hierarchy([[[0, 1]]])}, "hierarchy has label maps"),
     ],
@@ -416,7 +419,7 @@ def test_what_does_not_fit_is_refused_before_the_source_runs(model, inputs, chan
     def dear(model, inputs, targets, layer):
         pytest.fail("the source ran")
 
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         usu.explain(model, inputs, 1, source=dear, mode="usu", **{**OPTIONS, **change})
 
 

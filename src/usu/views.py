@@ -94,11 +94,9 @@ def _hierarchies(
         if wanted == settings.way.segmentation:  # the default's numbers are for pictures of some size
             most = max(1, perturbed.inputs[0, 0].numel() // _PIXELS)
             wanted = {
-                name: dict.fromkeys(min(one, most) for one in counts) for name, counts in wanted.items()
+                name: (*dict.fromkeys(min(one, most) for one in counts),) for name, counts in wanted.items()
             }
-        return [
-            [_segment(picture, name, (*counts,)) for name, counts in wanted.items()] for picture in pictures
-        ]
+        return [[_segment(picture, name, counts) for name, counts in wanted.items()] for picture in pictures]
     if isinstance(wanted, Hierarchy):
         wanted = [wanted]
     per_image = list(wanted) if perturbed.batched else [list(wanted)]

@@ -239,6 +239,7 @@ def test_one_bad_picture_does_not_stop_the_others(photograph, tmp_path, quick, c
         (["explain"], "usu explain: error: .*required: IMAGE"),
         (["explain", "CAT", "--mode", "magic"], "argument --mode: invalid choice: 'magic'"),
         (["explain", "CAT", "--temperature", "0"], "--temperature: must be a positive number, got '0'"),
+        (["explain", "CAT", "--temperature=--"], "--temperature: expected one argument, got '--'"),
         (["explain", "CAT", "--temperature", "warm"], "must be a positive number, got 'warm'"),
         (["explain", "CAT", "--importance-temperature", "nan"], "must be a positive number, got 'nan'"),
         (["explain", "CAT", "--batch-size", "0"], "must be a whole number from 1 up, got '0'"),

@@ -178,7 +178,8 @@ class _Axis:
         return result.flatten(self.axis - 1, self.axis)
 
     def _blocks(self, pixels: Tensor) -> Tensor:
-        return pixels.unflatten(self.axis, self._blocked)
+        blocks: Tensor = pixels.unflatten(self.axis, self._blocked)
+        return blocks
 
 
 class Regions:

@@ -83,7 +83,12 @@ def check_coarse_map(found: Any, count: int, origin: str = "source's values", nd
             if check_finite(as_floats(values, name), name).dim() != axes:
                 raise ValueError(f"{name} must have {axes} axes per image, got {tuple(values.shape)}")
     labels: Any = found.neighbourhoods
-    several = isinstance(labels, list | tuple) or (labels is not None and labels.ndim == ndim + 1)
+    listed = labels is None or isinstance(labels, list | tuple)
+    if not listed and np.ndim(labels) not in (ndim, ndim + 1):
+        raise ValueError(
+            f"neighbourhoods of {origin} must be label maps of {ndim} axes, got shape {(*np.shape(labels),)}"
+        )
+    several = labels is not None and (listed or labels.ndim == ndim + 1)
     if several and len(labels) != count:
         raise ValueError(
             f"neighbourhoods of {origin} must be one label map for all or one per image, {count}, got "
