@@ -90,7 +90,7 @@ def test_old_names_are_told_of(explanation, old, new):
 def test_repr_is_one_line_of_facts(explanation):
     assert repr(explanation) == (
         f"Explanation(target=2, probability={explanation.probability:.3f}, mode='hybrid', source='gradcam', "
-        "layer='4', 4×4 cells to 16×16 pixels, 23 forward passes)"
+        "layer='4', 4×4 cells to 16×16 pixels, 23 passes)"
     )
 
 

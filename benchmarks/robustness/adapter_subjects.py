@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,9 +39,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    from torchcam.methods import LayerCAM
 
-    from usu.adapters import captum, gradcam, lime, quantus, shap, torchcam
+    from usu.adapters import captum, gradcam, lime, quantus, shap
 
 _BATCH = torch.from_numpy(INPUTS)[None]
 _IMAGES = torch.from_numpy(IMAGE)[None]
@@ -77,12 +77,34 @@ def of_gradcam(
             own.activations_and_grads.release()
 
 
-def of_torchcam(extractor: Any = None, **given: Any) -> Any:
-    """Redistribute the map of an extractor of torch-cam."""
-    if extractor is not None:
-        return torchcam.upsample(extractor, **given)
-    with LayerCAM(MODEL, "features") as own:
-        return torchcam.upsample(own, **given)
+def _of_torchcam() -> dict[str, Subject]:
+    """Return how an extractor's map is redistributed, if torch-cam is there, which needs Python 3.11."""
+    if find_spec("torchcam") is None:
+        return {}
+    from torchcam.methods import LayerCAM
+
+    from usu.adapters import torchcam
+
+    def redistributed(extractor: Any = None, **given: Any) -> Any:
+        if extractor is not None:
+            return torchcam.upsample(extractor, **given)
+        with LayerCAM(MODEL, "features") as own:
+            return torchcam.upsample(own, **given)
+
+    return {
+        "adapters.torchcam": Subject(
+            redistributed,
+            {"inputs": _BATCH, "class_idx": 1, **_QUADTREE},
+            {
+                "extractor": one_of(3, "CAM", MODEL, LayerCAM, {}, []),
+                "inputs": FLOATS,
+                "class_idx": given(TARGET),
+                "layer": one_of("attic", "head", 3, "", []),
+                **_SETTINGS,
+            },
+            ("target",),
+        )
+    }
 
 
 def _shap() -> Any:
@@ -138,18 +160,7 @@ SUBJECTS: dict[str, Subject] = {
         },
         ("inputs", "target"),
     ),
-    "adapters.torchcam": Subject(
-        of_torchcam,
-        {"inputs": _BATCH, "class_idx": 1, **_QUADTREE},
-        {
-            "extractor": one_of(3, "CAM", MODEL, LayerCAM, {}, []),
-            "inputs": FLOATS,
-            "class_idx": given(TARGET),
-            "layer": one_of("attic", "head", 3, "", []),
-            **_SETTINGS,
-        },
-        ("target",),
-    ),
+    **_of_torchcam(),
     "adapters.lime": Subject(
         of_lime,
         {"segments": REGIONS, "inputs": _BATCH[0], "forward_func": MODEL, "target": 1}

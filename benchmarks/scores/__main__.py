@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.integrate import trapezoid
 from torch import nn
 from tqdm import tqdm
 
@@ -109,7 +110,7 @@ class Study:
             rank = ranks(values, seed)
             judged[str(seed)] = {
                 f"{name}, {fill}": {
-                    "area": round(float(np.trapezoid(curve) / STEPS), 6),
+                    "area": round(float(trapezoid(curve) / STEPS), 6),
                     "curve": [round(value, 5) for value in curve.tolist()],
                 }
                 for fill, judge in self.judges.items()

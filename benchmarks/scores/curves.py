@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.integrate import trapezoid
 from torch import Tensor, nn
 
 from usu.metrics.faithfulness.curves import rank_of
@@ -40,7 +41,7 @@ class Curves:
 
     def areas(self, rank: Tensor) -> tuple[float, float]:
         """Return (deletion, insertion): lower and higher are better; 1 means the probability of the image."""
-        return tuple(float(np.trapezoid(curve) / self._steps) for curve in self.curves(rank))
+        return tuple(float(trapezoid(curve) / self._steps) for curve in self.curves(rank))
 
     def curves(self, rank: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return the deletion and the insertion curve (steps + 1,), over the probability of the image."""

@@ -147,7 +147,7 @@ class Record:
         return (
             f"Explanation(target={self.target}, probability={probability}, mode={self.mode!r}, "
             f"source={self.source!r}, layer={self.layer!r}, {cells} cells to {pixels} pixels, "
-            f"{self.forward_passes} forward passes)"
+            f"{self.forward_passes} passes)"
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

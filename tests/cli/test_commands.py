@@ -92,7 +92,7 @@ def test_demo_prints_the_facts_of_its_explanation(demo):
     assert printed["class"] == f"{name} ({explanation.target})"
     assert printed["probability"] == f"{100 * explanation.probability:.1f} %"
     assert explanation.probability > 0.3
-    assert printed["forward passes"] == str(explanation.forward_passes)
+    assert printed["passes"] == str(explanation.forward_passes)
     assert 64 < explanation.forward_passes <= 160
     assert float(printed["seconds"]) > 0
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import trapezoid
 from torch import nn
 
 import usu
@@ -186,7 +187,7 @@ def slow_curve(judge, values, fill, insertion, seed):
         moved = order[: values.numel() * step // STEPS]
         image[:, moved] = end.flatten(1)[:, moved]
         heights.append(probability(judge, image.view_as(start)))
-    return np.trapezoid(heights) / STEPS / probability(judge, judge.inputs)
+    return trapezoid(heights) / STEPS / probability(judge, judge.inputs)
 
 
 @pytest.mark.parametrize("name", RAW_CURVES)
@@ -220,7 +221,7 @@ def test_deletion_by_hand():
     judge = Judge(Linear(weights).eval(), inputs, 0, image=torch.zeros(3, SIDE, SIDE))
     logits = np.concatenate([np.linspace(0.01, 0, 8), np.zeros(7)]) * SIDE * SIDE / 2
     heights = 1 / (1 + np.exp(-logits))
-    expected = np.trapezoid(heights) / 14 / heights[0]
+    expected = trapezoid(heights) / 14 / heights[0]
     assert measure("deletion-mean", judge, weights)[0] == pytest.approx(expected, rel=1e-5)
     assert measure("insertion-mean", judge, -weights)[0] == pytest.approx(expected, rel=1e-5)  # LeRF
 
@@ -246,7 +247,7 @@ def test_irof_segment_by_segment(name):
         for label in sorted(range(count), key=lambda n: -float(values[torch.from_numpy(labels == n)].mean())):
             image[:, torch.from_numpy(labels == label)] = image.mean()
             heights.append(probability(judge, image) / probability(judge, judge.inputs))
-        assert score == pytest.approx(count - np.trapezoid(heights), rel=1e-5)
+        assert score == pytest.approx(count - trapezoid(heights), rel=1e-5)
 
 
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (240, 240), (56, 85)])

@@ -297,7 +297,7 @@ def fact_table(explanation: Explanation, class_name: str | None, model: str, sec
         "probability": "none" if probability is None else f"{100 * probability:.1f} %",
         "model": model,
         "coarse map": coarse,
-        "forward passes": str(explanation.forward_passes),
+        "passes": str(explanation.forward_passes),
         "backend": str(explanation.backend),
         "seconds": f"{seconds:.1f}",
     }

@@ -329,7 +329,7 @@ def _headline(explanation: Record, class_name: str | None, model: str | None) ->
     name = class_name or explanation.class_name or f"{kind} {explanation.target}"
     model = model or explanation.model
     name = ", ".join(filter(None, (name, answer_of(explanation))))
-    parts = (name, model, coarse_title(explanation), f"{explanation.forward_passes} forward passes")
+    parts = (name, model, coarse_title(explanation), f"{explanation.forward_passes} passes")
     return "  ·  ".join(filter(None, parts))
 
 

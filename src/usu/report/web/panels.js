@@ -85,7 +85,7 @@ function fillFacts({ plain, partitions }) {
     ["pixels", plain.size.join(" × ")],
     ["mode", recorded],
     ["parts", partsWords(partitions)],
-    ["forward passes", `${plain.forwardPasses} questions to the network, for the coarse map and the parts`],
+    ["passes", `${plain.forwardPasses} through the network, for the coarse map and the parts; a gradient counts as two`],
     ["versions", Object.entries(plain.versions).map(([name, version]) => `${name} ${version}`).join(", ")],
   ];
   definitions(byId("facts"), plain.name ? [["name", plain.name], ...rows] : rows);
