@@ -331,10 +331,10 @@ class _Search:
         return heights, False
 
     def start(self) -> Numbers:
-        """Return a first guess: right to first order in the heights where all weights are equal."""
+        """Return a first guess: a whole step from heights that are all equal."""
         pixels, top = self.raised(self.buffer.fill_(-self.middle))
-        sums = self.cells.sum(pixels).flatten(1).to("cpu", torch.float64).numpy()
-        return self.solve(self.hats.even, self.lacking(sums, top)) - self.middle
+        sums, parts = self.system.parts(pixels)
+        return self.solve(parts, self.lacking(sums, top)) - self.middle
 
     def look(self, heights: Numbers) -> tuple[Numbers, Numbers]:
         """Return by how many bits each cell is short of its mass, and what a bit of each height adds."""

@@ -123,13 +123,6 @@ class Hats:
         count = np.maximum(np.bincount(self.rows) - 1, 1)
         return np.where(self.rows == self.columns, 1.0, -1.0 / count[self.rows])
 
-    @cached_property
-    def even(self) -> Numbers:
-        """The entries (1, pairs) of the mean of Σ_j v_j b_j(x) over each cell's pixels."""
-        moments = self.moments(torch.ones(1, *self.size, dtype=torch.float64, device="cpu"))
-        means: Numbers = moments / self.row_sums(moments)[:, self.rows]
-        return means
-
     def solve(self, entries: Numbers, values: Numbers, transposed: bool = False) -> Numbers:
         """Return u (N, cells) with matrix · u = values (N, cells), or with the transposed matrix.
 

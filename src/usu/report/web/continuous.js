@@ -100,7 +100,8 @@ class Search {
 
   start() {
     const flat = this.kinds.map(() => new Float64Array(this.cells.count));
-    return this.solve(this.hats.even, this.lacking(this.cells.sum(this.raised(flat))));
+    const { gap, parts } = this.look(flat);
+    return this.solve(parts, gap);
   }
 
   /** @param {Float64Array[]} first */

@@ -10,7 +10,6 @@ class Hats {
   /** @type {number} */ rows;
   /** @type {number} */ columns;
   /** @type {number} */ count;
-  /** @type {Float64Array | undefined} */ means;
   /** @type {Float64Array | undefined} */ uneven;
 
   /** @param {number[]} shape @param {Size} size */
@@ -52,12 +51,6 @@ class Hats {
     const sums = new Float64Array(this.count);
     entries.forEach((entry, at) => (sums[Math.floor(at / PAIRS)] += entry));
     return sums;
-  }
-
-  // The entries of the mean of Σ_j v_j b_j(x) over each cell's pixels.
-  get even() {
-    this.means ??= this.shares(this.moments(new Float64Array(this.down.length * this.width).fill(1)));
-    return this.means;
   }
 
   /** @param {Float64Array} moments */
