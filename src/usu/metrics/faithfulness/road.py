@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from functools import cache
 
@@ -43,8 +44,7 @@ def descending_pixels(values: Floats, channels: int) -> Integers:
     Sorted together with channels of a lower value, as Quantus does: the order of ties in NumPy's sort depends
     on everything that is sorted.
     """
-    below = 2 * values.min() - values.max()
-    stacked = np.concatenate([values.ravel(), np.full((channels - 1) * values.size, below)])
+    stacked = np.concatenate([values.ravel(), np.full((channels - 1) * values.size, -math.inf)])
     return np.argsort(-stacked)[: values.size]
 
 
