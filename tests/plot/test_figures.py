@@ -91,9 +91,7 @@ def drawn(figure: Figure, path) -> np.ndarray:
 def test_comparison_has_every_panel_under_plain_words(explanation, maps):
     figure = plot.comparison(explanation, maps, class_name="tabby", model="resnet18")
     assert titles(figure) == [*PANELS, *(plot.TITLES[name] for name in maps), "USU, overlaid"]
-    assert figure.get_suptitle() == (
-        "tabby, probability 12.3 %  ·  resnet18  ·  Grad-CAM  ·  42 passes"
-    )
+    assert figure.get_suptitle() == ("tabby, probability 12.3 %  ·  resnet18  ·  Grad-CAM  ·  42 passes")
 
 
 def test_all_maps_and_the_coarse_cells_share_one_scale(explanation, maps):
