@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.scores import objects, stability
+from benchmarks.scores.fits import FITS
 from benchmarks.scores.order import MAPS
-from benchmarks.scores.order_tables import SURE, read, tables
+from benchmarks.scores.order_tables import SURE, read, table, tables
 from benchmarks.scores.score_tables import HALVES
 
 ROWS = Path(__file__).parents[2] / "results" / "scores-by-order"
@@ -44,6 +45,10 @@ def parts() -> Iterator[str]:
     for name, title in FILES.items():
         yield f"## {title}"
         yield lowered(tables(ROWS / f"{name}.jsonl", list(MAPS) if "choosing" in name else plain))
+    yield "## Variants of the fit (EfficientNet-Lite0)"
+    yield "On the choosing half, less the map with the fit that was taken:"
+    variants = [f"choice total, {name}" for name in FITS] + [name for name in MAPS if "total, from" in name]
+    yield "\n".join(table(read(ROWS / "choosing.jsonl"), "total, order", "choosing", variants))
     yield "## By how sure the network is (EfficientNet-Lite0)"
     for title, sure in ((f"p at least {SURE}", True), (f"p below {SURE}", False)):
         first = tables(ROWS / "lite0.jsonl", plain, sure).split("\n\n## ")[0]
