@@ -145,11 +145,12 @@ def by_order(
     segmentation: Any = None,
     variant: str | None = None,
     start: Callable[[Asked], Tensor] | None = None,
+    temperature: float = 0.2,
     **own: Any,
 ) -> Tensor:
-    """Return a map by scores by order alone at ε = 0.2."""
+    """Return a map by scores by order alone."""
     scores = asked.scores(usu.Order(**own), segmentation, filtered, variant=variant, start=start)
-    return redistributed(asked, way, scores, 0.2)
+    return redistributed(asked, way, scores, temperature)
 
 
 def by_both(asked: Asked, way: str, segmentation: Any = None, **own: Any) -> Tensor:
@@ -209,6 +210,9 @@ def redistributed(asked: Asked, way: str, scores: Tensor, temperature: float) ->
         return scores
     if way == "total":
         return asked.total(scores, temperature)
+    if way == "hybrid":
+        shared: Tensor = asked.coarse(asked.source).upsample("hybrid", scores, temperature=temperature)
+        return shared
     return asked.usu(scores, temperature, continuous=way == "continuous")
 
 
@@ -245,6 +249,7 @@ MAPS: dict[str, Callable[[Asked], Any]] = {
     "total, mask+order": partial(by_both, way="total"),
     "continuous, mask+order": partial(by_both, way="continuous"),
     "choice complete, order": complete,
+    "choice hybrid, order": partial(by_order, way="hybrid"),
     "control: total, free grid": partial(free, way="total"),
     **{f"source {name}": partial(interpolated, source=name) for name in SOURCES},
     "choice continuous, mask": lambda asked: asked.usu(asked.scores(*MASK), 0.2, continuous=True),
@@ -269,6 +274,7 @@ for _name, _own in {
     "one, ridge 0.3": {"ridge": 0.3, "segmentation": {"slic": (256,)}},
     "six, ridge 0.3": {"ridge": 0.3, "segmentation": SIX},
     "six": {"segmentation": SIX},
+    **{f"ε {temperature}": {"temperature": temperature} for temperature in (0.1, 0.3, 0.5)},
     **{name: {"variant": name} for name in FITS},
     "from 0": {"start": even},
     "from Owen values, 80 passes each": {"start": owen_pixels, "passes": 78},
