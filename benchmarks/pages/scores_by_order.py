@@ -29,6 +29,7 @@ order](scores-by-order.md).
 * Things: means with 95 % intervals (BCa), not corrected; **bold**: 0 lies outside.
 * "choice" is a variant among which was chosen; its ridge is the one in its name, else 1.
 """
+EXPENSIVE = ("SHAP partition 1000", "RISE 1600", "XRAI", "guided filter, conserving")
 FILES = {
     "lite0": "EfficientNet-Lite0",
     "lite1": "EfficientNet-Lite1",
@@ -45,6 +46,10 @@ def parts() -> Iterator[str]:
     for name, title in FILES.items():
         yield f"## {title}"
         yield lowered(tables(ROWS / f"{name}.jsonl", list(MAPS) if "choosing" in name else plain))
+    yield "## Less the expensive peers (EfficientNet-Lite0, reporting half)"
+    known = read(ROWS / "lite0.jsonl")
+    for peer in EXPENSIVE:
+        yield "\n".join(table(known, peer, "reporting", ["default", "strict, order"]))
     yield "## Variants of the fit (EfficientNet-Lite0)"
     yield "On the choosing half, less the map with the fit that was taken:"
     variants = [f"choice total, {name}" for name in FITS] + [name for name in MAPS if "total, from" in name]
