@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -110,6 +111,51 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in done} == done
     lines = [line for line in (tmp_path / dataset.ROWS).read_text().splitlines() if line.endswith("}")]
     assert sorted(json.loads(line)["image"] for line in lines) == [f"{number:06d}" for number in range(5)]
+
+
+def test_a_batch_that_lacks_a_record_is_explained_whole_and_ends_with_the_same_bits(tmp_path, monkeypatch):
+    model, asked = small_cnn().eval(), []
+
+    def explain(model, inputs, **options):
+        asked.append(len(inputs))
+        return usu.explain(model, inputs, **options)
+
+    monkeypatch.setattr(dataset, "explain", explain)
+    usu.explain_dataset(model, batches(together=2), out=tmp_path, **SETTINGS)
+    assert asked == [2, 2, 1]
+    before = {
+        path.name: (path.stat().st_mtime_ns, usu.Explanation.load(path)) for path in tmp_path.glob("*.npz")
+    }
+    (tmp_path / "000002.npz").unlink()
+    rows = usu.explain_dataset(model, batches(together=2), out=tmp_path, **SETTINGS)
+    assert asked == [2, 2, 1, 2]
+    assert [row["image"] for row in rows] == [f"{number:06d}" for number in range(5)]
+    for name, (written, kept) in before.items():
+        found = usu.Explanation.load(tmp_path / name)
+        assert ((tmp_path / name).stat().st_mtime_ns == written) == (name != "000002.npz")
+        np.testing.assert_array_equal(found.attribution, kept.attribution)
+        np.testing.assert_array_equal(found.score_map, kept.score_map)
+
+
+def test_a_file_that_stays_bad_does_not_cost_its_batch_again(tmp_path, monkeypatch):
+    asked = []
+
+    def explain(model, inputs, **options):
+        asked.append(len(inputs))
+        return usu.explain(model, inputs, **options)
+
+    monkeypatch.setattr(dataset, "explain", explain)
+    good = [(name, dataset.Sample, (name, batches()[0][0][0].numpy())) for name in ("a", "b")]
+    for _ in range(2):
+        with closing(dataset.Results(tmp_path, {"model": "small"})) as results:
+            jobs = [[*good, ("c", unreadable, ())]]
+            rows = dataset.explained(small_cnn().eval(), jobs, results, 1, False, 1, **SETTINGS)
+        assert [row.get("error") for row in rows] == [None, None, "c is damaged"]
+    assert asked == [2]
+
+
+def unreadable():
+    raise ValueError("c is damaged")
 
 
 def test_a_bad_image_is_reported_and_the_rest_are_explained(tmp_path):

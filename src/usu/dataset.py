@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from inspect import signature
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -134,11 +134,10 @@ def explain_dataset(
     folder = Path(check_path(out, "out"))
     total = len(loader) if isinstance(loader, Sized) else None
     with closing(Results(folder, run_of(name_of_model(model), model, options))) as results:
-        samples = _samples(loader, results.done)
-        return explained(model, samples, results, workers, show_progress, total, **options)
+        return explained(model, _samples(loader), results, workers, show_progress, total, **options)
 
 
-def _samples(loader: Iterable[Any], done: Mapping[str, Any]) -> Iterator[list[Job]]:
+def _samples(loader: Iterable[Any]) -> Iterator[list[Job]]:
     number = 0
     for batch in loader:
         inputs = as_floats(batch[0] if isinstance(batch, list | tuple) else batch, "loader's batches")
@@ -146,11 +145,7 @@ def _samples(loader: Iterable[Any], done: Mapping[str, Any]) -> Iterator[list[Jo
             raise ValueError(f"loader must give batches (B, C, H, W), got {tuple(inputs.shape)}")
         names = [f"{number + index:06d}" for index in range(len(inputs))]
         number += len(inputs)
-        yield [
-            (name, Sample, (name, as_numpy(one)))
-            for name, one in zip(names, inputs, strict=True)
-            if name not in done
-        ]
+        yield [(name, Sample, (name, as_numpy(one))) for name, one in zip(names, inputs, strict=True)]
 
 
 class Results:
@@ -310,6 +305,9 @@ def explained(
 ) -> list[dict[str, Any]]:
     """Explain the images of jobs, batch by batch; write all results, return the rows.
 
+    A batch of which some have no record yet is explained whole: among other images a map differs in its last
+    digits, so that a run which was interrupted would not end as one that was not.
+
     Args:
         model: as for `usu.explain`.
         batches: jobs of images that are explained together; each gives a `Sample`.
@@ -336,14 +334,15 @@ def explained(
     with ExitStack() as stack:
         pool = stack.enter_context(processes(workers, _begin))
         bar = stack.enter_context(tqdm(total=total, desc="images", unit="batch", disable=not show_progress))
-        for batch in _ahead(pool, batches, settings.segmentation, 2 + workers):
-            samples = []
-            for name, found in batch:
-                if isinstance(found, Sample):
-                    samples.append(found)
-                else:
-                    fail(name, found)
-            for name, outcome, seconds in _together(model, samples, settings, options, title):
+        missing = ([] if {job[0] for job in batch} <= results.done.keys() else batch for batch in batches)
+        for batch in _ahead(pool, missing, settings.segmentation, 2 + workers):
+            samples = [found for _, found in batch if isinstance(found, Sample)]
+            outcomes = iter([(name, found, 0.0) for name, found in batch if not isinstance(found, Sample)])
+            if any(sample.name not in results.done for sample in samples):
+                outcomes = chain(outcomes, _together(model, samples, settings, options, title))
+            for name, outcome, seconds in outcomes:
+                if name in results.done:
+                    continue
                 if isinstance(outcome, Explanation):
                     results.add(name, outcome, seconds)
                 else:

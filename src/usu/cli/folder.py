@@ -34,11 +34,7 @@ def explain_folder(options: argparse.Namespace, classifier: Classifier, keywords
     run = run_of(classifier.name, classifier.model, {**keywords, "photographs": str(folder.resolve())})
     with closing(Results(Path(options.out), run)) as results:
         before, limits = len(results.done), None if options.range is None else tuple(options.range)
-        jobs = [
-            (name, read_photograph, (name, folder / name, classifier.prepare, limits))
-            for name in names
-            if name not in results.done
-        ]
+        jobs = [(name, read_photograph, (name, folder / name, classifier.prepare, limits)) for name in names]
         batches = [jobs[start : start + _TOGETHER] for start in range(0, len(jobs), _TOGETHER)]
         failures: list[str] = []
 
