@@ -52,7 +52,10 @@ def parts() -> Iterator[str]:
         yield "\n".join(table(known, peer, "reporting", ["default", "strict, order"]))
     yield "## Variants of the fit (EfficientNet-Lite0)"
     yield "On the choosing half, less the map with the fit that was taken:"
-    variants = [f"choice total, {name}" for name in FITS] + [name for name in MAPS if "total, from" in name]
+    names = (*(f"choice total, {name}" for name in FITS), "choice hybrid, order")
+    variants = [
+        name for name in MAPS if name in names or name.startswith(("choice total, from", "choice total, ε"))
+    ]
     yield "\n".join(table(read(ROWS / "choosing.jsonl"), "total, order", "choosing", variants))
     yield "## By how sure the network is (EfficientNet-Lite0)"
     for title, sure in ((f"p at least {SURE}", True), (f"p below {SURE}", False)):
