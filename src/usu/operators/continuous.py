@@ -88,17 +88,27 @@ def continuous_total(
 
 def _in_proportion(levels: Tensor, temperature: float, masses: Tensor, cells: Grid) -> Tensor:
     axes = tuple(range(-len(cells.size), 0))
+    levels = levels.to(torch.promote_types(levels.dtype, masses.dtype))
     smooth = _bilinear(masses / cells.areas(masses), cells.size)
     # Relative to the best level where there is mass: elsewhere a better one would overflow.
     best = torch.where(smooth > 0, levels.detach(), -math.inf).amax(axes, keepdim=True)
     scale = _BITS / max(temperature, torch.finfo(levels.dtype).tiny)
-    bits = (levels - best).masked_fill_(smooth <= 0, 0).mul_(scale)
-    weights = smooth / _or_one(smooth.detach().amax(axes, keepdim=True)) * bits.exp2()
+
+    def bits() -> Tensor:
+        return (levels - best).masked_fill_(smooth <= 0, 0).mul_(scale)
+
+    weights = _times(bits().exp2_(), smooth)
     whole = weights.sum(axes, keepdim=True)
-    if bool(((whole < _LEAST_WHOLE) & best.isfinite()).any()):
-        weights = _by_logarithms(smooth, bits, axes)
+    least = smooth.detach().amax(axes, keepdim=True) * _LEAST_WHOLE
+    if bool(((whole < least) & best.isfinite()).any()):
+        weights = _by_logarithms(smooth, bits(), axes)
         whole = weights.sum(axes, keepdim=True)
-    return (weights / _or_one(whole)).to(masses.dtype) * masses.sum(axes, keepdim=True)
+    return _times(weights, masses.sum(axes, keepdim=True) / _or_one(whole)).to(masses.dtype)
+
+
+def _times(values: Tensor, factors: Tensor) -> Tensor:
+    """Return the product, in the memory of `values` where autograd allows it."""
+    return values * factors if values.requires_grad or factors.requires_grad else values.mul_(factors)
 
 
 def _or_one(values: Tensor) -> Tensor:
