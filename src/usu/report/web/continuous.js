@@ -3,7 +3,7 @@
 // which each cell sums to its mass, by Newton's method from the same first guess, so that a picture depends on
 // its settings alone and not on the slider's way there.
 
-const ENOUGH = Math.sqrt(2e-12); // after a step d, a gap is at most d²/2
+const ENOUGH = Math.sqrt(2e-7); // after a step d, a gap is at most d²/2: far below what a screen shows
 const BY_CELL = 400 * Math.LN2; // extent of all exponents from which each cell is taken relative to its largest
 const HOPELESS = 1e8 * Math.LN2;
 const LOG_ZERO = -1e30;
@@ -172,12 +172,17 @@ class Search {
   // A cell of another sign, or without mass, has no sum to meet: its height is the mean of those around it.
   /** @param {Float64Array} parts @param {Float64Array} gap */
   solve(parts, gap) {
+    if (!this.taper) return this.kinds.map(() => this.hats.solve(parts, gap));
     const { unevenness } = this.hats;
     return this.kinds.map((kind) => {
-      /** @param {number} cell */
-      const own = (cell) => this.signs[cell] === kind;
-      const entries = this.taper ? parts.map((part, at) => (own(Math.floor(at / PAIRS)) ? part : unevenness[at])) : parts;
-      return this.hats.solve(entries, this.taper ? gap.map((value, cell) => (own(cell) ? value : 0)) : gap);
+      const [entries, values] = [parts.slice(), gap.slice()];
+      for (let cell = 0; cell < values.length; cell++) {
+        if (this.signs[cell] === kind) continue;
+        const [first, end] = [PAIRS * cell, PAIRS * (cell + 1)];
+        entries.set(unevenness.subarray(first, end), first);
+        values[cell] = 0;
+      }
+      return this.hats.solve(entries, values);
     });
   }
 

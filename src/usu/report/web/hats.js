@@ -5,12 +5,14 @@
 
 const PAIRS = 9;
 const SHIFT = 1e-9; // on the diagonal of a singular matrix
+const [MOST_SWEEPS, SETTLED] = [60, 1e-7]; // a change in parts of the largest value
 
 class Hats {
   /** @type {number} */ rows;
   /** @type {number} */ columns;
   /** @type {number} */ count;
   /** @type {Float64Array | undefined} */ uneven;
+  /** @type {Int32Array | undefined} */ partners;
 
   /** @param {number[]} shape @param {Size} size */
   constructor([rows, columns], [height, width]) {
@@ -81,10 +83,35 @@ class Hats {
     return inside ? row * this.columns + column : -1;
   }
 
-  // u with matrix · u = values, by elimination with pivots within the band.
+  // u with matrix · u = values.
   /** @param {Float64Array} entries @param {Float64Array} values @returns {Float64Array} */
   solve(entries, values) {
-    return this.eliminated(entries, values, 0) ?? this.eliminated(entries, values, SHIFT) ?? values.map(() => NaN);
+    return this.swept(entries, values) ??
+      this.eliminated(entries, values, 0) ?? this.eliminated(entries, values, SHIFT) ?? values.map(() => NaN);
+  }
+
+  // By Gauss and Seidel, which takes a few sweeps where cells have mass at their centres; null if it takes many.
+  /** @param {Float64Array} entries @param {Float64Array} values @returns {Float64Array | null} */
+  swept(entries, values) {
+    const result = new Float64Array(this.count);
+    this.partners ??= Int32Array.from({ length: PAIRS * this.count }, (_, at) => this.partner(Math.floor(at / PAIRS), at % PAIRS));
+    for (let sweep = 0; sweep < MOST_SWEEPS; sweep++) {
+      let [change, largest] = [0, 0];
+      for (let cell = 0, at = 0; cell < this.count; cell++) {
+        let value = values[cell];
+        for (let pair = 0; pair < PAIRS; pair++, at++) {
+          const other = this.partners[at];
+          if (pair !== 4 && other >= 0) value -= entries[at] * result[other];
+        }
+        value /= entries[at - 5];
+        change = Math.max(change, Math.abs(value - result[cell]));
+        largest = Math.max(largest, Math.abs(value));
+        result[cell] = value;
+      }
+      if (!Number.isFinite(largest)) return null;
+      if (change <= SETTLED * largest) return result;
+    }
+    return null;
   }
 
   /** @param {Float64Array} entries @param {Float64Array} values @param {number} shift @returns {Float64Array | null} */
