@@ -26,6 +26,18 @@ def batches(count=5, together=2):
     return [(part, "labels") for part in images.split(together)]
 
 
+def sizes_of_batches(monkeypatch):
+    """Return a list that gets the number of images of each batch that is explained from now on."""
+    asked = []
+
+    def explain(model, inputs, **options):
+        asked.append(len(inputs))
+        return usu.explain(model, inputs, **options)
+
+    monkeypatch.setattr(dataset, "explain", explain)
+    return asked
+
+
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     """Find segments here: to start processes takes seconds."""
@@ -97,13 +109,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     done = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
     with open(tmp_path / dataset.ROWS, "a") as file:
         file.write('{"image": "000004", "targ')  # the end of a process in the middle of a line
-    asked = []
-
-    def explain(model, inputs, **options):
-        asked.append(len(inputs))
-        return usu.explain(model, inputs, **options)
-
-    monkeypatch.setattr(dataset, "explain", explain)
+    asked = sizes_of_batches(monkeypatch)
     rows = usu.explain_dataset(model, batches(together=1), out=tmp_path, **SETTINGS)
     assert sum(asked) == 5 - len(done)
     assert len(done) > 0
@@ -114,13 +120,8 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
 
 
 def test_a_batch_that_lacks_a_record_is_explained_whole_and_ends_with_the_same_bits(tmp_path, monkeypatch):
-    model, asked = small_cnn().eval(), []
-
-    def explain(model, inputs, **options):
-        asked.append(len(inputs))
-        return usu.explain(model, inputs, **options)
-
-    monkeypatch.setattr(dataset, "explain", explain)
+    model = small_cnn().eval()
+    asked = sizes_of_batches(monkeypatch)
     usu.explain_dataset(model, batches(together=2), out=tmp_path, **SETTINGS)
     assert asked == [2, 2, 1]
     before = {
@@ -138,13 +139,7 @@ def test_a_batch_that_lacks_a_record_is_explained_whole_and_ends_with_the_same_b
 
 
 def test_a_file_that_stays_bad_does_not_cost_its_batch_again(tmp_path, monkeypatch):
-    asked = []
-
-    def explain(model, inputs, **options):
-        asked.append(len(inputs))
-        return usu.explain(model, inputs, **options)
-
-    monkeypatch.setattr(dataset, "explain", explain)
+    asked = sizes_of_batches(monkeypatch)
     good = [(name, dataset.Sample, (name, batches()[0][0][0].numpy())) for name in ("a", "b")]
     for _ in range(2):
         with closing(dataset.Results(tmp_path, {"model": "small"})) as results:

@@ -59,12 +59,20 @@ class Stopwatch(nn.Module):
         self.model = model
         self.seconds = 0.0
 
-    def forward(self, batch: Tensor) -> Tensor:
+    def forward(self, batch: Tensor) -> Any:
         """Return the outputs, taking the time."""
-        start = time.perf_counter()
-        outputs = self.model(batch)
-        self.seconds += time.perf_counter() - start
-        return outputs
+        return self.timed(self.model)(batch)
+
+    def timed(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the same function, whose time is added, too."""
+
+        def call(*given: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            found = plain(*given, **named)
+            self.seconds += time.perf_counter() - start
+            return found
+
+        return call
 
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -77,23 +85,13 @@ WAYS: dict[str, dict[str, Any]] = {
 @contextmanager
 def others_timed(model: Stopwatch) -> Iterator[None]:
     """Let the time of compiled copies and of passes backwards count as the model's."""
-
-    def timed(plain: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*given: Any, **named: Any) -> Any:
-            start = time.perf_counter()
-            found = plain(*given, **named)
-            model.seconds += time.perf_counter() - start
-            return found
-
-        return call
-
-    grad = patch.object(torch.autograd, "grad", timed(torch.autograd.grad))
-    with patch.object(Compiled, "forward", timed(Compiled.forward)), grad:
+    grad = patch.object(torch.autograd, "grad", model.timed(torch.autograd.grad))
+    with patch.object(Compiled, "forward", model.timed(Compiled.forward)), grad:
         yield
 
 
 def measure(name: str, way: str, backend: str, repeat: int) -> tuple[int, float, float]:
-    """Return forward passes, seconds, and the share outside the model: medians over `repeat` calls."""
+    """Return passes, seconds, and the share outside the model: medians over `repeat` calls."""
     photograph = torch.from_numpy(skimage.data.chelsea()).permute(2, 0, 1)[None] / 255
     picture = nn.functional.interpolate(photograph, (SIZE, SIZE), mode="area")[0]
     inputs, coarse = (picture - 0.5) / 0.5, torch.rand(7, 7)

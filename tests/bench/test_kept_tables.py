@@ -72,7 +72,7 @@ def test_every_cell_is_as_it_was(study, name, count):
     assert len(kept) == count
     assert [*found.index] == [*kept.index]
     for column in ("value", "low", "high"):
-        np.testing.assert_allclose(found[column], kept[column], rtol=1e-11, err_msg=column)
+        np.testing.assert_allclose(found[column], kept[column], rtol=2e-12, err_msg=column)
     for column in ("text", "mark", "style"):
         assert [*found[column]] == [*kept[column]], column
     for column in ("n", "left_out"):

@@ -61,9 +61,8 @@ def test_differences_are_paired_by_photograph_and_marked_by_what_they_are_correc
     # error that of nine steps of 0.01, 0.0274 / 3.
     assert lines[2] == "| one | 9 | +0.111 ± 0.351 | **-0.240 ± 0.009** |"
     names = ["one", "two", "three", "four", "five", "six", "seven"]
-    few = {
-        key: each for key, each in rows.items() if key[0] != "photograph 8"
-    }  # p = 2 / 2**8, of eight tests 0.06
+    # p = 2 / 2**8, of eight tests 0.06.
+    few = {key: each for key, each in rows.items() if key[0] != "photograph 8"}
     assert "| *-0.235 ± 0.009* |" in order_tables.table(few, "bilinear", "reporting", names)[2]
 
 
@@ -75,7 +74,7 @@ def test_variants_of_the_fit_change_the_scores_only_while_they_last():
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 3)).eval()
     model[1].weight.data, model[1].bias.data = weights, torch.zeros(3)
     inputs = torch.rand(3, 16, 16, generator=generator)
-    segments = {"grid": usu.Hierarchy((torch.arange(256).reshape(16, 16) // 32,))}["grid"]
+    segments = usu.Hierarchy((torch.arange(256).reshape(16, 16) // 32,))
 
     def scores():
         record = usu.upsample(

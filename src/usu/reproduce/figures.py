@@ -59,12 +59,9 @@ class View:
         outline = self.scene.truth.double().numpy() if outlined else None
         return Panel(self.map(method, grid), outline=outline)
 
-    def error_panel(self, method: str, lowest: float | None = None, highest: float | None = None) -> Panel:
+    def error_panel(self, method: str, lowest: float = -np.inf, highest: float = np.inf) -> Panel:
         """Return the error of a map as a panel with the truth outlined, limited to a range."""
-        error = self.error(method)
-        if lowest is not None or highest is not None:
-            error = np.clip(error, lowest, highest)
-        return Panel(error, ERROR, self.truth().values)
+        return Panel(np.clip(self.error(method), lowest, highest), ERROR, self.truth().values)
 
     def row(self, methods: Sequence[str], *, truth_first: bool = False) -> list[Panel]:
         """Return input and truth, the coarse map, and the maps of the methods."""

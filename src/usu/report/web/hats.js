@@ -12,7 +12,7 @@ class Hats {
   /** @type {number} */ columns;
   /** @type {number} */ count;
   /** @type {Float64Array | undefined} */ uneven;
-  /** @type {Int32Array | undefined} */ partners;
+  /** @type {Int32Array} */ partners;
 
   /** @param {number[]} shape @param {Size} size */
   constructor([rows, columns], [height, width]) {
@@ -23,6 +23,7 @@ class Hats {
     );
     this.width = width;
     this.bandwidth = (rows > 1 ? columns : 0) + (columns > 1 ? 1 : 0);
+    this.partners = Int32Array.from({ length: PAIRS * this.count }, (_, at) => this.partner(Math.floor(at / PAIRS), at % PAIRS));
   }
 
   // Σ_{x ∈ N_k} A(x) b_j(x) for all pairs (k, j).
@@ -68,7 +69,7 @@ class Hats {
   get unevenness() {
     this.uneven ??= Float64Array.from({ length: PAIRS * this.count }, (_, at) => {
       const cell = Math.floor(at / PAIRS);
-      const around = AROUND.filter((pair) => pair !== 4 && this.partner(cell, pair) >= 0).length;
+      const around = AROUND.filter((pair) => pair !== 4 && this.partners[PAIRS * cell + pair] >= 0).length;
       return at % PAIRS === 4 ? 1 : -1 / Math.max(around, 1);
     });
     return this.uneven;
@@ -94,7 +95,6 @@ class Hats {
   /** @param {Float64Array} entries @param {Float64Array} values @returns {Float64Array | null} */
   swept(entries, values) {
     const result = new Float64Array(this.count);
-    this.partners ??= Int32Array.from({ length: PAIRS * this.count }, (_, at) => this.partner(Math.floor(at / PAIRS), at % PAIRS));
     for (let sweep = 0; sweep < MOST_SWEEPS; sweep++) {
       let [change, largest] = [0, 0];
       for (let cell = 0, at = 0; cell < this.count; cell++) {
@@ -121,7 +121,7 @@ class Hats {
     const band = new Float64Array(count * stride);
     for (let cell = 0; cell < count; cell++) {
       for (const pair of AROUND) {
-        const other = this.partner(cell, pair);
+        const other = this.partners[PAIRS * cell + pair];
         if (other >= 0) band[cell * stride + other - cell + wide] = entries[PAIRS * cell + pair];
       }
       band[cell * stride + wide] += shift;
