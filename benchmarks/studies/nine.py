@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.studies.nine DATA --out results/nine
 
 DATA holds the data sets and `weights`; the heads are those of `benchmarks.studies.heads`. Rows go to a folder
-for each data set, as `usu bench run` writes them. A run that was stopped continues. Each stage takes every
-configuration in turn with one image, so that what is there at any time covers them all.
+for each data set, as `usu bench run` writes them, so that several processes can share the work by `--datasets`.
+A run that was stopped continues. Each stage takes every configuration in turn with one image, so that what is
+there at any time covers them all.
 """
 
 from __future__ import annotations
@@ -96,12 +97,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("results/nine"))
+    parser.add_argument("--datasets", nargs="+", choices=DATA, metavar="NAME", default=list(DATA))
     options = parser.parse_args()
     print(MISSING, flush=True)
+    wanted = [one for one in CONFIGURATIONS if one.dataset in options.datasets]
     with tempfile.TemporaryDirectory() as cards, ExitStack() as stack:
-        runs = [Run(one, options.data, Path(cards)) for one in CONFIGURATIONS]
+        runs = [Run(one, options.data, Path(cards)) for one in wanted]
         folders = {}
-        for name in DATA:
+        for name in options.datasets:
             own = [run for run in runs if run.spec.dataset == name]
             weights = {run.model: run.hash for run in own}
             protocol = own[0].spec.protocol(*_named(), weights)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
-
-import torch
 
 from usu.runtime.memory import keep_freed_memory
 
@@ -79,5 +78,6 @@ def described(error: BaseException) -> str:
 def ready(threads: int) -> None:
     """Let this process compute with that many threads, and keep the memory that it frees."""
     keep_freed_memory()
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # for libraries that are loaded later
-    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for libraries that are loaded later, PyTorch among them
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
