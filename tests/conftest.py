@@ -1,5 +1,6 @@
 """What all tests share: a deterministic Hypothesis profile and the devices to run on."""
 
+import gc
 import os
 
 import pytest
@@ -38,3 +39,11 @@ DEVICES = [
 def device(request):
     """Give each device in turn; session scope lets Hypothesis tests use it."""
     return torch.device(request.param)
+
+
+@pytest.fixture
+def young():
+    """Show the garbage collector only what the test makes, not all that was ever imported."""
+    gc.freeze()
+    yield
+    gc.unfreeze()

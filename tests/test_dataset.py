@@ -7,12 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import usu
 from tests.helpers.networks import small_cnn
@@ -44,17 +42,7 @@ def in_this_process(monkeypatch):
 
     class Now:
         def __init__(self, call, *given):
-            self.call = lambda: call(*given)
-
-        def exception(self):
-            try:
-                self.call()
-            except Exception as problem:
-                return problem
-            return None
-
-        def result(self):
-            return self.call()
+            self.result = lambda: call(*given)
 
     class Pool:
         def __init__(self, workers, begin):
@@ -138,19 +126,14 @@ def test_a_batch_that_lacks_a_record_is_explained_whole_and_ends_with_the_same_b
         np.testing.assert_array_equal(found.score_map, kept.score_map)
 
 
-def test_a_file_that_stays_bad_does_not_cost_its_batch_again(tmp_path, monkeypatch):
+def test_an_image_that_stays_bad_does_not_cost_its_batch_again(tmp_path, monkeypatch):
     asked = sizes_of_batches(monkeypatch)
-    good = [(name, dataset.Sample, (name, batches()[0][0][0].numpy())) for name in ("a", "b")]
+    bad = [batch.clone() for batch, _ in batches(3, 3)]
+    bad[0][2, 0, 0, 0] = float("nan")
     for _ in range(2):
-        with closing(dataset.Results(tmp_path, {"model": "small"})) as results:
-            jobs = [[*good, ("c", unreadable, ())]]
-            rows = dataset.explained(small_cnn().eval(), jobs, results, 1, False, 1, **SETTINGS)
-        assert [row.get("error") for row in rows] == [None, None, "c is damaged"]
+        rows = usu.explain_dataset(small_cnn().eval(), bad, out=tmp_path, **SETTINGS)
+        assert [bool(row.get("error")) for row in rows] == [False, False, True]
     assert asked == [2]
-
-
-def unreadable():
-    raise ValueError("c is damaged")
 
 
 def test_a_bad_image_is_reported_and_the_rest_are_explained(tmp_path):
@@ -225,31 +208,6 @@ def test_what_a_killed_process_left_unfinished_is_cleared_away(tmp_path):
     usu.explain_dataset(model, batches(1), out=tmp_path, **SETTINGS)
     assert not [*tmp_path.rglob("*.partial")]
     assert {path.name for path in tmp_path.glob("*.npz")} == before
-
-
-def test_the_command_explains_a_folder(tmp_path, capsys):
-    from usu.cli import main
-
-    folder, out = tmp_path / "photographs", tmp_path / "maps"
-    (folder / "more").mkdir(parents=True)
-    assert main(["explain", str(folder), "--out", str(out)]) == 2
-    assert "photographs holds no image" in capsys.readouterr().err
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / "more" / "a.png")
-    (folder / "bad.jpg").write_bytes(b"no image")
-    command = ["explain", str(folder), "--out", str(out), "--backend", "eager", "--source", "gradcam"]
-    assert main([*command, "--scoring", "order"]) == 2
-    told = capsys.readouterr()
-    assert "bad.jpg" in told.err
-    assert told.err.count("\n") == 1
-    assert "1 photograph(s), 0 before, 1 failed" in told.out
-    found = usu.Explanation.load(out / "more" / "a.png.npz")
-    assert found.placement.photograph == (40, 50)
-    assert found.model == "efficientnet-lite0"
-    assert main(command) == 2
-    assert "scoring=" in capsys.readouterr().err
-    assert main(["explain", str(folder), str(folder), "--out", str(out)]) == 2
-    assert "is explained by itself, without further photographs" in capsys.readouterr().err
 
 
 def test_what_a_killed_run_left_of_files_is_deleted_and_no_obstacle(tmp_path):

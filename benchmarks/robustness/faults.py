@@ -18,14 +18,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import forkserver, get_context, set_forkserver_preload
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.robustness.works import ENDS, WORKS, Found
-from usu.runtime import processes
 
 PATIENCE = 300.0  # seconds before a run is taken to hang; a busy machine is slow
 _DONE, _REFUSED, _FAILED = 0, 3, 4
@@ -109,9 +106,6 @@ def _prepare(folder: Path, log: Path, mouth: int, room: int | None, clock: float
     sys.stdout = sys.stderr = open(log, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
     os.dup2(sys.stdout.fileno(), 1)
     os.dup2(sys.stdout.fileno(), 2)
-    # The server of processes is a child of our parent, which sees to it that it runs.
-    forkserver.ForkServer.ensure_running = lambda self: None
-    processes.multiprocessing = SimpleNamespace(get_context=lambda method: get_context("forkserver"))
     if room is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     if clock:
@@ -385,9 +379,3 @@ def _locked(folder: Path) -> Iterator[None]:
     finally:
         for place in places:
             place.chmod(0o755)
-
-
-def serve() -> None:
-    """Start the server that the pools of all runs fork their processes from."""
-    set_forkserver_preload(["usu.dataset", "usu.pipeline"])
-    forkserver.ensure_running()

@@ -28,7 +28,6 @@ from benchmarks.robustness.faults import (
     clear,
     finish,
     finished,
-    serve,
     usual,
 )
 from benchmarks.robustness.works import WORKS, make_inputs
@@ -40,8 +39,6 @@ def rounds(
     seed: int, works: Sequence[str], faults: Sequence[str], first: int, scratch: Path
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the interruptions of each round, from the round `first` on, without end."""
-    if "folder" in works:
-        serve()
     ground = Ground("bench", scratch / "inputs", scratch / "folder", scratch / "log")
     ground.inputs.mkdir()
     ground.folder.mkdir()

@@ -10,12 +10,13 @@ import os
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from inspect import signature
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,7 +30,6 @@ from usu.explanation import Explanation
 from usu.models.images import read_image
 from usu.models.naming import name_of_model
 from usu.models.placement import Placement
-from usu.operators.coarse import Coarse
 from usu.pipeline import explain, mode_of, settings_of
 from usu.report import Entry, write
 from usu.runtime.files import LOCK, lock_of, read_json, written_whole
@@ -68,8 +68,10 @@ class Sample:
     placement: Placement | None = None
     hierarchies: tuple[Hierarchy, ...] = ()
 
-    def segmented(self, wanted: Mapping[str, Sequence[int]]) -> Sample:
-        """Return the sample with segments, by method their numbers at each level."""
+    def segmented(self, wanted: Any) -> Sample:
+        """Return the sample with segments: by method their numbers at each level; others are as they are."""
+        if not isinstance(wanted, Mapping):
+            return self
         image = self.image
         if image is None:
             image = stretched(torch.from_numpy(self.inputs), "inputs, taken as images,").numpy()
@@ -92,9 +94,6 @@ def read_photograph(
     inputs, picture = prepare(image)
     place: Placement = prepare.placement(image)  # type: ignore[attr-defined]
     return Sample(name, inputs.numpy(), picture.numpy(), place)
-
-
-Job: TypeAlias = "tuple[str, Callable[..., Sample], tuple[Any, ...]]"  # name; a call that a process can make
 
 
 def explain_dataset(
@@ -129,23 +128,72 @@ def explain_dataset(
         BlockingIOError: another run is writing to `out`.
         TypeError: as `usu.explain`.
     """
+    from tqdm import tqdm
+
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    folder = Path(check_path(out, "out"))
+    check_count(workers, "workers", 1)
+    folder, title = Path(check_path(out, "out")), name_of_model(model)
+    wanted = _settings(options).segmentation
     total = len(loader) if isinstance(loader, Sized) else None
-    with closing(Results(folder, run_of(name_of_model(model), model, options))) as results:
-        return explained(model, _samples(loader), results, workers, show_progress, total, **options)
+    failed: dict[str, str] = {}
+    with (
+        closing(Results(folder, run_of(title, model, options))) as results,
+        processes(workers, _begin) as pool,
+        tqdm(total=total, desc="images", unit="batch", disable=not show_progress) as bar,
+    ):
+        for batch in _ahead(pool, _samples(loader), results.done.keys(), wanted, 2 + workers):
+            missing = batch.keys() - results.done.keys()
+            for name, outcome, seconds in together(model, batch, missing, title, options):
+                if isinstance(outcome, Exception):
+                    failed[name] = reason(outcome)
+                else:
+                    results.add(*packed(name, outcome, seconds))
+            bar.update()
+        return results.finish(failed)
 
 
-def _samples(loader: Iterable[Any]) -> Iterator[list[Job]]:
+def _samples(loader: Iterable[Any]) -> Iterator[list[Sample]]:
     number = 0
     for batch in loader:
         inputs = as_floats(batch[0] if isinstance(batch, list | tuple) else batch, "loader's batches")
         if inputs.dim() != 4:
             raise ValueError(f"loader must give batches (B, C, H, W), got {tuple(inputs.shape)}")
-        names = [f"{number + index:06d}" for index in range(len(inputs))]
+        yield [Sample(f"{number + index:06d}", as_numpy(one)) for index, one in enumerate(inputs)]
         number += len(inputs)
-        yield [(name, Sample, (name, as_numpy(one))) for name, one in zip(names, inputs, strict=True)]
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+
+
+def _ahead(
+    pool: ProcessPoolExecutor,
+    batches: Iterable[list[Sample]],
+    done: AbstractSet[str],
+    wanted: Any,
+    depth: int,
+) -> Iterator[dict[str, Sample | Exception]]:
+    """Yield the samples of each batch, or what they raised, by name; segments of some are found ahead.
+
+    Batches of which nothing is missing are empty.
+    """
+    waiting: deque[dict[str, Future[Sample]]] = deque()
+    remaining = iter(batches)
+    while True:
+        for batch in islice(remaining, depth - len(waiting)):
+            missing = [] if {sample.name for sample in batch} <= done else batch
+            waiting.append({sample.name: pool.submit(sample.segmented, wanted) for sample in missing})
+        if not waiting:
+            return
+        yield {name: _result(future) for name, future in waiting.popleft().items()}
+
+
+def _result(future: Future[Sample]) -> Sample | Exception:
+    try:
+        return future.result()
+    except Exception as problem:
+        return problem
 
 
 class Results:
@@ -209,22 +257,14 @@ class Results:
         """Return the file of an image's record."""
         return self.folder / f"{name}.npz"
 
-    def add(self, name: str, explanation: Explanation, seconds: float) -> dict[str, Any]:
-        """Write a record, then its row; return that."""
-        self.record(name).parent.mkdir(parents=True, exist_ok=True)
-        explanation.save(self.record(name))
-        coarse, pixels = explanation.coarse_map, torch.as_tensor(as_numpy(explanation.attribution))
-        row = {
-            "image": name,
-            **{key: getattr(explanation, key) for key in ("target", "class_name", "probability")},
-            **{key: getattr(explanation, key) for key in ("forward_passes", "backend")},
-            "mass": float(pixels.double().sum()),
-            "d1_relative": _relative_error(coarse, pixels),
-            "seconds": round(seconds, 4),
-        }
+    def add(self, row: dict[str, Any], record: bytes) -> None:
+        """Write a record, then its row, both as `packed` gives them."""
+        path = self.record(row["image"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as file:
+            file.write(record)
         self._append(json.dumps(row))
-        self.done[name] = row
-        return row
+        self.done[row["image"]] = row
 
     def finish(self, failed: Mapping[str, str]) -> list[dict[str, Any]]:
         """Write the table and the gallery; return the rows, those of failed images with their errors."""
@@ -247,11 +287,6 @@ class Results:
 def _is_ours(name: str) -> bool:
     """Return whether a run that was killed before its first file may have left this."""
     return name == LOCK or (name.startswith(f".{Path(RUN).stem}.") and name.endswith(".partial"))
-
-
-def _relative_error(coarse: Coarse, pixels: Tensor) -> float | None:
-    error, scale = coarse.mass_error(pixels.double())
-    return float(error / scale) if scale else None
 
 
 def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -293,117 +328,47 @@ def weights_hash(model: nn.Module) -> str:
     return found.hexdigest()[:16]
 
 
-def explained(
+def together(
     model: nn.Module,
-    batches: Iterable[list[Job]],
-    results: Results,
-    workers: int,
-    show_progress: bool,
-    total: int | None,
-    report: Callable[[str, str], None] | None = None,
-    **options: Any,
-) -> list[dict[str, Any]]:
-    """Explain the images of jobs, batch by batch; write all results, return the rows.
+    batch: Mapping[str, Sample | Exception],
+    missing: Collection[str],
+    title: str,
+    options: Mapping[str, Any],
+) -> Iterator[tuple[str, Explanation | Exception, float]]:
+    """Yield name, explanation and seconds of each image of a batch that is missing, or why it has none.
 
-    A batch of which some have no record yet is explained whole: among other images a map differs in its last
-    digits, so that a run which was interrupted would not end as one that was not.
+    A batch of which some are missing is explained whole: among other images a map differs in its last digits,
+    so that a run which was interrupted would not end as one that was not.
 
     Args:
         model: as for `usu.explain`.
-        batches: jobs of images that are explained together; each gives a `Sample`.
-        results: where records go.
-        workers: processes that do the jobs and find segments.
-        show_progress: show a bar on standard error.
-        total: number of batches, for the time left.
-        report: is told the name of an image that failed, and why.
-        **options: as for `usu.explain`.
+        batch: what is explained together, by name; in the place of a sample what reading it raised.
+        missing: names that lack a record.
+        title: the model's name, for the record.
+        options: as for `usu.explain`; `target` is one for all images.
     """
-    from tqdm import tqdm
-
-    check_count(workers, "workers", 1)
-    own = {name: value for name, value in options.items() if name not in _ASKED}
-    settings = settings_of(mode_of(options.get("mode"), own), own)
-    failed: dict[str, str] = {}
-    title = str(results.run["model"])
-
-    def fail(name: str, problem: Exception) -> None:
-        failed[name] = " ".join(str(problem).split()) or type(problem).__name__
-        if report is not None:
-            report(name, failed[name])
-
-    with ExitStack() as stack:
-        pool = stack.enter_context(processes(workers, _begin))
-        bar = stack.enter_context(tqdm(total=total, desc="images", unit="batch", disable=not show_progress))
-        missing = ([] if {job[0] for job in batch} <= results.done.keys() else batch for batch in batches)
-        for batch in _ahead(pool, missing, settings.segmentation, 2 + workers):
-            samples = [found for _, found in batch if isinstance(found, Sample)]
-            outcomes = iter([(name, found, 0.0) for name, found in batch if not isinstance(found, Sample)])
-            if any(sample.name not in results.done for sample in samples):
-                outcomes = chain(outcomes, _together(model, samples, settings, options, title))
-            for name, outcome, seconds in outcomes:
-                if name in results.done:
-                    continue
-                if isinstance(outcome, Explanation):
-                    results.add(name, outcome, seconds)
-                else:
-                    fail(name, outcome)
-            bar.update()
-    return results.finish(failed)
-
-
-def _begin() -> None:
-    torch.set_num_threads(1)
-
-
-def _ahead(
-    pool: ProcessPoolExecutor, batches: Iterable[list[Job]], wanted: Any, depth: int
-) -> Iterator[list[tuple[str, Any]]]:
-    """Yield each batch's names with samples, or the exceptions that they raised; some are made ahead."""
-    waiting: deque[list[tuple[str, Any]]] = deque()
-    remaining = iter(batches)
-    while True:
-        for batch in islice(remaining, depth - len(waiting)):
-            waiting.append([(name, pool.submit(_made, call, given, wanted)) for name, call, given in batch])
-        if not waiting:
-            return
-        yield [(name, future.exception() or future.result()) for name, future in waiting.popleft()]
-
-
-def _made(call: Callable[..., Sample], given: tuple[Any, ...], wanted: Any) -> Sample:
-    sample = call(*given)
-    return sample.segmented(wanted) if isinstance(wanted, Mapping) else sample
-
-
-def _together(
-    model: nn.Module,
-    samples: Sequence[Sample],
-    settings: Settings,
-    options: Mapping[str, Any],
-    title: str,
-) -> Iterator[tuple[str, Any, float]]:
-    """Yield name, explanation and seconds of each sample; if they fail together, one by one."""
-    if not samples:
+    samples = [sample for sample in batch.values() if isinstance(sample, Sample)]
+    bad = [(name, found) for name, found in batch.items() if isinstance(found, Exception)]
+    yield from ((name, problem, 0.0) for name, problem in bad if name in missing)
+    if not any(sample.name in missing for sample in samples):
         return
     start = time.perf_counter()
     try:
-        found: Sequence[Any] = _explained(model, samples, settings, options, title)
+        found: Sequence[Explanation | Exception] = _explained(model, samples, title, options)
     except (ValueError, RuntimeError) as problem:
         if len(samples) > 1:
             for sample in samples:
-                yield from _together(model, [sample], settings, options, title)
+                yield from together(model, {sample.name: sample}, missing, title, options)
             return
         found = [problem]
     seconds = (time.perf_counter() - start) / len(samples)
     for sample, outcome in zip(samples, found, strict=True):
-        yield sample.name, outcome, seconds
+        if sample.name in missing:
+            yield sample.name, outcome, seconds
 
 
 def _explained(
-    model: nn.Module,
-    samples: Sequence[Sample],
-    settings: Settings,
-    options: Mapping[str, Any],
-    title: str,
+    model: nn.Module, samples: Sequence[Sample], title: str, options: Mapping[str, Any]
 ) -> list[Explanation]:
     first = next(model.parameters(), torch.empty(0))
     inputs = torch.stack([torch.from_numpy(sample.inputs) for sample in samples]).to(first.device)
@@ -414,15 +379,43 @@ def _explained(
         given["images"] = torch.stack([torch.from_numpy(sample.image) for sample in samples])
     if samples[0].placement is not None:
         given["placement"] = [sample.placement for sample in samples]
+    said: dict[str, Any] = {}
     if samples[0].hierarchies:
         given["segmentation"] = [
             [_on(hierarchy, inputs.device) for hierarchy in sample.hierarchies] for sample in samples
         ]
-    said = {"segmentation": settings.plain()["segmentation"]}
+        said["segmentation"] = _settings(options).plain()["segmentation"]
     found = explain(model, inputs, **given)
     return [replace(one, settings={**one.settings, **said}, model=title) for one in found]
+
+
+def _settings(options: Mapping[str, Any]) -> Settings:
+    own = {name: value for name, value in options.items() if name not in _ASKED}
+    return settings_of(mode_of(options.get("mode"), own), own)
 
 
 def _on(hierarchy: Hierarchy, device: torch.device) -> Hierarchy:
     levels = tuple(torch.from_numpy(as_numpy(level)).to(device) for level in hierarchy.levels)
     return Hierarchy(levels, hierarchy.method)
+
+
+def packed(name: str, explanation: Explanation, seconds: float) -> tuple[dict[str, Any], bytes]:
+    """Return the row of an explanation, and its record as a file holds it."""
+    pixels = torch.as_tensor(as_numpy(explanation.attribution)).double()
+    error, scale = explanation.coarse_map.mass_error(pixels)
+    row = {
+        "image": name,
+        **{key: getattr(explanation, key) for key in ("target", "class_name", "probability")},
+        **{key: getattr(explanation, key) for key in ("forward_passes", "backend")},
+        "mass": float(pixels.sum()),
+        "d1_relative": float(error / scale) if scale else None,
+        "seconds": round(seconds, 4),
+    }
+    record = io.BytesIO()
+    explanation.write_to(record)
+    return row, record.getvalue()
+
+
+def reason(problem: Exception) -> str:
+    """Return why an image failed, in one line."""
+    return " ".join(str(problem).split()) or type(problem).__name__

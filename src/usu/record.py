@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from torch import Tensor
@@ -160,12 +160,16 @@ class Record:
         target = Path(check_path(path, "path"))
         if target.suffix != ".npz":
             raise ValueError(f"path must end in .npz, got {str(path)!r}")
+        with written_whole(target) as file:
+            self.write_to(file)
+
+    def write_to(self, file: IO[bytes]) -> None:
+        """Write to a binary file what `save` writes: an `.npz`, which `load` reads."""
         arrays: dict[str, np.ndarray[Any, Any]] = {}
         fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         facts = {"format": FORMAT, **{name: _taken_apart(name, fields[name], arrays) for name in fields}}
         arrays["facts"] = np.array(json.dumps(facts))
-        with written_whole(target) as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -396,7 +396,7 @@ def hooks(model):
 
 
 @pytest.mark.parametrize("name", ["GradCAM", "ShapleyCAM", "FinerCAM"])
-def test_fifty_calls_keep_nothing_alive(batch, name):
+def test_fifty_calls_keep_nothing_alive(young, batch, name):
     def tensors():
         gc.collect()
         return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
@@ -404,7 +404,8 @@ def test_fifty_calls_keep_nothing_alive(batch, name):
     model = small_cnn()
     before = hooks(model)
     cam = cam_of(name, model)
-    wrapped, with_cam = upsampled(cam, segmentation={"quadtree": (2,)}, mode="usu"), hooks(model)
+    own = {"scoring": "mask", "segmentation": {"quadtree": (2,)}, "mode": "usu"}
+    wrapped, with_cam = upsampled(cam, **own), hooks(model)
     one, chosen = batch[:1], None if name == "FinerCAM" else [ClassifierOutputTarget(1)]
     wrapped(one, chosen)
     few = tensors()

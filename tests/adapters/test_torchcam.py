@@ -212,7 +212,7 @@ def test_hooks_record_no_scored_image(model, batch):
         assert extractor._hooks_enabled
 
 
-def test_thirty_calls_keep_nothing_alive(model, batch):
+def test_thirty_calls_keep_nothing_alive(young, model, batch):
     def tensors():
         gc.collect()
         return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())

@@ -16,6 +16,7 @@ ray = pytest.importorskip("ray", reason="the Ray engine needs ray")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from tests.helpers import measuring  # noqa: E402
+from tests.helpers.folders import explain, records, same, ten_pictures  # noqa: E402
 from tests.helpers.measuring import Measurer, jobs, measure  # noqa: E402
 from usu.bench.engines.cluster import RayEngine  # noqa: E402
 from usu.bench.engines.local import LocalEngine  # noqa: E402
@@ -147,6 +148,15 @@ def test_a_connection_of_the_caller_is_used_and_kept(cluster):
         assert ray.is_initialized()
     finally:
         ray.shutdown()
+
+
+def test_a_folder_of_photographs_is_explained(cluster, tmp_path, capsys):
+    photographs = ten_pictures(tmp_path)
+    places = {"ray": ("--engine", "ray", "--workers", "1", "--address", cluster.address), "here": ()}
+    for name, options in places.items():
+        assert explain(photographs, tmp_path / name, *options) == 2
+        assert "10 photograph(s), 0 before, 1 failed" in capsys.readouterr().out
+    same(*(records(tmp_path / name) for name in places))
 
 
 def test_an_engine_checks_its_workers():

@@ -33,8 +33,10 @@ def demo(tmp_path_factory):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Score four segments instead of 144: what is written and printed does not depend on it."""
-    monkeypatch.setattr(pipeline, "explain", partial(pipeline.explain, segmentation={"quadtree": (4,)}))
+    """Mask four segments: what is written and printed does not depend on it."""
+    monkeypatch.setattr(
+        pipeline, "explain", partial(pipeline.explain, scoring="mask", segmentation={"quadtree": (4,)})
+    )
 
 
 @pytest.fixture
@@ -331,7 +333,7 @@ def test_no_picture_is_explained_for_a_reader_who_has_gone(photograph, tmp_path)
         from functools import partial
         from usu import cli, pipeline
 
-        pipeline.explain = partial(pipeline.explain, segmentation={"quadtree": (4,)})
+        pipeline.explain = partial(pipeline.explain, scoring="mask", segmentation={"quadtree": (4,)})
         sys.exit(cli.main(sys.argv[1:]))
     """
     out = tmp_path / "out"

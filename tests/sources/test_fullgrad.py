@@ -279,7 +279,7 @@ def test_model_is_left_as_it_was_found(model, batch):
     assert fingerprint(model) == before
 
 
-def test_fifty_calls_keep_nothing_alive(model, batch):
+def test_fifty_calls_keep_nothing_alive(young, model, batch):
     def tensors():
         gc.collect()
         return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())

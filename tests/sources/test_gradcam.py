@@ -330,7 +330,7 @@ def test_model_is_left_as_it_was_found_after_an_exception(model, batch, name, fa
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_fifty_calls_keep_nothing_alive(batch, name):
+def test_fifty_calls_keep_nothing_alive(young, batch, name):
     def tensors():
         gc.collect()
         return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
@@ -350,7 +350,7 @@ def test_fifty_calls_keep_nothing_alive(batch, name):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_outputs_die_without_the_garbage_collector(model, batch, name):
+def test_outputs_die_without_the_garbage_collector(young, model, batch, name):
     seen = []
     handle = model[4].register_forward_hook(lambda module, _, output: seen.append(weakref.ref(output)))
     gc.collect()

@@ -28,7 +28,7 @@ def tensors():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_fifty_calls_keep_nothing_alive(name):
+def test_fifty_calls_keep_nothing_alive(young, name):
     source, network = CASES[name]
     model, inputs = network().eval(), torch.rand(1, 3, 16, 16)
     before = fingerprint(model)

@@ -11,6 +11,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from usu.bench.engines.registry import ENGINES
 from usu.cli._output import (
     BAD_INPUT,
     FILES,
@@ -65,7 +66,9 @@ examples:
   usu explain cat.jpg --source shap --size photograph
       another method, and the map over the whole photograph, 0 where the network did not look
   usu explain photographs/ --out maps/ --workers 4
-      every photograph of a folder; the same command continues after an interruption
+      every photograph of a folder, by four processes; the same command continues after an interruption
+  usu explain photographs/ --out maps/ --engine ray --address auto
+      by all machines of a Ray cluster; photographs and weights are read on each, from the same paths
 """
 
 _MODEL = f"""{", ".join(SIZES)}, any torchvision classifier, or CARD.json, which describes another network
@@ -99,7 +102,10 @@ order; mask for a network without gradients; for complete, owen)"""
 _OUTPUT = "what is scored: the class's probability or logit (default: probability)"
 _BACKEND = """what masked images go through: the network itself (eager), a copy of it by openvino or compile
 (PyTorch's compiler), or auto: openvino's where it is installed and saves time (default: %(default)s)"""
-_WORKERS = "for a folder: processes that read photographs and find segments ahead (default: %(default)s)"
+_ENGINE = "for a folder: ray explains on a cluster (default: %(default)s)"
+_WORKERS = """for a folder: processes that explain photographs, each with a network of its own (default: 1, or
+what a cluster has room for)"""
+_ADDRESS = "of a Ray cluster (default: one here)"
 _BATCH = "masked images per forward call; fewer need less memory (default: %(default)s)"
 
 _TO_EXPLAIN = (
@@ -143,7 +149,9 @@ def add_parser(commands: Commands) -> None:
     add("--importance-temperature", metavar="T", type=positive_number, help=_IMPORTANCE)
     add("--perturbations-per-eval", "--batch-size", metavar="N", type=whole_number, default=16, help=_BATCH)
     add("--backend", choices=BACKENDS, default="auto", help=_BACKEND)
-    add("--workers", metavar="N", type=whole_number, default=1, help=_WORKERS)
+    add("--engine", choices=tuple(ENGINES), default="local", help=_ENGINE)
+    add("--workers", metavar="N", type=whole_number, help=_WORKERS)
+    add("--address", metavar="A", help=_ADDRESS)
     add("--out", metavar="DIR", default="usu-out", help=OUT)
     parser.set_defaults(run=run)
 
