@@ -92,12 +92,13 @@ class Order(Budgeted):
             float(perturbed.references[image] - floor) for image, floor in zip(images, floors, strict=True)
         ]
         steps = (self.passes - 2) // STEP
-        for step in range(steps):
-            share = threshold(self.seed * steps + step)
-            masks = torch.stack([fit.mask(share) for fit in fits])
-            slopes = perturbed.slopes([*images, *images], torch.cat([masks, 1 - masks]))
-            for fit, end, one, other in zip(fits, ends, *slopes.chunk(2), strict=True):
-                fit.advance(-(one + other) / (abs(end) or 1.0), self.ridge, kept=step >= steps // 3)
+        with perturbed.differentiating():
+            for step in range(steps):
+                share = threshold(self.seed * steps + step)
+                masks = torch.stack([fit.mask(share) for fit in fits])
+                slopes = perturbed.slopes([*images, *images], torch.cat([masks, 1 - masks]))
+                for fit, end, one, other in zip(fits, ends, *slopes.chunk(2), strict=True):
+                    fit.advance(-(one + other) / (abs(end) or 1.0), self.ridge, kept=step >= steps // 3)
         by_image = {fit.image: iter(fit.results(perturbed)) for fit in fits}
         return [next(by_image[image]) for image, _ in tasks]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypedDict, cast
@@ -104,6 +104,7 @@ class Perturbation:
         self.coarse: Callable[[int], Coarse] | None = None
         self._floors: dict[int, Tensor] = {}
         self._differentiable = False  # whether a gradient was seen
+        self._ready = False  # whether the model is as gradients need it
         self._bar: Any = tqdm(
             total=0, desc="scoring segments", unit="pass", disable=not show_progress, leave=False
         )
@@ -254,6 +255,21 @@ class Perturbation:
             self._bar.update(3 * len(part))
         return torch.cat(found)
 
+    @contextmanager
+    def differentiating(self) -> Iterator[None]:
+        """Make the model ready for gradients: once for all that are asked for inside, each of which would."""
+        if self._ready:
+            yield
+            return
+        model = self._forward_func
+        written = uncompiled(model) if isinstance(model, nn.Module) else nn.Identity()
+        with as_written(written), differentiable(written):
+            self._ready = True
+            try:
+                yield
+            finally:
+                self._ready = False
+
     def _gradient(self, batch: Tensor, images: Sequence[int], advice: str) -> Tensor:
         """Return the gradient (n, C, H, W) of each copy's f_t, 0 where it is a constant.
 
@@ -263,8 +279,7 @@ class Perturbation:
         module = isinstance(model, nn.Module)
         if isinstance(model, nn.Module):
             model = uncompiled(model)
-        written = model if isinstance(model, nn.Module) else nn.Identity()
-        with as_written(written), differentiable(written):
+        with self.differentiating():
             inputs = batch.detach().requires_grad_()
             answer, found, cause = None, None, None
             if module or isinstance(self._caller, Tensor):
