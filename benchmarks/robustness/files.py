@@ -30,6 +30,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from benchmarks.robustness.spoiling import MOST, spoiled
+
 ROOM = 2 * 2**30  # bytes that a file may cost
 LONGEST = 10.0  # seconds
 BEGINNING = 300.0  # seconds for imports and whole files, on a busy machine
@@ -152,7 +154,7 @@ def work(kind: str, seconds: float, seed: int, inputs: Path, out: Path, blind: b
         return reader.count
     draw = Random(f"{seed}/{kind}")
     while time.monotonic() < end:
-        reader.read(hostile.spoiled(draw.choice(seeds), seeds, draw), draw.choice(suffixes))
+        reader.read(spoiled(draw.choice(seeds), seeds, draw), draw.choice(suffixes))
         _note(reader)
     return reader.count
 
@@ -166,8 +168,6 @@ def _by_coverage(
     reader: Reader, seeds: list[bytes], seed: int, seconds: float, over: Callable[[], bool]
 ) -> None:
     import atheris
-
-    from benchmarks.robustness import hostile
 
     suffixes = reader.of_kind.suffixes
     corpus = reader.inputs.parent / "corpus"
@@ -186,13 +186,13 @@ def _by_coverage(
     def mutate(data: bytes, most: int, number: int) -> bytes:
         draw = Random(number)
         whole = data[1:] if len(data) > 1 else draw.choice(seeds)
-        return (bytes([draw.randrange(len(suffixes))]) + hostile.spoiled(whole, seeds, draw))[:most]
+        return (bytes([draw.randrange(len(suffixes))]) + spoiled(whole, seeds, draw))[:most]
 
     options = [
         f"-seed={seed + 1}",
         "-rss_limit_mb=0",
         "-timeout=0",
-        f"-max_len={hostile.MOST}",
+        f"-max_len={MOST}",
         "-verbosity=0",
     ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one, custom_mutator=mutate)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from benchmarks.robustness import hostile
 from benchmarks.robustness.files import Reader
+from benchmarks.robustness.spoiling import png_chunk, spoiled
 from benchmarks.robustness.works import Small
 from PIL import Image
 
@@ -39,11 +40,11 @@ def test_spoiled_files_are_refused_or_read(kind, inputs, tmp_path):
     suffixes, is_own, read = hostile.KINDS[kind].suffixes, hostile.is_own, hostile.KINDS[kind].read
     for number in range(60):
         content = seeds[number % len(seeds)]
-        spoiled = content if number < len(seeds) else hostile.spoiled(content, seeds, draw)
+        given = content if number < len(seeds) else spoiled(content, seeds, draw)
         folder = tmp_path / str(number)
         folder.mkdir()
         path = folder / f"file{suffixes[number % len(suffixes)]}"
-        path.write_bytes(spoiled)
+        path.write_bytes(given)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a cache that is damaged is told of and made again
@@ -191,7 +192,7 @@ def test_code_in_a_file_does_not_run(name, way, tmp_path):
 def test_pictures_that_are_bombs(tmp_path):
     head = b"\x00\x00\x75\x30\x00\x00\x75\x30\x08\x02\x00\x00\x00"  # 30,000 × 30,000 of RGB
     chunks = ((b"IHDR", head), (b"IDAT", b"x"), (b"IEND", b""))
-    png = b"\x89PNG\r\n\x1a\n" + b"".join(hostile.png_chunk(*chunk) for chunk in chunks)
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
     (tmp_path / "large.png").write_bytes(png)
     with pytest.raises(ValueError, match=r"large\.png is too large to open safely"):
         read_image(tmp_path / "large.png")
