@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...]]]] = {
             "--range": ("a b", "1", "0 one", ""),
             "--workers": _NOT_COUNTS,
             "--engine": _NOT_NAMES,
+            "--device": _NOT_NAMES,
             "--perturbations-per-eval": _NOT_COUNTS,
             "--model": (*_NOT_NAMES, "resnet50", "timm:", "none.json"),
             "--out": (__file__,),

@@ -15,7 +15,7 @@ from PIL import Image
 from skimage.data import chelsea
 
 import usu
-from usu import cli, pipeline
+from usu import cli, dataset, pipeline
 from usu.cli.explain import output_names
 from usu.models.classifier import imagenet_class_names
 from usu.plot import TITLES
@@ -34,9 +34,9 @@ def demo(tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch):
     """Mask four segments: what is written and printed does not depend on it."""
-    monkeypatch.setattr(
-        pipeline, "explain", partial(pipeline.explain, scoring="mask", segmentation={"quadtree": (4,)})
-    )
+    few = partial(pipeline.explain, scoring="mask", segmentation={"quadtree": (4,)})
+    for module in (pipeline, dataset):
+        monkeypatch.setattr(module, "explain", few)
 
 
 @pytest.fixture
@@ -154,6 +154,16 @@ def test_settings_reach_the_explanation(photograph, tmp_path, quick, resnet_file
     assert explanation.settings["importance_temperature"] == 0.7
 
 
+def test_the_network_computes_on_the_device(photograph, tmp_path, quick, resnet_file, device):
+    options = ("--model", "resnet18", "--weights", resnet_file, "--device", device, "--out")
+    assert run("explain", photograph, *options, tmp_path / "one") == 0
+    assert {path.name for path in (tmp_path / "one" / "cat").iterdir()} == FILES
+    (tmp_path / "photographs").mkdir()
+    photograph.rename(tmp_path / "photographs" / "cat.jpg")
+    assert run("explain", tmp_path / "photographs", *options, tmp_path / "two") == 0
+    assert usu.Explanation.load(tmp_path / "two" / "cat.jpg.npz").attribution.shape == (224, 224)
+
+
 def test_network_without_class_names(photograph, tmp_path, quick, capsys):
     weights = tmp_path / "five.pth"
     torch.save(zoo.squeezenet1_1(weights=None, num_classes=5).state_dict(), weights)
@@ -262,6 +272,8 @@ def test_one_bad_picture_does_not_stop_the_others(photograph, tmp_path, quick, c
         (["explain", "CAT", "--tokens", "0x14"], "grid must be .*both at least 1"),
         (["explain", "CAT", "--tokens", "7x7,axis=5"], "axis must be 0, 1 or 2, got 5"),
         (["explain", "CAT", "--source", "rise", "--run", "1"], "run= is for sources that describe a layer"),
+        (["explain", "CAT", "--device", "abacus"], "--device must be one of PyTorch's .* got 'abacus'"),
+        (["explain", "CAT", "--device", "meta"], "--device must be one of PyTorch's .* got 'meta'"),
         (["explain", "CAT", "--output", "odds"], "output must be .*, got 'odds'"),
         (["explain", "CAT", "--mode", "complete", "--scoring", "order"], "needs scoring='owen', not 'order'"),
         (["explain", "CAT", "--out", "CAT"], r"--out .*cat\.jpg is a file, not a folder"),
@@ -331,7 +343,7 @@ def test_no_picture_is_explained_for_a_reader_who_has_gone(photograph, tmp_path)
     program = """if True:
         import sys
         from functools import partial
-        from usu import cli, pipeline
+        from usu import cli, dataset, pipeline
 
         pipeline.explain = partial(pipeline.explain, scoring="mask", segmentation={"quadtree": (4,)})
         sys.exit(cli.main(sys.argv[1:]))

@@ -102,6 +102,7 @@ order; mask for a network without gradients; for complete, owen)"""
 _OUTPUT = "what is scored: the class's probability or logit (default: probability)"
 _BACKEND = """what masked images go through: the network itself (eager), a copy of it by openvino or compile
 (PyTorch's compiler), or auto: openvino's where it is installed and saves time (default: %(default)s)"""
+_DEVICE = "what the network computes on, such as cuda (default: %(default)s)"
 _ENGINE = "for a folder: ray explains on a cluster (default: %(default)s)"
 _WORKERS = """for a folder: processes that explain photographs, each with a network of its own (default: 1, or
 what a cluster has room for)"""
@@ -149,6 +150,7 @@ def add_parser(commands: Commands) -> None:
     add("--importance-temperature", metavar="T", type=positive_number, help=_IMPORTANCE)
     add("--perturbations-per-eval", "--batch-size", metavar="N", type=whole_number, default=16, help=_BATCH)
     add("--backend", choices=BACKENDS, default="auto", help=_BACKEND)
+    add("--device", metavar="NAME", default="cpu", help=_DEVICE)
     add("--engine", choices=tuple(ENGINES), default="local", help=_ENGINE)
     add("--workers", metavar="N", type=whole_number, help=_WORKERS)
     add("--address", metavar="A", help=_ADDRESS)
@@ -158,11 +160,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Explain photographs from files; a bad one is reported and the rest go on."""
-    import torch
     from tqdm import tqdm
 
-    from usu.models.layers import find_layer
-    from usu.models.loading import load_classifier
     from usu.models.targets import find_class
     from usu.models.tokens import Tokens
     from usu.pipeline import mode_of, settings_of
@@ -185,9 +184,7 @@ def run(options: argparse.Namespace) -> int:
     names = ("continuous", "score_smoothing", "scoring", "output")
     named = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     settings_of(mode_of(options.mode, named), named)
-    classifier = load_classifier(options.model, options.weights)
-    if options.layer is not None:
-        find_layer(classifier.model, torch.empty(0), options.layer)  # named, it is looked up, not run
+    classifier = _loaded(options)
     keywords = {name: getattr(options, name) for name in _TO_EXPLAIN if getattr(options, name) is not None}
     if options.run_of_layer is not None:
         keywords["run"] = options.run_of_layer
@@ -212,6 +209,29 @@ def run(options: argparse.Namespace) -> int:
             failed = True
             complain(problem, path)
     return BAD_INPUT if failed else 0
+
+
+def _loaded(options: argparse.Namespace) -> Classifier:
+    """Return the network, on its device.
+
+    Raises:
+        ValueError: no such network, device or layer.
+    """
+    import torch
+
+    from usu.models.layers import find_layer
+    from usu.models.loading import load_classifier
+
+    try:
+        torch.ones(1, device=options.device).item()
+    except (RuntimeError, AssertionError) as problem:
+        name, why = options.device, str(problem).strip().splitlines()[0]
+        raise ValueError(f"--device must be one of PyTorch's on this machine, got {name!r}: {why}") from None
+    classifier = load_classifier(options.model, options.weights)
+    if options.layer is not None:
+        find_layer(classifier.model, torch.empty(0), options.layer)  # named, it is looked up, not run
+    classifier.model.to(options.device)
+    return classifier
 
 
 def _read(path: str, value_range: Sequence[float] | None) -> Image.Image:
@@ -251,7 +271,7 @@ def explain_picture(
     start = time.perf_counter()
     explanation = explain(
         classifier.model,
-        inputs,
+        inputs.to(classifier.device),
         images=picture,
         placement=placement,
         show_progress=sys.stderr.isatty(),

@@ -34,11 +34,13 @@ class Explainer:
     def __init__(
         self,
         load: Callable[[], Classifier],
+        device: str,
         folder: Path,
         limits: tuple[float, float] | None,
         options: Mapping[str, Any],
     ) -> None:
         self.classifier, self.folder, self.limits = load(), folder, limits
+        self.classifier.model.to(device)
         self.options = {**options, "class_names": self.classifier.class_names}
 
     def work(self, batch: Batch) -> list[dict[str, Any]]:
@@ -96,7 +98,7 @@ def explain_folder(options: argparse.Namespace, classifier: Classifier, keywords
     with closing(Results(Path(options.out), run)) as results:
         before = len(results.done)
         batches = _batches(names, results.done)
-        make_worker = partial(Explainer, load, folder.absolute(), limits, keywords)
+        make_worker = partial(Explainer, load, options.device, folder.absolute(), limits, keywords)
         with (
             closing(engine.run(make_worker, batches)) as outcomes,
             tqdm(total=len(batches), desc="images", unit="batch", disable=not sys.stderr.isatty()) as bar,

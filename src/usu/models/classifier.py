@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -78,6 +79,11 @@ class Classifier:
     model: nn.Module
     prepare: Preparation
     class_names: tuple[str, ...] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are."""
+        return next(self.model.parameters(), torch.empty(0)).device
 
     @property
     def categories(self) -> tuple[str, ...] | None:
