@@ -1,10 +1,11 @@
 """The pages under docs/results, from the committed rows alone: no model, no photographs.
 
-    python -m benchmarks.pages.results_pages [--results results/rows] [--pages docs/results]
+    python -m benchmarks.pages.results_pages [--results results] [--pages docs/results]
 
-Writes what was tested and what was shown, of all photographs and of those alone on which no default was
-chosen, each with all tests and all means as CSV beside it; and the paper's tables, of which table 8 once more
-from the rows at the paper's ε. The same rows give the same bytes.
+Writes what was tested and what was shown, with all tests and all means as CSV beside it: of the nine
+configurations, with scores by order, and of three networks with scores by masking, of all photographs and of
+those alone on which no default was chosen. And the paper's tables of the nine configurations, of which table
+8 once more from rows at the paper's ε. The same rows give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.pages.tested_differences import files
-from benchmarks.scores.score_tables import read_results
+from benchmarks.pages.tested_differences import files, narrow
+from benchmarks.scores.score_tables import chosen_on
 from usu.bench.results.folder import read_rows
 from usu.bench.results.schema import NO_SOURCE
 from usu.bench.tables.cells import Table
@@ -26,16 +27,23 @@ from usu.bench.tables.layouts import layout
 from usu.bench.tables.render import md
 from usu.runtime.files import written_whole
 
-RESULTS, PAGES = Path("results/rows"), Path("docs/results")
-CHOICES = Path("results")
+RESULTS, PAGES = Path("results"), Path("docs/results")
 FOOT = """
-Made by `python -m benchmarks.pages.results_pages` from the rows in `results/rows`.
+Made by `python -m benchmarks.pages.results_pages` from the rows in `results/{rows}`.
 """
 
+NINE = """\
+Three data sets, each by a plain, a residual and an attention network: ImageNet (a photograph of each of 200
+classes), CIFAR-10 and ten classes of CUB-200. VGG16 on ImageNet lacks its classifier, so that eight of the
+nine are here. Grad-CAM's maps, for the transformer those of its tokens; scores by order, the default.
+[Data sets and networks](../datasets.md#nine-configurations)."""
+
+MASKED, MASKED_HALF = "Scores by masking: tested differences", "Scores by masking, untouched photographs"
+
 ALL = """\
-What the benchmark measured of all its photographs: eight upsamplers of Grad-CAM's map, six controls and
-eight other methods, by seventeen metrics on three networks. [Of the photographs alone on which no default
-was chosen](untouched.md) there is a page like this one."""
+With scores by masking, as every model got until 30 November 2026 and as models without gradients still get:
+eight upsamplers of Grad-CAM's map, six controls and eight other methods, by seventeen metrics on three
+networks. [Of the photographs alone on which no default was chosen](untouched.md) there is another."""
 
 UNTOUCHED = """\
 The same as [the page of all photographs](honest.md), of Grad-CAM's maps and of those photographs alone on
@@ -45,14 +53,12 @@ which no default was chosen: without those of `results/defaults` and without the
 PAPER = """\
 # The paper's tables
 
-The tables of the paper, made from our rows as `usu bench table` makes them. The rows are of a folder of
-photographs and of EfficientNet-Lite0 to 2, which the paper has not, so that none of its figures stands
-beside ours: they are in `src/usu/bench/tables/published.csv`, and are printed where there are rows of the
-same data set and network. [What can be read of these tables](reading.md).
+The tables of the paper, made from our rows as `usu bench table` makes them, with the paper's figures beside
+ours. [What can be read of them](reading.md). Of its networks we have VGG16 alone, with heads of our own;
+beside the others stand the figures of the paper's network of the same kind: orders compare, values do not.
 
-Tables 2, 3, 7 and 9 are of Grad-CAM's coarse maps, as in the paper. The means of the other sources stand in
-[the CSV of all means](honest-means.csv), their tests in [that of all tests](honest-tests.csv). Table 10 is
-of CUB-200, of which nothing was measured.
+Tables 2, 3, 7, 9 and 10 are of Grad-CAM's coarse maps, as in the paper; for the transformer, of its tokens.
+Table 8 has the other sources.
 """
 
 TEMPERATURE = """\
@@ -64,41 +70,44 @@ infidelity-scaled --out results/rows-temperature`.
 
 def pages(results: Path) -> dict[str, str]:
     """Return the text of each page, and of each CSV, by its file's name."""
-    rows = read_rows(results)
-    names = pa.array(sorted(chosen_on()))
-    untouched = rows.filter(~pc.field("image").isin(names) & pc.field("source").isin(["gradcam", NO_SOURCE]))
-    study, at_paper_temperature = study_of(rows), read_rows(results.with_name(f"{results.name}-temperature"))
+    masked = read_rows(results / "rows")
+    names = pa.array(sorted(chosen_on(results)))
+    untouched = _of_gradcam(masked.filter(~pc.field("image").isin(names)))
+    foot, foot_of_masked = (FOOT.format(rows=rows) for rows in ("nine", "rows"))
     found = {
-        **files(study, "honest", "Tested differences", ALL),
-        **files(study_of(untouched), "untouched", "Tested differences, untouched photographs", UNTOUCHED),
-        "paper-tables.md": paper_tables(study, study_of(at_paper_temperature)),
+        **files(nine(results), "nine", "Nine configurations", NINE, foot),
+        **files(study_of(masked), "honest", MASKED, ALL, foot_of_masked),
+        **files(study_of(untouched), "untouched", MASKED_HALF, UNTOUCHED, foot_of_masked),
     }
-    return {name: text + FOOT * name.endswith(".md") for name, text in found.items()}
+    return found | {"paper-tables.md": paper_tables(results) + foot}
 
 
-def paper_tables(study: Study, at_paper_temperature: Study) -> str:
+def nine(results: Path) -> Study:
+    """Return the rows of the nine configurations on Grad-CAM's maps, whose tests are corrected together."""
+    return study_of(_of_gradcam(_rows_of_nine(results)))
+
+
+def _rows_of_nine(results: Path) -> pa.Table:
+    return pa.concat_tables(map(read_rows, sorted((results / "nine").iterdir())))
+
+
+def _of_gradcam(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.field("source").isin(["gradcam", NO_SOURCE]))
+
+
+def paper_tables(results: Path) -> str:
     """Return the page of the paper's tables."""
-    parts = [PAPER]
-    for name in ("table2", "table3", "table7", "table9"):
-        table = layout(name, study)
-        blocks = [block for block in table.blocks if block.heading.endswith(", Grad-CAM")]
-        parts.append(below(Table(table.title, table.notes, blocks)))
-    parts.append(below(layout("table8", study)))
-    again = layout("table8", at_paper_temperature)
-    parts.append(below(Table(f"{again.title}, at the paper's ε", again.notes, again.blocks)))
-    return "\n".join([*parts, TEMPERATURE])
+    study, every = nine(results), study_of(_rows_of_nine(results))
+    of = {"table2": study, "table3": study, "table7": study, "table8": every, "table9": study}
+    tables = [layout(name, rows) for name, rows in (of | {"table10": study}).items()]
+    again = layout("table8", study_of(read_rows(results / "rows-temperature")))
+    more = f"{again.title}, scores by masking, at the paper's ε"
+    return "\n".join([PAPER, *map(below, tables), below(Table(more, again.notes, again.blocks)), TEMPERATURE])
 
 
 def below(table: Table) -> str:
-    """Return a table as a part of a page, its headings one level down."""
-    return re.sub(r"^#", "##", md(table), flags=re.MULTILINE)
-
-
-def chosen_on() -> set[str]:
-    """Return the names of the photographs on which a default was chosen."""
-    defaults = {f"{record.stem}.JPEG" for record in CHOICES.glob("defaults/*.json")}
-    scores = read_results(CHOICES / "scores.jsonl").values()
-    return defaults | {name for rows in scores for name, row in rows.items() if row.half == "choosing"}
+    """Return a table as a part of a page, its headings one level down, without padding."""
+    return re.sub(r"^#", "##", narrow(md(table)), flags=re.MULTILINE)
 
 
 def main() -> None:
@@ -106,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of rows (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="of all rows (default: %(default)s)")
     parser.add_argument("--pages", type=Path, default=PAGES, help="folder of pages (default: %(default)s)")
     arguments = parser.parse_args()
     for name, text in pages(arguments.results).items():

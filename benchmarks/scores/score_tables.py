@@ -16,6 +16,7 @@ from usu.runtime.files import written_whole
 FILLS = ("blur", "mean")
 AREAS = tuple(f"{curve}, {fill}" for fill in FILLS for curve in ("deletion", "insertion"))
 HALVES = ("choosing", "reporting")
+RESULTS = Path("results")
 # What every map is compared with, photograph by photograph.
 REFERENCES = ("SHAP partition 160", "SHAP partition 1000", "RISE 1600", "bilinear", "guided filter")
 # What docs/scores.md claims of the reporting half: (map, reference), all areas of all pairs tested together.
@@ -108,6 +109,13 @@ def read_results(source: Path) -> Results:
                 record["half"], entry["passes"], record["seconds_outside"], areas
             )
     return results
+
+
+def chosen_on(results: Path = RESULTS) -> set[str]:
+    """Return the names of the photographs of the ImageNet sample on which a default was chosen."""
+    defaults = {f"{record.stem}.JPEG" for record in results.glob("defaults/*.json")}
+    scores = read_results(results / "scores.jsonl").values()
+    return defaults | {name for rows in scores for name, row in rows.items() if row.half == "choosing"}
 
 
 def _measures(seed: dict[str, Any]) -> list[float]:

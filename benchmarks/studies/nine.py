@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.studies.nine DATA --out results/nine
 
 DATA holds the data sets and `weights`; the heads are those of `benchmarks.studies.heads`. Rows go to a folder
-for each data set, as `usu bench run` writes them, so that several processes can share the work by `--datasets`.
-A run that was stopped continues. Each stage takes every configuration in turn with one image, so that what is
-there at any time covers them all.
+for each data set, as `usu bench run` writes them; several processes share the work by `--datasets`. A run
+that was stopped continues. Each stage takes every configuration in turn with one image, so that what is there
+at any time covers them all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from benchmarks.scores.score_tables import chosen_on
 from benchmarks.studies.configurations import CONFIGURATIONS, DATA, MISSING, Configuration
 from usu.bench.datasets.registry import chosen
 from usu.bench.networks import check_labels
@@ -89,7 +90,9 @@ class Run:
         network, dataset = self.worker.network(one.model), self.worker.dataset
         check_labels(network, dataset)
         self.hash = network.weights_hash
-        self.images = [item.name for item in chosen(dataset, None, SEED)]
+        # Of the photographs those first on which no default was chosen.
+        touched = chosen_on() if one.dataset == "imagenet" else set[str]()
+        self.images = sorted((item.name for item in chosen(dataset, None, SEED)), key=touched.__contains__)
 
 
 def main() -> None:
