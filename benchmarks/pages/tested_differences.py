@@ -187,7 +187,7 @@ def _signs(tests: pd.DataFrame, across: str, groups: Sequence[Sequence[str]]) ->
     if not shown.any():
         return told
     joined = pd.concat([every[list(names)].agg("".join, axis=1) for names in groups], axis=1)
-    joined = joined.agg(" ".join, axis=1).unstack("measure")
+    joined = joined.agg("\N{NO-BREAK SPACE}".join, axis=1).unstack("measure")
     table = _table(joined.reindex(pairs).fillna("").rename(columns=_heading), 2, "center")
     return f"{told}\n{table}\n" if told else f"{table}\n"
 
