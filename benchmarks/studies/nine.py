@@ -72,7 +72,6 @@ class Stage:
 STAGES = (
     Stage(30, FIRST),
     Stage(25, SOURCES),
-    Stage(30, PAPERS),
     Stage(100, FIRST),
     Stage(100, PAPERS),
     Stage(100, REST),

@@ -412,7 +412,7 @@ def test_progress_bars_only_on_a_terminal(photograph, tmp_path, monkeypatch, cap
     assert ("2/2" in errors) == terminal
 
 
-def test_a_deep_picture_is_explained_with_a_line_or_by_its_range(tmp_path, capsys):
+def test_a_deep_picture_is_explained_with_a_line_or_by_its_range(tmp_path, quick, capsys):
     from usu.cli import main
 
     values = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)

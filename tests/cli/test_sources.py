@@ -32,7 +32,8 @@ def explain(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         models, "load_classifier", lambda name, weights: Classifier(name, NETWORKS[name](), prepare)
     )
-    monkeypatch.setattr(pipeline, "explain", partial(pipeline.explain, segmentation={"quadtree": (4, 16)}))
+    few = {"scoring": "mask", "segmentation": {"quadtree": (4, 16)}}
+    monkeypatch.setattr(pipeline, "explain", partial(pipeline.explain, **few))
     Image.fromarray(chelsea()[::4, ::4]).save(tmp_path / "cat.png")
 
     def run(*arguments):
@@ -48,14 +49,9 @@ def explain(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def figures(monkeypatch):
-    """Keep the figures that are written, by their file's name."""
-    kept, save = {}, plot.save_figure
-
-    def keeping(figure, path, **options):
-        kept[path.name] = figure
-        save(figure, path, **options)
-
-    monkeypatch.setattr(plot, "save_figure", keeping)
+    """Keep the figures that would be written, by their file's name."""
+    kept = {}
+    monkeypatch.setattr(plot, "save_figure", lambda figure, path, **_: kept.update({path.name: figure}))
     return kept
 
 
