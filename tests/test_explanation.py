@@ -46,6 +46,21 @@ def test_round_trip_is_exact(explanation, tmp_path):
         assert same(getattr(explanation, item.name), getattr(loaded, item.name)), item.name
 
 
+def test_what_is_there_twice_is_written_once_and_to_the_bit(explanation, tmp_path):
+    scores = torch.zeros_like(explanation.score_map)
+    first, second = (
+        dataclasses.replace(explanation.refinements[0], score_map=map) for map in (scores, -scores)
+    )
+    twice = dataclasses.replace(explanation, score_map=scores.clone(), refinements=(first, second))
+    with open(tmp_path / "twice.npz", "wb") as file:
+        twice.write_to(file)
+    names = np.load(tmp_path / "twice.npz").files
+    assert len([name for name in names if name.endswith("score_map")]) == 2  # 0 and -0 are different bits
+    loaded = usu.Explanation.load(tmp_path / "twice.npz")
+    assert [np.signbit(one.score_map).all() for one in loaded.refinements] == [False, True]
+    assert not np.signbit(loaded.score_map).any()
+
+
 @pytest.mark.parametrize("name", ["mixed", "random", "complete"])
 def test_files_of_format_1_still_load(name, tmp_path):
     """Saved by the version before refinements were kept; the attribution is the one that they make again."""
@@ -107,11 +122,11 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(explanation, tmp_path
     explanation.save(path)
     before = path.read_bytes()
 
-    def full_disk(file, **arrays):
+    def full_disk(file, values, **options):
         file.write(b"half a file")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(np, "savez_compressed", full_disk)
+    monkeypatch.setattr(np.lib.format, "write_array", full_disk)
     with pytest.raises(OSError, match="no space left"):
         explanation.save(path)
     assert path.read_bytes() == before

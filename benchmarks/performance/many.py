@@ -3,11 +3,10 @@
     OMP_NUM_THREADS=1 python -m benchmarks.performance.many FOLDER [--images 8] [--count 50000] [--minutes 10]
 
 Parts of explaining a folder's photographs by EfficientNet-Lite0 with scores by order, in processor time of
-one core, medians over `--images`: what workers do ahead (reading and preparing, segments) and what the
-process with the model does besides passes (the rest of `usu.explain`, the record's file). Passes are counted,
-forwards and backwards apart. From these follows, for `--count` photographs in `--minutes`, how many cores the
-workers need, how many passes a second the GPU has to do, and how many processes would have to share the rest.
-No GPU is measured: its passes are what is asked of it.
+one core, medians over `--images`: what a worker of `usu explain FOLDER` does besides passes. Passes are
+counted, forwards and backwards apart. From these follows, for `--count` photographs in `--minutes`, how many
+cores the workers need, and how many passes a second the GPU that they share has to do. No GPU is measured:
+its passes are what is asked of it.
 """
 
 from __future__ import annotations
@@ -109,12 +108,10 @@ def main() -> None:
     for name, seconds in row.items():
         print(f"| {name} | {1000 * seconds:.0f} |")
     each = 60 * options.minutes / options.count
-    ahead = row["read and prepare"] + row["segments"]
-    beside = row["explain, without passes"] + row["record's file"]
+    beside = sum(row.values()) - row["passes"]
     print(f"\n{options.count} photographs in {options.minutes:g} minutes: {1000 * each:.1f} ms each, that is")
-    print(f"* {ahead / each:.1f} cores for what workers do ahead;")
-    print(f"* {forwards / each:.0f} forward passes a second, {backwards / each:.0f} with a backward one;")
-    print(f"* {beside / each:.1f} processes for the rest, {1000 * beside:.0f} ms, where one does it now.")
+    print(f"* {beside / each:.1f} cores for what is no pass, {1000 * beside:.0f} ms;")
+    print(f"* {forwards / each:.0f} forward passes a second, {backwards / each:.0f} with a backward one.")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -41,23 +43,28 @@ class Pass:
     running: list[str] = field(default_factory=list)
     attending: set[str] = field(default_factory=set)
 
-    def grids(self) -> dict[Grid, Grid]:
+    def grids(self) -> Mapping[Grid, Grid]:
         """Return each grid and its stride: the last convolution's first, then what halving makes of them."""
-        found = dict(reversed(self.strides.items()))
-        for cells, stride in list(found.items()):
-            for power in range(1, 5):
-                wide = tuple(step << power for step in stride)
-                for up in (True, False):  # whether a last odd cell is padded or left out
-                    sides = tuple(_halved(side, power, up) for side in cells)
-                    if min(sides) > 0:
-                        found.setdefault(sides, wide)
-        return found
+        return _with_halves(tuple(self.strides.items()))
 
     def notice(self) -> None:
         """Note that the module that runs attends."""
         self.attends = True
         if self.running:
             self.attending.add(self.running[-1])
+
+
+@lru_cache(maxsize=16)  # each layer of a network asks for the same
+def _with_halves(strides: tuple[tuple[Grid, Grid], ...]) -> Mapping[Grid, Grid]:
+    found = dict(reversed(strides))
+    for cells, stride in list(found.items()):
+        for power in range(1, 5):
+            wide = tuple(step << power for step in stride)
+            for up in (True, False):  # whether a last odd cell is padded or left out
+                sides = tuple(_halved(side, power, up) for side in cells)
+                if min(sides) > 0:
+                    found.setdefault(sides, wide)
+    return MappingProxyType(found)
 
 
 def _halved(side: int, times: int, up: bool) -> int:
