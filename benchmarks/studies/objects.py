@@ -28,6 +28,7 @@ from benchmarks.studies.known_truth import SQUARED, drawn, found_in_image, teste
 from usu.bench.datasets.files import Dataset, Item
 from usu.bench.datasets.registry import chosen, find_dataset
 from usu.bench.methods.image import Subject
+from usu.bench.tables.labels import title
 from usu.models import load_classifier
 from usu.models.classifier import Classifier
 from usu.models.compiled import quickened
@@ -49,6 +50,7 @@ PAIRS = [
 ]
 # Beyond these shares of the crop there is nothing to find.
 LEAST, MOST = 0.02, 0.9
+MADE = "python -m benchmarks.studies.objects DATA --images 0 --table docs/objects-measurements.md"
 
 
 def object_in_crop(classifier: Classifier, dataset: Dataset, item: Item) -> Tensor:
@@ -108,7 +110,7 @@ def page(lines: Sequence[dict[str, Any]]) -> str:
     text = [
         "# Measurements of maps on objects",
         "",
-        "Made by `python -m benchmarks.studies.objects DATA --images 0 --table PAGE`.",
+        f"Made by `{MADE}`; what can be read of them stands in [the verdict](results/reading.md).",
     ]
     for dataset in FOLDERS:
         for model in dict.fromkeys(line["model"] for line in lines if line["dataset"] == dataset):
@@ -117,9 +119,8 @@ def page(lines: Sequence[dict[str, Any]]) -> str:
             if len(kept) < 2:
                 continue
             share = sum(line["object"] for line in kept) / len(kept)
-            heading = (
-                f"{dataset}, {model}: {len(kept)} of {len(own)} photographs, objects {share:.2f} of them"
-            )
+            names = f"{title('dataset', dataset)}, {title('model', model)}"
+            heading = f"{names}: {len(kept)} of {len(own)} photographs, objects {share:.2f} of them"
             text += ["", tested_tables(heading, MAPS, PAIRS, [line["maps"] for line in kept])]
     return "\n".join(text) + "\n"
 

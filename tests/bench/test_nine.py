@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,8 @@ from usu.bench.methods.image import Subject  # noqa: E402
 from usu.bench.methods.registry import CONTESTANTS  # noqa: E402
 from usu.bench.results.schema import Cell  # noqa: E402
 from usu.metrics.faithfulness import METRICS  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_residual_block_adds_a_subsampled_shortcut_padded_with_zeros():
@@ -146,3 +149,10 @@ def test_the_mask_is_cropped_as_the_photograph():
     assert torch.equal(found, expected)
     with pytest.raises(ValueError, match="does not say where the object of b is"):
         objects.object_in_crop(classifier, data, Item("b"))
+
+
+def test_the_page_of_objects_is_made_of_the_rows():
+    lines = objects.read_lines(ROOT / "results/objects/maps.jsonl")
+    assert (ROOT / "docs/objects-measurements.md").read_text(encoding="utf-8") == objects.page(lines), (
+        f"out of date: {objects.MADE}"
+    )
