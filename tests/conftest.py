@@ -25,8 +25,8 @@ torch.set_num_threads(1)
 
 
 def pytest_xdist_auto_num_workers():
-    """Have two workers more than processors: some tests wait for processes of their own."""
-    return (os.cpu_count() or 1) + 2
+    """Have one worker more than processors: some tests wait for processes of their own."""
+    return (os.cpu_count() or 1) + 1
 
 
 DEVICES = [
