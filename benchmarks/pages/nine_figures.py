@@ -9,7 +9,7 @@ intervals, as `docs/results/nine-tests.csv` has them.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
@@ -18,8 +18,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.pages.results_pages import RESULTS, nine
+from benchmarks.pages.results_pages import nine
 from benchmarks.pages.tested_differences import networks
+from benchmarks.scores.score_tables import RESULTS
 from usu import plot
 from usu.bench.tables import published
 from usu.bench.tables.frame import Study
@@ -43,12 +44,12 @@ SCALINGS = {
 }
 
 
-def curves(tests: pd.DataFrame, fill: str = "blur") -> Figure:
+def curves(tests: pd.DataFrame) -> Figure:
     """Draw how much better than bilinear's each map's curves are, by configuration."""
     figure = Figure(figsize=(10, 8.2), layout="constrained")
     panels = figure.subplots(2, 2, sharey=True)
     for axis, (kind, curve) in zip(panels.flat, product(KINDS, ("deletion", "insertion")), strict=True):
-        own = tests[tests.measure == f"{curve}-{fill}{kind}"]
+        own = tests[tests.measure == f"{curve}-blur{kind}"]
         sign = -1 if curve == "deletion" else 1
         _rows(axis, own.assign(**_signed(own, sign)), CURVES)
         axis.axvline(0, color="0.4", linewidth=0.8)
@@ -131,15 +132,15 @@ def compared(study: Study) -> pd.DataFrame:
     """Return the comparisons of Grad-CAM's maps with bilinear, with what each network is called."""
     tests = study.comparisons
     own = tests[tests.reference == "bilinear"]
-    return own.assign(network=networks(own, several=True))
+    return own.assign(network=networks(own))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Draw both figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS, help="of all rows (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of pictures")
-    options = parser.parse_args(argv)
+    options = parser.parse_args()
     tests = compared(nine(options.results))
     for name, figure in {"nine-curves": curves(tests), "nine-infidelity": infidelities(tests)}.items():
         plot.save_figure(figure, options.out / f"{name}.png", dpi=DPI)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.pages.tested_differences import files, narrow
-from benchmarks.scores.score_tables import chosen_on
+from benchmarks.scores.score_tables import RESULTS, chosen_on
 from usu.bench.results.folder import read_rows
 from usu.bench.results.schema import NO_SOURCE
 from usu.bench.tables.cells import Table
@@ -27,7 +27,7 @@ from usu.bench.tables.layouts import layout
 from usu.bench.tables.render import md
 from usu.runtime.files import written_whole
 
-RESULTS, PAGES = Path("results"), Path("docs/results")
+PAGES = Path("docs/results")
 FOOT = """
 Made by `python -m benchmarks.pages.results_pages` from the rows in `results/{rows}`.
 """
@@ -74,12 +74,16 @@ def pages(results: Path) -> dict[str, str]:
     names = pa.array(sorted(chosen_on(results)))
     untouched = _of_gradcam(masked.filter(~pc.field("image").isin(names)))
     foot, foot_of_masked = (FOOT.format(rows=rows) for rows in ("nine", "rows"))
+    study = nine(results)
     found = {
-        **files(nine(results), "nine", "Nine configurations", NINE, foot),
+        **files(study, "nine", "Nine configurations", NINE, foot),
         **files(study_of(masked), "honest", MASKED, ALL, foot_of_masked),
         **files(study_of(untouched), "untouched", MASKED_HALF, UNTOUCHED, foot_of_masked),
     }
-    return found | {"paper-tables.md": paper_tables(results) + foot}
+    every, at_paper_temperature = (
+        study_of(rows) for rows in (_rows_of_nine(results), read_rows(results / "rows-temperature"))
+    )
+    return found | {"paper-tables.md": paper_tables(study, every, at_paper_temperature) + foot}
 
 
 def nine(results: Path) -> Study:
@@ -95,12 +99,11 @@ def _of_gradcam(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.field("source").isin(["gradcam", NO_SOURCE]))
 
 
-def paper_tables(results: Path) -> str:
-    """Return the page of the paper's tables."""
-    study, every = nine(results), study_of(_rows_of_nine(results))
-    of = {"table2": study, "table3": study, "table7": study, "table8": every, "table9": study}
-    tables = [layout(name, rows) for name, rows in (of | {"table10": study}).items()]
-    again = layout("table8", study_of(read_rows(results / "rows-temperature")))
+def paper_tables(study: Study, every: Study, at_paper_temperature: Study) -> str:
+    """Return the page of the paper's tables: of Grad-CAM's maps, and table 8 of every source."""
+    names = ("table2", "table3", "table7", "table8", "table9", "table10")
+    tables = [layout(name, every if name == "table8" else study) for name in names]
+    again = layout("table8", at_paper_temperature)
     more = f"{again.title}, scores by masking, at the paper's ε"
     return "\n".join([PAPER, *map(below, tables), below(Table(more, again.notes, again.blocks)), TEMPERATURE])
 

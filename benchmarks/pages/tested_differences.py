@@ -106,15 +106,14 @@ def _once(study: Study, means: pd.DataFrame) -> pd.DataFrame:
 
 
 def _page(study: Study, means: pd.DataFrame, words: dict[str, str]) -> str:
-    several = study.values.dataset.nunique() > 1
     tests = study.comparisons[study.comparisons.p_value.notna()]
-    tests, means = (frame.assign(network=networks(frame, several)) for frame in (tests, means))
+    tests, means, values = (frame.assign(network=networks(frame)) for frame in (tests, means, study.values))
     main = tests[tests.source == "gradcam"]
     datasets = [[*own.unique()] for _, own in main.groupby("dataset", observed=True).network]
     every = [*chain(*datasets)]
     of_scale = main.measure.isin(OF_SCALE)
     shown = int((tests.better != "").sum())
-    counts = "\n".join(_counts(tests, study.values.assign(network=networks(study.values, several))))
+    counts = "\n".join(_counts(tests, values))
     signs = {"better": BETTER, "worse": WORSE, "neither": NEITHER, "unmeasured": UNMEASURED}
     parts = [
         OPENING.format(**words, tests=len(tests), shown=shown, level=LEVEL, counts=counts),
@@ -134,10 +133,10 @@ def _page(study: Study, means: pd.DataFrame, words: dict[str, str]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def networks(frame: pd.DataFrame, several: bool) -> list[str]:
+def networks(frame: pd.DataFrame) -> list[str]:
     """Return what the network of each row is called, behind its data set where there are several of these."""
     named = [title("model", name).removeprefix("EfficientNet-") for name in frame.model]
-    if not several:
+    if frame.dataset.nunique() == 1:
         return named
     return [f"{title('dataset', own)} {name}" for own, name in zip(frame.dataset, named, strict=True)]
 
