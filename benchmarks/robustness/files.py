@@ -196,7 +196,12 @@ def _by_coverage(
         "-verbosity=0",
     ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one, custom_mutator=mutate)
-    atheris.Fuzz()
+    try:
+        atheris.Fuzz()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # atheris would wait for ever for Python, which has ended
 
 
 def fuzz(kind: str, seconds: float, seed: int, out: Path, blind: bool) -> tuple[int, int]:

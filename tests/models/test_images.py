@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from usu.models.images import read_image
+from usu.models.images import _boxes, read_image
 
 RAMP = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
 COLOURS = np.stack([RAMP, RAMP[::-1], 255 - RAMP], -1)
@@ -333,3 +333,37 @@ def test_a_damaged_deep_picture_is_refused_and_does_not_end_the_process(tmp_path
         (tmp_path / "cut.png").write_bytes((tmp_path / name).read_bytes()[:-30])
         with pytest.raises(ValueError, match=r"cut\.png is damaged"):
             read_image(tmp_path / "cut.png")
+
+
+def test_more_transparencies_than_colours_are_damage(tmp_path):
+    whole = saved(tmp_path, Image.fromarray(COLOURS).convert("P")).read_bytes()
+    place = whole.index(b"IDAT") - 4
+    content = b"tRNS" + b"\x80" * 300
+    chunk = struct.pack(">I", 300) + content + struct.pack(">I", zlib.crc32(content))
+    (tmp_path / "many.png").write_bytes(whole[:place] + chunk + whole[place:])
+    with pytest.raises(ValueError, match=r"many\.png is damaged or incomplete and cannot be read: palette"):
+        read_image(tmp_path / "many.png")
+
+
+@pytest.mark.parametrize("most", [1, 7, 50])
+def test_large_pictures_are_converted_part_by_part(tmp_path, monkeypatch, most):
+    """Whatever its shape: a picture of one long row is not converted whole."""
+    alpha = np.linspace(0, 65535, DEEP[..., :1].size).astype(np.uint16).reshape(DEEP[..., :1].shape)
+    pictures = [
+        deep_png(tmp_path / "colours.png", DEEP),
+        deep_png(tmp_path / "colours-alpha.png", np.concatenate([DEEP, alpha], -1)),
+        deep_png(tmp_path / "grey-alpha.png", np.concatenate([DEEP[..., :1], alpha], -1)),
+        saved(tmp_path, Image.fromarray((np.concatenate([DEEP, alpha], -1) >> 8).astype(np.uint8))),
+        tmp_path / "grey.png",
+    ]
+    Image.fromarray(DEEP[..., 0]).save(pictures[-1])
+    whole = [pixels(path) for path in pictures]
+    monkeypatch.setattr("usu.models.images._PART", most)
+    for path, expected in zip(pictures, whole, strict=True):
+        assert np.array_equal(pixels(path), expected), path.name
+    for width, height in [(20, 12), (1, 240), (240, 1)]:
+        covered = np.zeros((height, width), int)
+        for left, top, right, bottom in _boxes(width, height):
+            assert (right - left) * (bottom - top) <= most
+            covered[top:bottom, left:right] += 1
+        assert (covered == 1).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -17,15 +17,15 @@ from usu.runtime.silence import kept_filters
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 _ORIENTATION = 0x0112  # the tag of EXIF
-# How Pillow finds both bytes of each value of a PNG file with 16 bits a channel: modes and raw modes.
+# How Pillow finds the bytes of each value of a PNG file with 16 bits a channel: what they count, mode, raw mode.
 _DEEP_PNG = {
-    "RGB;16B": (("RGB", "RGB;16B"), ("RGB", "RGB;16L")),
-    "RGBA;16B": (("RGBA", "RGBA;16B"), ("RGBA", "RGBA;16L")),
-    "LA;16B": (("RGBA", "RGBA"), ("RGBA", "RGBA")),
+    "RGB;16B": ((256, "RGB", "RGB;16B"), (1, "RGB", "RGB;16L")),
+    "RGBA;16B": ((256, "RGBA", "RGBA;16B"), (1, "RGBA", "RGBA;16L")),
+    "LA;16B": ((1, "RGBA", "RGBA"),),
 }
-# Formats that Pillow has another program draw, such as Ghostscript: a picture is not to run any.
-_ROWS = 256  # that are converted at a time: a small file may hold a large picture
+_PART = 2**21  # pixels that are converted at a time: a small file may hold a large picture
 _MOST_DEEP = 2**26  # pixels of a picture with colours of more than 8 bits, which take eight times as much
+# Formats that Pillow has another program draw, such as Ghostscript: a picture is not to run any.
 _BY_PROGRAMS = ("EPS", "WMF")
 # Grey pictures of more than 8 bits: 16-bit PNG and TIFF have one of these modes, "I" in older Pillow.
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -70,7 +70,8 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
                     image.load()
                     deep = _deep_colours(image, raw, file)
                     ImageOps.exif_transpose(image, in_place=True)
-                    upright: Image.Image = image
+                    is_grey = image.mode == "F" or image.mode in _DEEP_GREY
+                    upright: Image.Image = image if is_grey or deep is not None else _to_rgb(image)
         except UnidentifiedImageError:
             raise ValueError(
                 f"{name} is not an image that Pillow can read: files hold 2-D pictures only; "
@@ -81,7 +82,7 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
         except Exception as problem:  # decoders fail with anything from struct.error to SyntaxError
             reason = _first_line(problem)
             raise ValueError(f"{name} is damaged or incomplete and cannot be read: {reason}") from problem
-    if upright.mode == "F" or upright.mode in _DEEP_GREY:
+    if is_grey:
         values = np.asarray(upright)
         return Image.fromarray(_shares(values, upright.mode == "F", value_range, name)).convert("RGB")
     if deep is not None:
@@ -92,15 +93,17 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
             )
         last = 3 if deep.shape[-1] > 2 else 1
         shares = _shares(deep[..., :last], False, value_range, name)
-        opaque = (deep[..., last:] / 257).round().astype(np.uint8)
-        picture = Image.fromarray(np.concatenate([shares, opaque], axis=-1))
+        if deep.shape[-1] > last:
+            shares = np.concatenate([shares, _shares(deep[..., last:], False, (0, 65535), name)], axis=-1)
+        picture = Image.fromarray(shares)
         picture.getexif()[_ORIENTATION] = turned
-        return _to_rgb(ImageOps.exif_transpose(picture))
+        ImageOps.exif_transpose(picture, in_place=True)
+        return picture if picture.mode == "RGB" else _to_rgb(picture)
     if value_range is not None:
         raise ValueError(
             f"{name} is no grey picture of more than 8 bits, and no other one: it needs no range"
         )
-    return _to_rgb(upright)
+    return upright
 
 
 def _check_range(given: Any) -> tuple[float, float] | None:
@@ -118,12 +121,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if not ("A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info):
         return image.convert("RGB")
     found = Image.new("RGB", image.size)
-    for top in range(0, image.height, _ROWS):
-        rows = image.crop((0, top, image.width, min(top + _ROWS, image.height)))
+    for box in _boxes(*image.size):
+        part = image.crop(box)
         # Pillow cannot convert premultiplied grey (La) to RGBA directly.
-        opaque = (rows.convert("LA") if rows.mode == "La" else rows).convert("RGBA")
+        opaque = (part.convert("LA") if part.mode == "La" else part).convert("RGBA")
         white = Image.new("RGBA", opaque.size, "white")
-        found.paste(Image.alpha_composite(white, opaque).convert("RGB"), (0, top))
+        found.paste(Image.alpha_composite(white, opaque).convert("RGB"), box)
     return found
 
 
@@ -165,13 +168,15 @@ def _deep_png(image: Image.Image, form: str, interlaced: list[Any], file: Binary
         content = file.read(length)
         packed += content if kind == b"IDAT" else b""
         file.seek(4, os.SEEK_CUR)  # the checksum, which Pillow has seen to
-    high, low = (
-        np.asarray(Image.frombytes(mode, image.size, packed, "zip", other, *interlaced), dtype=np.uint16)
-        for mode, other in _DEEP_PNG[form]
-    )
-    if form == "LA;16B":  # its four bytes were called R, G, B and A
-        return high[..., ::2] * 256 + high[..., 1::2]
-    return high * 256 + low
+    found = np.zeros((image.height, image.width, len(form.partition(";")[0])), np.uint16)
+    for factor, mode, other in _DEEP_PNG[form]:
+        half = Image.frombytes(mode, image.size, packed, "zip", other, *interlaced)
+        for left, top, right, bottom in _boxes(*image.size):
+            part = np.asarray(half.crop((left, top, right, bottom)), dtype=np.uint16)
+            if form == "LA;16B":  # its four bytes are called R, G, B and A
+                part = part[..., ::2] * 256 + part[..., 1::2]
+            found[top:bottom, left:right] += factor * part
+    return found
 
 
 def _deep_tiff(image: Image.Image, file: BinaryIO) -> Numbers:
@@ -193,9 +198,9 @@ def _shares(values: Numbers, unit: bool, value_range: tuple[float, float] | None
     """Return values between black and white as uint8; `unit` says that they are floats."""
     low, high = value_range or _assumed(values, unit, name)
     found = np.empty(values.shape, np.uint8)
-    for top in range(0, len(values), _ROWS):
-        rows = values[top : top + _ROWS].astype(np.float64)
-        found[top : top + _ROWS] = (((rows - low) / (high - low)).clip(0, 1) * 255).round()
+    for left, top, right, bottom in _boxes(values.shape[1], len(values)):
+        part = values[top:bottom, left:right].astype(np.float64)
+        found[top:bottom, left:right] = (((part - low) / (high - low)).clip(0, 1) * 255).round()
     return found
 
 
@@ -219,6 +224,15 @@ def _assumed(values: Numbers, unit: bool, name: str) -> tuple[float, float]:
         stacklevel=4,  # at the caller of read_image
     )
     return 0.0, float(2**bits - 1)
+
+
+def _boxes(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the left, upper, right and lower borders of parts of at most _PART pixels."""
+    columns = min(max(width, 1), _PART)
+    rows = _PART // columns
+    for top in range(0, height, rows):
+        for left in range(0, width, columns):
+            yield left, top, min(left + columns, width), min(top + rows, height)
 
 
 def _first_line(problem: BaseException) -> str:
