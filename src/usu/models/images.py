@@ -17,7 +17,7 @@ from usu.runtime.silence import kept_filters
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 _ORIENTATION = 0x0112  # the tag of EXIF
-# How Pillow finds the bytes of each value of a PNG file with 16 bits a channel: what one counts, and both modes.
+# How Pillow finds the bytes of each value of a PNG file with 16 bits a channel: what one counts, and modes.
 _DEEP_PNG = {
     "RGB;16B": ((256, "RGB", "RGB;16B"), (1, "RGB", "RGB;16L")),
     "RGBA;16B": ((256, "RGBA", "RGBA;16B"), (1, "RGBA", "RGBA;16L")),
