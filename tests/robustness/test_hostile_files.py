@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import pickle
 import tracemalloc
 import warnings
 import zipfile
+import zlib
 from random import Random
 
 import numpy as np
@@ -24,6 +26,7 @@ import usu
 from usu.models import load_classifier
 from usu.models.checkpoints import read_weights
 from usu.models.images import read_image
+from usu.report import Entry
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,18 @@ def test_a_record_with_a_wrong_field_is_refused_by_its_name(members, words, inpu
     path = changed(inputs, tmp_path, **members)
     with pytest.raises(ValueError, match=rf"changed\.npz' cannot be read as an explanation: .*{words}"):
         usu.Explanation.load(path)
+
+
+def test_maps_of_any_whole_numbers_are_reported_as_they_are(inputs, tmp_path):
+    """The page's indices have 32 bits and no sign; maps are no indices, whatever their kind in a file."""
+    members = dict(np.load(inputs / "one.npz"))
+    members["score_map"] = members["score_map"].astype(np.int64)
+    members["score_map"][0, :2] = -1, 2**40
+    np.savez(tmp_path / "whole.npz", **members)
+    record = usu.Explanation.load(tmp_path / "whole.npz")
+    packed = Entry(record, verdicts=False).plain()["scoreMap"]["values"]
+    values = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib"])), packed["kind"])
+    assert values.tolist() == sorted({*members["score_map"].ravel().tolist()})
 
 
 def test_a_record_that_is_a_bomb_is_refused_before_it_is_unpacked(inputs, tmp_path):

@@ -157,7 +157,7 @@ def _scores(record: Record, scores: np.ndarray[Any, Any]) -> dict[str, Any]:
         reason = f'the depths were merged with mixing="{mixing}": the score map is shown as it was recorded'
     values, index = np.unique(scores, return_inverse=True)
     return {
-        "scoreMap": {"values": pack(values), "index": pack(index.reshape(scores.shape))},
+        "scoreMap": {"values": pack(values.astype(np.float64)), "index": pack(index.reshape(scores.shape))},
         "kernel": rules.get("kernel", "diagonal"),
         "threshold": rules.get("threshold"),
         "mixing": mixing,
