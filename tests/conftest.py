@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from usu.runtime.memory import keep_freed_memory
+
 # shap's inner loops, interpreted, give the same; compiled they would cost each worker ten seconds.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 # Arrays are small: more threads only spin, which makes a busy machine several times slower. For subprocesses:
@@ -22,6 +24,7 @@ settings.register_profile(
 )
 settings.load_profile("usu")
 torch.set_num_threads(1)
+keep_freed_memory()
 
 
 def pytest_xdist_auto_num_workers():

@@ -16,11 +16,15 @@ def cell(pixel, cells, size):
 
 def grid_labels(shape, size):
     """Give the cell of every pixel, for a grid of `shape` cells over `size` pixels of any dimension."""
+    along = [
+        [cell(pixel, cells, length) for pixel in range(length)]
+        for cells, length in zip(shape, size, strict=True)
+    ]
     labels = []
-    for pixel in product(*map(range, size)):
+    for places in product(*along):
         label = 0
-        for position, cells, length in zip(pixel, shape, size, strict=True):
-            label = label * cells + cell(position, cells, length)
+        for place, cells in zip(places, shape, strict=True):
+            label = label * cells + place
         labels.append(label)
     return labels
 
