@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 from typing import ClassVar
 
 import torch
@@ -116,12 +116,18 @@ def threshold(number: int) -> float:
 class _Fit:
     """The numbers of one image's segments while they are fitted.
 
+    The field is even on the parts into which the borders of all partitions together cut the image. A step
+    walks over all pixels twice, to spread the mask and to add up its slopes; all else is of the parts.
+
     Attributes:
         image: its number.
         hierarchies: number of partitions of each.
         partitions: label maps (H, W).
         start: the numbers (P,) at the start, partition after partition.
         numbers: as they are.
+        parts: (H, W), the part that each pixel is in, 0..A-1.
+        sizes: pixels of each part, (A,).
+        owners: for each partition the segment that each part lies in, (A,).
     """
 
     image: int
@@ -136,6 +142,16 @@ class _Fit:
         self.share = of_each.reciprocal().repeat_interleave(
             torch.tensor(self.counts, device=self.start.device)
         )
+        finest = [last - 1 for last in accumulate(self.hierarchies)]  # the others have no further borders
+        self.parts = self.partitions[finest[0]]
+        for place in finest[1:]:
+            joined = self.parts * self.counts[place] + self.partitions[place]
+            self.parts = joined.unique(return_inverse=True)[1]
+        self.sizes = torch.bincount(self.parts.flatten())
+        self.owners = [
+            torch.empty_like(self.sizes).scatter_(0, self.parts.flatten(), labels.flatten())
+            for labels in self.partitions
+        ]
         self.numbers = self.start.clone()
         self.momentum, self.memory, self.total = (torch.zeros_like(self.start) for _ in range(3))
         self.steps = self.kept = 0
@@ -149,28 +165,32 @@ class _Fit:
             as_labels(labels, "hierarchy").to(device, torch.int64) for levels in fitting for labels in levels
         ]
         pixels = standardised(perturbed.start(image).to(perturbed.references))
-        means = [_sums(pixels, labels) / torch.bincount(labels.flatten()) for labels in partitions]
+        means = []
+        for labels in partitions:
+            areas = torch.bincount(labels.flatten())
+            means.append(_sums(pixels, labels, len(areas)) / areas)
         return cls(image, [len(levels) for levels in fitting], partitions, torch.cat(means) / len(means))
 
     def field(self, numbers: Tensor) -> Tensor:
-        """Return the field u (H, W): at each pixel, the sum of its segments' numbers (P,)."""
-        parts = zip(numbers.split(self.counts), self.partitions, strict=True)
-        whole = torch.zeros_like(self.partitions[0], dtype=numbers.dtype)
-        for own, labels in parts:
-            whole += own[labels]
-        return whole
+        """Return the field u of the parts (A,): each adds up the numbers (P,) of its segments."""
+        of_each = zip(numbers.split(self.counts), self.owners, strict=True)
+        return torch.stack([own[owner] for own, owner in of_each]).sum(0)
 
     def mask(self, share: float) -> Tensor:
         """Return the soft mask (H, W) of the highest share of the field's pixels, near 1 within it."""
-        pixels = self.field(self.numbers)
-        rank = min(max(round((1 - share) * pixels.numel()), 1), pixels.numel())
-        self.present = ((pixels - pixels.flatten().kthvalue(rank).values) / _SOFTNESS).sigmoid()
-        return self.present
+        values, pixels = self.field(self.numbers), self.parts.numel()
+        rank = min(max(round((1 - share) * pixels), 1), pixels)
+        rising = values.argsort()
+        least = values[rising[torch.searchsorted(self.sizes[rising].cumsum(0), rank)]]
+        self.present = ((values - least) / _SOFTNESS).sigmoid()
+        return self.present[self.parts]
 
     def advance(self, slope: Tensor, ridge: float, kept: bool) -> None:
         """Step by Adam down the slope (H, W) of the last mask, and the ridge's; `kept` counts in the mean."""
-        by_field = slope.to(self.present) * self.present * (1 - self.present) / _SOFTNESS
-        gradient = torch.cat([_sums(by_field, labels) for labels in self.partitions])
+        by_mask = _sums(slope.to(self.present), self.parts, len(self.sizes))
+        by_field = by_mask * self.present * (1 - self.present) / _SOFTNESS
+        of_each = zip(self.owners, self.counts, strict=True)
+        gradient = torch.cat([_sums(by_field, owner, count) for owner, count in of_each])
         gradient += self.pull(ridge)
         self.steps += 1
         self.momentum.lerp_(gradient, 1 - _MOMENTUM)
@@ -188,7 +208,7 @@ class _Fit:
     def results(self, perturbed: Perturbation) -> list[Refinement]:
         """Return the records of the hierarchies, in the caller's kind."""
         mean = self.total / self.kept
-        pixels = self.field(mean)
+        pixels = self.field(mean)[self.parts]
         spread = float(pixels.std(correction=0)) or 1.0
         score_map = (_SLOPE * standardised(pixels)).sigmoid()
         raw, scores = [], []
@@ -221,7 +241,6 @@ def standardised(pixels: Tensor) -> Tensor:
     return torch.zeros_like(pixels) if even else centred / spread
 
 
-def _sums(pixels: Tensor, labels: Tensor) -> Tensor:
-    """Return the sum of a map (H, W) over each segment, (P,)."""
-    sums = pixels.new_zeros(int(labels.max()) + 1)
-    return sums.index_add_(0, labels.flatten(), pixels.flatten())
+def _sums(values: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Return the sum of values over each of so many segments, (count,)."""
+    return values.new_zeros(count).index_add_(0, labels.flatten(), values.flatten())
