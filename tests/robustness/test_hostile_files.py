@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import struct
 import tracemalloc
 import warnings
 import zipfile
@@ -205,12 +206,16 @@ def test_code_in_a_file_does_not_run(name, way, tmp_path):
 
 
 def test_pictures_that_are_bombs(tmp_path):
-    head = b"\x00\x00\x75\x30\x00\x00\x75\x30\x08\x02\x00\x00\x00"  # 30,000 × 30,000 of RGB
-    chunks = ((b"IHDR", head), (b"IDAT", b"x"), (b"IEND", b""))
-    png = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
-    (tmp_path / "large.png").write_bytes(png)
-    with pytest.raises(ValueError, match=r"large\.png is too large to open safely"):
-        read_image(tmp_path / "large.png")
+    for (width, height), words in [
+        ((30_000, 30_000), "Image size"),
+        ((4, 2**21), "4 × 2097152 pixels, where a side may have 1048576"),  # takes twice what its pixels do
+    ]:
+        head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        chunks = ((b"IHDR", head), (b"IDAT", b"x"), (b"IEND", b""))
+        png = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+        (tmp_path / "large.png").write_bytes(png)
+        with pytest.raises(ValueError, match=rf"large\.png is too large to open safely: {words}"):
+            read_image(tmp_path / "large.png")
 
 
 def test_an_icc_profile_and_a_rotation_that_are_nonsense_do_not_matter(tmp_path):

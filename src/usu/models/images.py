@@ -24,6 +24,7 @@ _DEEP_PNG = {
     "LA;16B": ((1, "RGBA", "RGBA"),),
 }
 _PART = 2**21  # pixels that are converted at a time: a small file may hold a large picture
+_LONGEST = 2**20  # pixels of a side: Pillow keeps each row by itself, however short
 _MOST_DEEP = 2**26  # pixels of a picture with colours of more than 8 bits, which take eight times as much
 # Formats that Pillow has another program draw, such as Ghostscript: a picture is not to run any.
 _BY_PROGRAMS = ("EPS", "WMF")
@@ -49,7 +50,7 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
 
     Raises:
         ValueError: the file is empty, truncated, damaged, not an image, or so large that Pillow takes it for
-            a decompression bomb; values out of the range, if none is given; a range that is none, or for a
+            a decompression bomb, or with a side of more than a million pixels; values out of the range, if none is given; a range that is none, or for a
             picture of 8 bits; colours of more than 8 bits that no reader keeps.
         OSError: the file does not exist or cannot be opened.
     """
@@ -65,6 +66,9 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
                 with Image.open(file) as image:
                     if image.format in _BY_PROGRAMS:
                         raise UnidentifiedImageError
+                    if max(image.size) > _LONGEST:
+                        sides = f"{image.width} × {image.height} pixels, where a side may have {_LONGEST}"
+                        raise Image.DecompressionBombError(sides)
                     raw = image.tile[0][3] if image.tile else ""
                     turned = image.getexif().get(_ORIENTATION, 1)  # which loading TIFF files forgets
                     image.load()
