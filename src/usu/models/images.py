@@ -50,8 +50,9 @@ def read_image(path: str | os.PathLike[str], value_range: tuple[float, float] | 
 
     Raises:
         ValueError: the file is empty, truncated, damaged, not an image, or so large that Pillow takes it for
-            a decompression bomb, or with a side of more than a million pixels; values out of the range, if none is given; a range that is none, or for a
-            picture of 8 bits; colours of more than 8 bits that no reader keeps.
+            a decompression bomb, or with a side of more than 2²⁰ pixels; values out of the range, if none is
+            given; a range that is none, or for a picture of 8 bits; colours of more than 8 bits that no
+            reader keeps.
         OSError: the file does not exist or cannot be opened.
     """
     name, value_range = check_path(path, "path"), _check_range(value_range)
