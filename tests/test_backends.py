@@ -98,11 +98,21 @@ def test_a_model_whose_copy_would_differ_answers_itself(worthwhile, kind):
         handle = model.register_forward_hook(lambda *_: None)
     if kind == "float64":
         model, image = model.double(), image.double()
-    options = {"segmentation": SEGMENTS, "baselines": "zeros"}
+    options = {"segmentation": SEGMENTS, "baselines": "zeros", "scoring": "mask"}
     found, plain = (usu.explain(model, image, backend=each, **options) for each in ("auto", "eager"))
     assert found.backend == "eager"
     torch.testing.assert_close(found.attribution, plain.attribution, rtol=0, atol=0)
     assert handle is None or handle.id in model._forward_hooks
+
+
+def test_a_copy_that_is_there_leaves_a_fit_alone(worthwhile):
+    """A fit by gradients follows all rounding, so that its map would tell what ran before."""
+    model, options = small_cnn().eval(), {"segmentation": SEGMENTS, "scoring": "order", "passes": 20}
+    first = usu.explain(model, IMAGE, **options)
+    assert explained(model).backend == "openvino"
+    again = usu.explain(model, IMAGE, **options)
+    assert (first.backend, again.backend) == ("eager", "eager")
+    torch.testing.assert_close(again.attribution, first.attribution, rtol=0, atol=0)
 
 
 def test_changed_weights_have_a_copy_of_their_own(worthwhile):

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import usu
+from usu.runtime.files import LOCK
 
 _KINDS = (".jpg", ".jpeg", ".png")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -100,7 +101,7 @@ def checked(names: Sequence[str], out: Path) -> None:
         raise ValueError(f"{out} has other files, such as {min(strange)}")
 
 
-_FILES = {"run.json", "rows.jsonl", "explained.csv", "report.html"}
+_FILES = {LOCK, "run.json", "rows.jsonl", "explained.csv", "report.html"}
 
 
 def main() -> None:

@@ -42,7 +42,8 @@ class Order(Budgeted):
     """The order of pixels, by segments of several partitions, that deletes and inserts best.
 
     All levels of all hierarchies of an image are its partitions. Their numbers add up to a field, which
-    starts at the bilinear coarse map (at 0 without one). It needs a model with gradients.
+    starts at the bilinear coarse map (at 0 without one). It needs a model with gradients. On a network of
+    many layers, other numbers of threads, batches and machines are like other seeds (docs/robustness.md).
 
     Attributes:
         passes: at least 8; forward passes per image, including the image itself and its fill. A step costs 6,
@@ -68,8 +69,8 @@ class Order(Budgeted):
             raise ValueError(f"ridge must be at least 0, got {self.ridge!r}")
 
     def masked_passes(self, hierarchies: Sequence[Hierarchy]) -> int:
-        """Return how many masked copies of an image are asked for without gradients: its fill."""
-        return 1
+        """Return 0: a fit follows all rounding, so that of its fill, too, the network itself is asked."""
+        return 0
 
     def score(
         self, perturbed: Perturbation, tasks: Sequence[tuple[int, Hierarchy]], rules: Rules

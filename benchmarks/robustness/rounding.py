@@ -1,0 +1,107 @@
+"""How far maps of a trained network differ where only rounding does: by threads, in a batch; and by seeds.
+
+    python -m benchmarks.robustness.rounding [PHOTOGRAPHS] [--images 12]
+
+EfficientNet-Lite0 explains scikit-image's own photographs, or the first of a folder, alone with one thread,
+with two threads, in a batch with its mirror image, and by scores with a seed also with another. What stands
+in the table, each as the mean over photographs and the worst of them: the largest difference of two maps,
+relative to their largest value; the share of their mass that lies elsewhere, half of Σ |one - other| relative
+to Σ |one|; and the rank correlation of their pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+from tqdm import tqdm
+
+import usu
+from benchmarks.performance.metrics import images
+from benchmarks.scores.fits import fit
+from usu.models.loading import Classifier, load_classifier
+from usu.runtime.memory import keep_freed_memory
+
+# Options of `usu.explain` with a seed, and the name of a variant of the fit; a seed of None: there is none.
+WAYS: dict[str, tuple[Any, str | None]] = {
+    "masking": (lambda seed: {"scoring": "mask"}, None),
+    "order, the default": (lambda seed: {"scoring": usu.Order(seed=seed)}, None),
+    "order, a third of its step": (lambda seed: {"scoring": usu.Order(seed=seed)}, "rate 0.1"),
+    "mask+order": (lambda seed: {"scoring": usu.MaskOrder(seed=seed)}, None),
+    "complete": (lambda seed: {"mode": "complete"}, None),
+}
+SEEDED = ("order, the default", "order, a third of its step", "mask+order")
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let PyTorch use so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def maps(
+    classifier: Classifier, inputs: Tensor, picture: Tensor, way: str, seed: int = 0
+) -> dict[str, Tensor]:
+    """Return a way's maps of the first of several inputs by name, among them what else its scores give."""
+    options, variant = WAYS[way]
+    with fit(variant):
+        found, *_ = usu.explain(classifier.model, inputs, images=picture, backend="eager", **options(seed))
+    if way == "complete":
+        return {way: found.attribution}
+    made = {way: found.attribution, f"{way}, strict USU": found.upsampled_by("usu-continuous")}
+    return made | ({"bilinear Grad-CAM": found.upsampled_by("bilinear")} if way == "masking" else {})
+
+
+def differences(one: Tensor, other: Tensor) -> tuple[float, float, float]:
+    """Return the largest difference, the share of the mass elsewhere, and the rank correlation."""
+    change, size = (one - other).abs(), one.abs()
+    correlation = spearmanr(one.flatten(), other.flatten()).statistic
+    return float(change.max() / size.max()), float(change.sum() / size.sum() / 2), float(correlation)
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("photographs", type=Path, nargs="?")
+    parser.add_argument("--images", type=int, default=12)
+    options = parser.parse_args()
+    keep_freed_memory()
+    classifier = load_classifier("efficientnet-lite0")
+    rows: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+    for image, _ in zip(images(options.photographs), tqdm(range(options.images)), strict=False):
+        alone = [one[None] for one in classifier.prepare(image)]
+        both = [torch.cat([one, one.flip(-1)]) for one in alone]
+        for way in WAYS:
+            with threads(1):
+                base = maps(classifier, *alone, way)
+                other = {"in a batch": maps(classifier, *both, way)}
+                if way in SEEDED:
+                    other["seed"] = maps(classifier, *alone, way, seed=1)
+            with threads(2):
+                other["threads"] = maps(classifier, *alone, way)
+            for what, found in other.items():
+                for name, values in found.items():
+                    rows.setdefault((name, what), []).append(differences(base[name], values))
+    print("| map | changed | photographs | largest difference | mass elsewhere | rank correlation |")
+    print("|---|---|--:|--:|--:|--:|")
+    for (name, what), measured in rows.items():
+        means, high, low = (f(measured, axis=0) for f in (np.mean, np.max, np.min))
+        cells = [f"{means[0]:.2g} (worst {high[0]:.2g})", f"{means[1]:.2g} ({high[1]:.2g})"]
+        print(f"| {name} | {what} | {len(measured)} | {' | '.join(cells)} | {means[2]:.4f} ({low[2]:.4f}) |")
+
+
+if __name__ == "__main__":
+    main()
