@@ -125,7 +125,7 @@ def _in_array(data: bytes, draw: Random) -> bytes:
         try:
             with np.errstate(all="ignore"):
                 values = values.astype(kind)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return data
     elif way < 0.85:
         start = data.index(b"{")
