@@ -12,8 +12,6 @@ to Σ |one|; and the rank correlation of their pixels.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,38 +27,28 @@ from benchmarks.scores.fits import fit
 from usu.models.loading import Classifier, load_classifier
 from usu.runtime.memory import keep_freed_memory
 
-# Options of `usu.explain` with a seed, and the name of a variant of the fit; a seed of None: there is none.
+# The scoring, a class where it has a seed, None for the complete map; and the name of a variant of the fit.
 WAYS: dict[str, tuple[Any, str | None]] = {
-    "masking": (lambda seed: {"scoring": "mask"}, None),
-    "order, the default": (lambda seed: {"scoring": usu.Order(seed=seed)}, None),
-    "order, a third of its step": (lambda seed: {"scoring": usu.Order(seed=seed)}, "rate 0.1"),
-    "mask+order": (lambda seed: {"scoring": usu.MaskOrder(seed=seed)}, None),
-    "complete": (lambda seed: {"mode": "complete"}, None),
+    "masking": ("mask", None),
+    "order, the default": (usu.Order, None),
+    "order, a third of its step": (usu.Order, "rate 0.1"),
+    "mask+order": (usu.MaskOrder, None),
+    "complete": (None, None),
 }
-SEEDED = ("order, the default", "order, a third of its step", "mask+order")
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let PyTorch use so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def maps(
-    classifier: Classifier, inputs: Tensor, picture: Tensor, way: str, seed: int = 0
+    classifier: Classifier, inputs: Tensor, picture: Tensor, way: str, threads: int = 1, seed: int = 0
 ) -> dict[str, Tensor]:
     """Return a way's maps of the first of several inputs by name, among them what else its scores give."""
-    options, variant = WAYS[way]
+    scoring, variant = WAYS[way]
+    chosen = {"scoring": scoring(seed=seed) if callable(scoring) else scoring} if scoring else {"mode": way}
+    torch.set_num_threads(threads)
     with fit(variant):
-        found, *_ = usu.explain(classifier.model, inputs, images=picture, backend="eager", **options(seed))
-    if way == "complete":
+        found, *_ = usu.explain(classifier.model, inputs, images=picture, backend="eager", **chosen)
+    if not scoring:
         return {way: found.attribution}
-    made = {way: found.attribution, f"{way}, strict USU": found.upsampled_by("usu-continuous")}
+    made = {way: found.attribution, f"{way}, continuous USU": found.upsampled_by("usu-continuous")}
     return made | ({"bilinear Grad-CAM": found.upsampled_by("bilinear")} if way == "masking" else {})
 
 
@@ -84,14 +72,12 @@ def main() -> None:
     for image, _ in zip(images(options.photographs), tqdm(range(options.images)), strict=False):
         alone = [one[None] for one in classifier.prepare(image)]
         both = [torch.cat([one, one.flip(-1)]) for one in alone]
-        for way in WAYS:
-            with threads(1):
-                base = maps(classifier, *alone, way)
-                other = {"in a batch": maps(classifier, *both, way)}
-                if way in SEEDED:
-                    other["seed"] = maps(classifier, *alone, way, seed=1)
-            with threads(2):
-                other["threads"] = maps(classifier, *alone, way)
+        for way, (scoring, _) in WAYS.items():
+            base = maps(classifier, *alone, way)
+            other = {"threads": maps(classifier, *alone, way, threads=2)}
+            other["in a batch"] = maps(classifier, *both, way)
+            if callable(scoring):
+                other["seed"] = maps(classifier, *alone, way, seed=1)
             for what, found in other.items():
                 for name, values in found.items():
                     rows.setdefault((name, what), []).append(differences(base[name], values))

@@ -11,7 +11,7 @@ import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-TOLERANCE = 0.1  # scores by order are as rounding has it: docs/robustness.md, determinism
+TOLERANCE = 0.02  # another version of a library segments or rounds a little otherwise
 
 
 def code_cells(path):
