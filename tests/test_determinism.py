@@ -4,13 +4,17 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
+from PIL import Image
 
 import usu
 from tests.helpers.networks import small_cnn
+from usu.models.loading import load_classifier
 from usu.operators.registry import MODES
 from usu.scoring.registry import SCORINGS
 
@@ -82,3 +86,17 @@ def test_numbers_of_threads_change_the_last_digits_alone(way):
         torch.set_num_threads(before)
     for other in maps[1:]:
         assert float((other - maps[0]).abs().max()) <= 1e-6 * float(maps[0].abs().max())
+
+
+def test_in_double_precision_a_trained_networks_default_map_does_not_follow_rounding():
+    """Other images in the batch round its answers differently, as other threads and processors do."""
+    network = load_classifier("efficientnet-lite0")
+    small = replace(network, prepare=replace(network.prepare, resize=64, crop=(64, 64)))
+    classifier = small.to("cpu", torch.float64)
+    alone = [one[None] for one in classifier.prepare(Image.fromarray(skimage.data.chelsea()))]
+    both = [torch.cat([one, one.flip(-1)]) for one in alone]
+    one, other = (
+        usu.explain(classifier.model, inputs, images=pictures, passes=80)[0].attribution
+        for inputs, pictures in (alone, both)
+    )
+    assert float((other - one).abs().max()) <= 1e-9 * float(one.abs().max())

@@ -3,17 +3,21 @@
     python -m benchmarks.robustness.rounding [PHOTOGRAPHS] [--images 12]
 
 EfficientNet-Lite0 explains scikit-image's own photographs, or the first of a folder, alone with one thread,
-with two threads, in a batch with its mirror image, and by scores with a seed also with another. What stands
-in the table, each as the mean over photographs and the worst of them: the largest difference of two maps,
-relative to their largest value; the share of their mass that lies elsewhere, half of Σ |one - other| relative
-to Σ |one|; and the rank correlation of their pixels.
+with two threads, by the instructions of older processors, in a batch with its mirror image, and by scores
+with a seed also with another. What stands in the table, each as the mean over photographs and the worst of
+them: the largest difference of two maps, relative to their largest value; the share of their mass that lies
+elsewhere, half of Σ |one - other| relative to Σ |one|; and the rank correlation of their pixels.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,29 +31,55 @@ from benchmarks.scores.fits import fit
 from usu.models.loading import Classifier, load_classifier
 from usu.runtime.memory import keep_freed_memory
 
-# The scoring, a class where it has a seed, None for the complete map; and the name of a variant of the fit.
-WAYS: dict[str, tuple[Any, str | None]] = {
-    "masking": ("mask", None),
-    "order, the default": (usu.Order, None),
-    "order, a third of its step": (usu.Order, "rate 0.1"),
-    "mask+order": (usu.MaskOrder, None),
-    "complete": (None, None),
+
+class Way(NamedTuple):
+    """One way to explain.
+
+    Attributes:
+        scoring: a class where it has a seed; None for the complete map.
+        variant: the name of a variant of the fit.
+        dtype: of the network's weights and its inputs.
+    """
+
+    scoring: Any
+    variant: str | None = None
+    dtype: torch.dtype = torch.float32
+
+
+WAYS = {
+    "masking": Way("mask"),
+    "order, the default": Way(usu.Order),
+    "order, a third of its step": Way(usu.Order, "rate 0.1"),
+    "mask+order": Way(usu.MaskOrder),
+    "complete": Way(None),
+    "order, the default, in double precision": Way(usu.Order, dtype=torch.float64),
+    "complete, in double precision": Way(None, dtype=torch.float64),
 }
+# Of PyTorch itself, oneDNN and MKL.
+OLDER = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
+_NETWORK = "efficientnet-lite0"
 
 
 def maps(
     classifier: Classifier, inputs: Tensor, picture: Tensor, way: str, threads: int = 1, seed: int = 0
 ) -> dict[str, Tensor]:
     """Return a way's maps of the first of several inputs by name, among them what else its scores give."""
-    scoring, variant = WAYS[way]
-    chosen = {"scoring": scoring(seed=seed) if callable(scoring) else scoring} if scoring else {"mode": way}
+    scoring, variant, dtype = WAYS[way]
+    chosen = {"scoring": scoring(seed=seed) if callable(scoring) else scoring} if scoring else {}
+    model, inputs = classifier.model.to(dtype), inputs.to(dtype)
     torch.set_num_threads(threads)
     with fit(variant):
-        found, *_ = usu.explain(classifier.model, inputs, images=picture, backend="eager", **chosen)
+        mode = None if scoring else "complete"
+        found, *_ = usu.explain(model, inputs, images=picture, mode=mode, backend="eager", **chosen)
     if not scoring:
         return {way: found.attribution}
     made = {way: found.attribution, f"{way}, continuous USU": found.upsampled_by("usu-continuous")}
     return made | ({"bilinear Grad-CAM": found.upsampled_by("bilinear")} if way == "masking" else {})
+
+
+def elsewhere(inputs: Tensor, picture: Tensor, way: str) -> dict[str, Tensor]:
+    """Return what `maps` returns, in a process that has no classifier yet."""
+    return maps(load_classifier(_NETWORK), inputs, picture, way)
 
 
 def differences(one: Tensor, other: Tensor) -> tuple[float, float, float]:
@@ -67,26 +97,35 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12)
     options = parser.parse_args()
     keep_freed_memory()
-    classifier = load_classifier("efficientnet-lite0")
+    classifier = load_classifier(_NETWORK)
     rows: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
-    for image, _ in zip(images(options.photographs), tqdm(range(options.images)), strict=False):
-        alone = [one[None] for one in classifier.prepare(image)]
-        both = [torch.cat([one, one.flip(-1)]) for one in alone]
-        for way, (scoring, _) in WAYS.items():
-            base = maps(classifier, *alone, way)
-            other = {"threads": maps(classifier, *alone, way, threads=2)}
-            other["in a batch"] = maps(classifier, *both, way)
-            if callable(scoring):
-                other["seed"] = maps(classifier, *alone, way, seed=1)
-            for what, found in other.items():
-                for name, values in found.items():
-                    rows.setdefault((name, what), []).append(differences(base[name], values))
+    seconds = dict.fromkeys(WAYS, 0.0)
+    os.environ.update(OLDER)  # of the other process; PyTorch has read its own
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as older:
+        for image, _ in zip(images(options.photographs), tqdm(range(options.images)), strict=False):
+            alone = [one[None] for one in classifier.prepare(image)]
+            both = [torch.cat([one, one.flip(-1)]) for one in alone]
+            for way in WAYS:
+                start = time.process_time()
+                base = maps(classifier, *alone, way)
+                seconds[way] += time.process_time() - start
+                other = {"threads": maps(classifier, *alone, way, threads=2)}
+                other["instructions"] = older.submit(elsewhere, *alone, way).result()
+                other["in a batch"] = maps(classifier, *both, way)
+                if callable(WAYS[way].scoring):
+                    other["seed"] = maps(classifier, *alone, way, seed=1)
+                for what, found in other.items():
+                    for name, values in found.items():
+                        rows.setdefault((name, what), []).append(differences(base[name], values))
     print("| map | changed | photographs | largest difference | mass elsewhere | rank correlation |")
     print("|---|---|--:|--:|--:|--:|")
     for (name, what), measured in rows.items():
         means, high, low = (f(measured, axis=0) for f in (np.mean, np.max, np.min))
         cells = [f"{means[0]:.2g} (worst {high[0]:.2g})", f"{means[1]:.2g} ({high[1]:.2g})"]
         print(f"| {name} | {what} | {len(measured)} | {' | '.join(cells)} | {means[2]:.4f} ({low[2]:.4f}) |")
+    print("\nTime of one thread, relative to the default's:")
+    for way, spent in seconds.items():
+        print(f"{way}: {spent / seconds['order, the default']:.2f}")
 
 
 if __name__ == "__main__":

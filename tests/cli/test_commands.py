@@ -145,9 +145,11 @@ def test_settings_reach_the_explanation(photograph, tmp_path, quick, resnet_file
     code = run(
         *("explain", photograph, "--model", "resnet18", "--weights", resnet_file, "--layer", "layer3"),
         *("--temperature", "0.3", "--importance-temperature", "0.7", "--batch-size", "2", "--out", tmp_path),
+        "--double",
     )
     assert code == 0
     explanation = usu.Explanation.load(tmp_path / "cat" / "explanation.npz")
+    assert explanation.attribution.dtype == np.float64
     assert explanation.layer == "layer3"
     assert explanation.coarse.shape == (14, 14)
     assert explanation.settings["temperature"] == 0.3

@@ -36,8 +36,9 @@ def test_a_folder_is_explained_by_itself(photographs, tmp_path, capsys):
     assert "empty holds no image" in capsys.readouterr().err
 
 
-def test_processes_give_the_records_of_one(photographs, tmp_path, capsys):
-    for name, options in (("one", ()), ("two", ("--workers", "2"))):
+@pytest.mark.parametrize(("precision", "dtype"), [((), "float32"), (("--double",), "float64")])
+def test_processes_give_the_records_of_one(photographs, tmp_path, capsys, precision, dtype):
+    for name, options in (("one", precision), ("two", (*precision, "--workers", "2"))):
         assert explain(photographs, tmp_path / name, *options) == 2
         told = capsys.readouterr()
         assert "10 photograph(s), 0 before, 1 failed" in told.out
@@ -45,7 +46,8 @@ def test_processes_give_the_records_of_one(photographs, tmp_path, capsys):
     one, two = (records(tmp_path / name) for name in ("one", "two"))
     assert len(one) == 10
     same(one, two)
-    assert explain(photographs, tmp_path / "two") == 2  # goes on with what others began
+    assert {record.attribution.dtype.name for record in two.values()} == {dtype}
+    assert explain(photographs, tmp_path / "two", *precision) == 2  # goes on with what others began
     assert "0 photograph(s), 10 before, 1 failed" in capsys.readouterr().out
 
 

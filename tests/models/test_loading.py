@@ -48,6 +48,21 @@ def test_weights_from_a_file_give_that_model(resnet, resnet_file):
         assert torch.equal(classifier.model(inputs[None]), resnet(inputs[None]))
 
 
+def test_a_classifier_in_double_precision_takes_what_it_prepares(resnet, resnet_file):
+    single = load_classifier("resnet18", resnet_file)
+    inputs, picture = single.prepare(PHOTOGRAPH)
+    double = single.to("cpu", torch.float64)
+    wide, same_picture = double.prepare(PHOTOGRAPH)
+    assert wide.dtype == torch.float64
+    torch.testing.assert_close(wide.float(), inputs)
+    assert torch.equal(same_picture, picture)
+    with torch.no_grad():
+        answers = double.model(wide[None])
+        torch.testing.assert_close(answers.float(), resnet(inputs[None]))
+    assert answers.dtype == torch.float64
+    assert double.to("cpu").prepare == double.prepare
+
+
 def test_preparation_is_torchvisions_own(resnet_file):
     classifier = load_classifier("resnet18", str(resnet_file))
     inputs, picture = classifier.prepare(PHOTOGRAPH)

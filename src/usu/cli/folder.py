@@ -34,13 +34,11 @@ class Explainer:
     def __init__(
         self,
         load: Callable[[], Classifier],
-        device: str,
         folder: Path,
         limits: tuple[float, float] | None,
         options: Mapping[str, Any],
     ) -> None:
         self.classifier, self.folder, self.limits = load(), folder, limits
-        self.classifier.model.to(device)
         self.options = {**options, "class_names": self.classifier.class_names}
 
     def work(self, batch: Batch) -> list[dict[str, Any]]:
@@ -87,7 +85,7 @@ def explain_folder(options: argparse.Namespace, classifier: Classifier, keywords
         raise ValueError(f"{folder} holds no image, nor do the folders in it")
     run = run_of(classifier.name, classifier.model, {**keywords, "photographs": str(folder.resolve())})
     alone = options.engine == "local" and options.workers in (None, 1)
-    load = (lambda: classifier) if alone else _loader(options.model, options.weights)
+    load = (lambda: classifier) if alone else _loader(options)
     limits = None if options.range is None else tuple(options.range)
     failed: dict[str, str] = {}
 
@@ -98,7 +96,7 @@ def explain_folder(options: argparse.Namespace, classifier: Classifier, keywords
     with closing(Results(Path(options.out), run)) as results:
         before = len(results.done)
         batches = _batches(names, results.done)
-        make_worker = partial(Explainer, load, options.device, folder.absolute(), limits, keywords)
+        make_worker = partial(Explainer, load, folder.absolute(), limits, keywords)
         with (
             closing(engine.run(make_worker, batches)) as outcomes,
             tqdm(total=len(batches), desc="images", unit="batch", disable=not sys.stderr.isatty()) as bar,
@@ -120,13 +118,21 @@ def explain_folder(options: argparse.Namespace, classifier: Classifier, keywords
     return BAD_INPUT if failed else 0
 
 
-def _loader(model: str, weights: str | None) -> Callable[[], Classifier]:
+def _loader(options: argparse.Namespace) -> Callable[[], Classifier]:
     """Return what loads the network in any process: not every network can be sent to one."""
     from usu.models.bundled import CARD
+
+    model = os.path.abspath(options.model) if Path(options.model).suffix == CARD else options.model
+    weights = options.weights and os.path.abspath(options.weights)
+    return partial(_load, model, weights, options.device, options.double)
+
+
+def _load(model: str, weights: str | None, device: str, double: bool) -> Classifier:
+    import torch
+
     from usu.models.loading import load_classifier
 
-    named = os.path.abspath(model) if Path(model).suffix == CARD else model
-    return partial(load_classifier, named, weights and os.path.abspath(weights))
+    return load_classifier(model, weights).to(device, torch.float64 if double else None)
 
 
 def _batches(names: Sequence[str], done: Collection[str]) -> list[Batch]:

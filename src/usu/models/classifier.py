@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +26,10 @@ _SLIMMEST = 100  # beyond this ratio of the sides, the resized picture would not
 class Preparation:
     """Preprocessing of one network: shorter side to `resize`, centre crop to `crop`, normalise.
 
-    Called with a Pillow image it returns `(inputs, picture)`, both (3, h, w) float32: what the network takes,
-    and the same crop as RGB in [0, 1]. `resize` and `crop` are in pixels, `crop` is (h, w). Some networks
-    take values from 0 to `white` in place of 1, or the channels as BGR: `mean` and `std` are in their units
-    and order.
+    Called with a Pillow image it returns `(inputs, picture)`, both (3, h, w): what the network takes, of
+    `dtype`, and the same crop as RGB in [0, 1], float32. `resize` and `crop` are in pixels, `crop` is (h, w).
+    Some networks take values from 0 to `white` in place of 1, or the channels as BGR: `mean` and `std` are in
+    their units and order.
     """
 
     resize: int
@@ -39,6 +39,7 @@ class Preparation:
     interpolation: str | InterpolationMode = "bicubic"
     white: float = 1.0
     bgr: bool = False
+    dtype: torch.dtype = torch.float32
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor]:
         """Return the inputs and the picture, both (3, h, w).
@@ -50,7 +51,7 @@ class Preparation:
             raise ValueError(f"an image of {image.width} × {image.height} pixels is too slim to be cropped")
         way = getattr(self.interpolation, "value", self.interpolation)
         picture = pictures.to_tensor(pictures.cropped(image.convert("RGB"), self.resize, self.crop, way))
-        return self.normalised(picture), picture
+        return self.normalised(picture.to(self.dtype)), picture
 
     def normalised(self, picture: Tensor) -> Tensor:
         """Return what the network takes for a picture (..., 3, h, w), RGB in [0, 1], of any size."""
@@ -70,8 +71,8 @@ class Classifier:
     Attributes:
         name: as requested.
         model: in eval mode; takes (B, 3, h, w), returns logits (B, classes).
-        prepare: Pillow image to `(inputs, picture)`, both (3, h, w) float32: the network's input, and RGB in
-            [0, 1] of exactly the same crop.
+        prepare: Pillow image to `(inputs, picture)`, both (3, h, w): the network's input, and RGB in [0, 1]
+            of exactly the same crop.
         class_names: in the order of the outputs; None if they are not known.
     """
 
@@ -84,6 +85,11 @@ class Classifier:
     def device(self) -> torch.device:
         """Where the model's weights are."""
         return next(self.model.parameters(), torch.empty(0)).device
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Classifier:
+        """Return it with weights and inputs of `dtype`; the weights move in place, as in PyTorch."""
+        prepare = self.prepare if dtype is None else replace(self.prepare, dtype=dtype)
+        return replace(self, model=self.model.to(device, dtype), prepare=prepare)
 
     @property
     def categories(self) -> tuple[str, ...] | None:

@@ -43,7 +43,8 @@ class Order(Budgeted):
 
     All levels of all hierarchies of an image are its partitions. Their numbers add up to a field, which
     starts at the bilinear coarse map (at 0 without one). It needs a model with gradients. On a network of
-    many layers, other numbers of threads, batches and machines are like other seeds (docs/robustness.md).
+    many layers, other numbers of threads, batches and machines are like other seeds, unless model and inputs
+    are in float64 (docs/robustness.md).
 
     Attributes:
         passes: at least 8; forward passes per image, including the image itself and its fill. A step costs 6,
