@@ -146,7 +146,7 @@ def _preparation(path: Path, given: Any) -> Preparation:
         raise ValueError(
             f"{path}: size over crop must be at most {_LARGEST} pixels, got {size!r} over {crop!r}"
         )
-    triples = {name: _triple(path, name, given[name]) for name in ("mean", "std")}
+    mean, std = (_triple(path, name, given[name]) for name in ("mean", "std"))
     choices = {"channels": ("RGB", "BGR"), "interpolation": tuple(_MODES)}
     chosen = {name: given.get(name, default) for name, default in _DEFAULTS.items()}
     for name, value in chosen.items():
@@ -155,7 +155,8 @@ def _preparation(path: Path, given: Any) -> Preparation:
     return Preparation(
         round(min(sides) / crop),
         (sides[0], sides[1]),
-        **triples,
+        mean,
+        std,
         interpolation=_MODES[chosen["interpolation"]],
         white=float(white),
         bgr=chosen["channels"] == "BGR",
