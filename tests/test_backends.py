@@ -166,3 +166,8 @@ def test_what_a_backend_cannot_take_is_one_line():
             output="logit",
             backend="openvino",
         )
+
+
+def test_openvinos_single_precision_is_not_given_for_double():
+    with pytest.raises(ValueError, match="'openvino' computes in single precision, and inputs are float64"):
+        usu.explain(small_cnn().eval().double(), IMAGE.double(), backend="openvino", scoring="mask")

@@ -135,6 +135,10 @@ def pays(seconds: float, passes: int) -> bool:
 def _named(model: Any, backend: str, examples: Tensor) -> nn.Module:
     if backend == "openvino":
         _openvino()
+        if examples.dtype == torch.float64:
+            raise ValueError(
+                "backend 'openvino' computes in single precision, and inputs are float64; use backend='eager'"
+            )
     if not isinstance(model, nn.Module):
         raise ValueError(f"backend must be 'eager' for what is no torch.nn.Module, got {backend!r}")
     try:
