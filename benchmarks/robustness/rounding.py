@@ -100,8 +100,11 @@ def main() -> None:
     classifier = load_classifier(_NETWORK)
     rows: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     seconds = dict.fromkeys(WAYS, 0.0)
-    os.environ.update(OLDER)  # of the other process; PyTorch has read its own
+    os.environ.update(OLDER)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as older:
+        older.submit(os.getpid).result()  # now it has begun, and this process has computed nothing yet
+        for name in OLDER:
+            del os.environ[name]
         for image, _ in zip(images(options.photographs), tqdm(range(options.images)), strict=False):
             alone = [one[None] for one in classifier.prepare(image)]
             both = [torch.cat([one, one.flip(-1)]) for one in alone]
