@@ -79,9 +79,9 @@ def smoothed(score_map: Array, picture: Tensor, part: float | None) -> Any:
 
 def _window_means(planes: Tensor, radius: int) -> Tensor:
     """Return the mean of each window (n, *size), over the pixels of the picture in it."""
-    means = planes.movedim(0, -1).contiguous()  # a window is summed for several planes at once, side by side
+    means = planes.movedim(0, -1).contiguous()  # several planes at once, side by side
     for axis, length in enumerate(planes.shape[1:]):
         columns = means.reshape(math.prod(planes.shape[1 : axis + 1]), length, 1, -1).permute(0, 3, 1, 2)
-        summed = F.avg_pool2d(columns, (2 * radius + 1, 1), 1, (radius, 0), count_include_pad=False)
-        means = summed.permute(0, 2, 3, 1).reshape(means.shape)
+        averages = F.avg_pool2d(columns, (2 * radius + 1, 1), 1, (radius, 0), count_include_pad=False)
+        means = averages.permute(0, 2, 3, 1).reshape(means.shape)
     return means.movedim(-1, 0)
