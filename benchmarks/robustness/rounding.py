@@ -65,12 +65,12 @@ def maps(
 ) -> dict[str, Tensor]:
     """Return a way's maps of the first of several inputs by name, among them what else its scores give."""
     scoring, variant, dtype = WAYS[way]
-    chosen = {"scoring": scoring(seed=seed) if callable(scoring) else scoring} if scoring else {}
+    scores = {"scoring": scoring(seed=seed) if callable(scoring) else scoring}
+    chosen = scores if scoring else {"mode": "complete"}
     model, inputs = classifier.model.to(dtype), inputs.to(dtype)
     torch.set_num_threads(threads)
     with fit(variant):
-        mode = None if scoring else "complete"
-        found, *_ = usu.explain(model, inputs, images=picture, mode=mode, backend="eager", **chosen)
+        found, *_ = usu.explain(model, inputs, images=picture, backend="eager", **chosen)
     if not scoring:
         return {way: found.attribution}
     made = {way: found.attribution, f"{way}, continuous USU": found.upsampled_by("usu-continuous")}
