@@ -12,9 +12,9 @@ from torch.utils.hooks import RemovableHandle
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Keep gradients from reaching the model's parameters, and restore each one's `requires_grad`."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Keep gradients from reaching a model's parameters, and restore each one's `requires_grad`."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
     try:
         for parameter in trained:
             parameter.requires_grad_(False)
@@ -38,12 +38,13 @@ def differentiable(model: nn.Module) -> Iterator[None]:
             "gradients are needed here, and torch.inference_mode() allows none: leave it first, or use "
             "torch.no_grad(), which can be overridden"
         )
-    if any(parameter.is_inference() for parameter in model.parameters()):
+    parameters = list(model.parameters())
+    if any(parameter.is_inference() for parameter in parameters):
         raise ValueError(
             "gradients are needed here, and the model's parameters, made under torch.inference_mode(), allow "
             "none: make or load the model outside of it"
         )
-    with frozen(model), torch.enable_grad():
+    with frozen(parameters), torch.enable_grad():
         yield
 
 

@@ -127,7 +127,7 @@ class _Fit:
         partitions: label maps (H, W).
         start: the numbers (P,) at the start, partition after partition.
         numbers: as they are.
-        parts: (H, W), the part that each pixel is in, 0..A-1.
+        parts: (H·W,), the part that each pixel is in, 0..A-1.
         sizes: pixels of each part, (A,).
         owners: for each partition the segment that each part lies in, (A,).
     """
@@ -145,13 +145,13 @@ class _Fit:
             torch.tensor(self.counts, device=self.start.device)
         )
         finest = [last - 1 for last in accumulate(self.hierarchies)]  # the others have no further borders
-        self.parts = self.partitions[finest[0]]
+        self.parts = self.partitions[finest[0]].flatten()
         for place in finest[1:]:
-            joined = self.parts * self.counts[place] + self.partitions[place]
+            joined = self.parts * self.counts[place] + self.partitions[place].flatten()
             self.parts = joined.unique(return_inverse=True)[1]
-        self.sizes = torch.bincount(self.parts.flatten())
+        self.sizes = torch.bincount(self.parts)
         self.owners = [
-            torch.empty_like(self.sizes).scatter_(0, self.parts.flatten(), labels.flatten())
+            torch.empty_like(self.sizes).scatter_(0, self.parts, labels.flatten())
             for labels in self.partitions
         ]
         self.numbers = self.start.clone()
@@ -178,6 +178,10 @@ class _Fit:
         of_each = zip(numbers.split(self.counts), self.owners, strict=True)
         return torch.stack([own[owner] for own, owner in of_each]).sum(0)
 
+    def spread(self, values: Tensor) -> Tensor:
+        """Return values of the parts (A,) at their pixels (H, W)."""
+        return values.index_select(0, self.parts).view(self.partitions[0].shape)
+
     def mask(self, share: float) -> Tensor:
         """Return the soft mask (H, W) of the highest share of the field's pixels, near 1 within it."""
         values, pixels = self.field(self.numbers), self.parts.numel()
@@ -185,7 +189,7 @@ class _Fit:
         rising = values.argsort()
         least = values[rising[torch.searchsorted(self.sizes[rising].cumsum(0), rank)]]
         self.present = ((values - least) / _SOFTNESS).sigmoid()
-        return self.present[self.parts]
+        return self.spread(self.present)
 
     def advance(self, slope: Tensor, ridge: float, kept: bool) -> None:
         """Step by Adam down the slope (H, W) of the last mask, and the ridge's; `kept` counts in the mean."""
@@ -210,7 +214,7 @@ class _Fit:
     def results(self, perturbed: Perturbation) -> list[Refinement]:
         """Return the records of the hierarchies, in the caller's kind."""
         mean = self.total / self.kept
-        pixels = self.field(mean)[self.parts]
+        pixels = self.spread(self.field(mean))
         spread = float(pixels.std(correction=0)) or 1.0
         score_map = (_SLOPE * standardised(pixels)).sigmoid()
         raw, scores = [], []

@@ -105,6 +105,7 @@ class Perturbation:
         self._floors: dict[int, Tensor] = {}
         self._differentiable = False  # whether a gradient was seen
         self._ready = False  # whether the model is as gradients need it
+        self._last: tuple[list[int], tuple[Tensor, Tensor, Tensor]] | None = None  # see `_ends`
         self._bar: Any = tqdm(
             total=0, desc="scoring segments", unit="pass", disable=not show_progress, leave=False
         )
@@ -246,14 +247,21 @@ class Perturbation:
         found = []
         for part in _chunks(list(range(len(images))), self._chunk):
             own = [images[number] for number in part]
-            inputs, fills = self.inputs[own], self.fills[own]
+            inputs, fills, differences = self._ends(own)
             copies = torch.lerp(fills, inputs, kept[part][:, None].to(inputs))
             gradient = self._gradient(copies, own, "use scoring='mask' or 'owen', which need none")
-            found.append((check_finite(gradient, "the gradient") * (inputs - fills)).sum(1))
+            found.append((check_finite(gradient, "the gradient") * differences).sum(1))
             for image in own:
                 self.passes[image] += 3
             self._bar.update(3 * len(part))
         return torch.cat(found)
+
+    def _ends(self, images: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return images, their fills and the differences, each (n, C, H, W); kept for the next call."""
+        if self._last is None or self._last[0] != images:
+            inputs, fills = self.inputs[images], self.fills[images]
+            self._last = images, (inputs, fills, inputs - fills)
+        return self._last[1]
 
     @contextmanager
     def differentiating(self) -> Iterator[None]:
@@ -268,7 +276,7 @@ class Perturbation:
             try:
                 yield
             finally:
-                self._ready = False
+                self._ready, self._last = False, None
 
     def _gradient(self, batch: Tensor, images: Sequence[int], advice: str) -> Tensor:
         """Return the gradient (n, C, H, W) of each copy's f_t, 0 where it is a constant.

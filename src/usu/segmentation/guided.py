@@ -84,4 +84,4 @@ def _window_means(planes: Tensor, radius: int) -> Tensor:
         columns = means.reshape(math.prod(planes.shape[1 : axis + 1]), length, 1, -1).permute(0, 3, 1, 2)
         averages = F.avg_pool2d(columns, (2 * radius + 1, 1), 1, (radius, 0), count_include_pad=False)
         means = averages.permute(0, 2, 3, 1).reshape(means.shape)
-    return means.movedim(-1, 0)
+    return means.movedim(-1, 0).contiguous()

@@ -49,7 +49,7 @@ def attribution(model: nn.Module, inputs: Array, target: int | Sequence[int] | A
         raise ValueError(
             f"target must be a class index, or one for each of {len(batch)} images, got {target!r}"
         )
-    with frozen(model):
+    with frozen(model.parameters()):
         _, gradients = differentiate(model, batch, targets.expand(len(batch)).to(batch.device))
     pixels = gradients.abs().sum(1)
     return pixels if batched else pixels[0]

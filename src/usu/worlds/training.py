@@ -175,7 +175,7 @@ def measure(model: nn.Module, scenes: Drawings) -> Quality:
     """Return a network's accuracy and share of gradient inside the foreground on some scenes."""
     model.eval()
     stack, right, inside = _Stack.of(scenes), [], []
-    with frozen(model):
+    with frozen(model.parameters()):
         for chosen in torch.arange(len(stack)).split(_MEASURED_AT_ONCE):
             inputs, truth, targets = stack.take(chosen)
             logits, gradients = differentiate(model, inputs, targets)
