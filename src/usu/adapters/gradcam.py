@@ -329,7 +329,7 @@ def _untouched(model: nn.Module) -> Iterator[None]:
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     copying = model.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(), *inputs[1:]))
     try:
-        with copying, frozen(model):
+        with copying, frozen(model.parameters()):
             yield
     finally:
         for parameter, gradient in gradients:

@@ -173,7 +173,7 @@ def xrai(subject: Subject) -> Tensor:
         return {saliency.INPUT_OUTPUT_GRADIENTS: np.moveaxis(gradient.cpu().numpy(), 1, -1)}
 
     image = subject.inputs.permute(1, 2, 0).cpu().numpy()
-    with frozen(subject.model):
+    with frozen(subject.model.parameters()):
         found = saliency.XRAI().GetMask(image, gradients, batch_size=BATCH)
     return torch.from_numpy(np.asarray(found))
 
@@ -190,7 +190,7 @@ def refinecam(subject: Subject) -> Tensor:
         reshape_transform=lambda output: kind.grid_of(output, subject.size),
     )
     try:
-        with frozen(subject.model):
+        with frozen(subject.model.parameters()):
             found = cam(inputs, [lambda outputs: outputs[subject.target]])
     finally:
         for one in cam.base_cam_per_layer:
