@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.helpers.browser import CHROMIUM, FLAGS
 from usu.runtime.memory import keep_freed_memory
 
 # shap's inner loops, interpreted, give the same; compiled they would cost each worker ten seconds.
@@ -42,6 +43,17 @@ DEVICES = [
 def device(request):
     """Give each device in turn; session scope lets Hypothesis tests use it."""
     return torch.device(request.param)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start Chromium; for a module, since playwright keeps an event loop running that other tests may not."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

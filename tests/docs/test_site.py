@@ -17,12 +17,8 @@ import pytest
 
 import usu
 from tests.docs import test_links
+from tests.helpers.browser import needs_chromium
 from usu.cli import main
-
-try:
-    from playwright.sync_api import sync_playwright
-except ImportError:
-    sync_playwright = None
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -171,22 +167,8 @@ def test_commands_of_the_tutorial_run(tmp_path, monkeypatch, capsys):
     assert Path("report.html").stat().st_size > 10_000
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-in_browser = pytest.mark.skipif(
-    sync_playwright is None or CHROMIUM is None,
-    reason="needs playwright and Chromium: pip install '.[browser]', apt-get install chromium",
-)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 SHOWN = ("index", "tutorial", "guide", "theory", "demo", "howto/index", "howto/pytorch-grad-cam")
 SHOWN += ("notebooks/first-look", "reference/operators", "reference/explaining", "scores")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -211,7 +193,7 @@ def opened(browser, site):
     assert [url for url in requests if not url.startswith(("file://", "data:", "blob:"))] == []
 
 
-@in_browser
+@needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", ["phone", "desktop"])
 def test_pages_fit_the_screen(opened, tmp_path, device, scheme):
@@ -228,7 +210,7 @@ def test_pages_fit_the_screen(opened, tmp_path, device, scheme):
         page.close()
 
 
-@in_browser
+@needs_chromium
 def test_search_works_from_disk(opened):
     page = opened("index")
     field = page.locator("input[name=query]")
@@ -243,7 +225,7 @@ def test_search_works_from_disk(opened):
     assert "redistribute" in found.inner_text()
 
 
-@in_browser
+@needs_chromium
 def test_the_demo_report_lives_in_its_frame(opened):
     page = opened("demo")
     page.locator("iframe.report").scroll_into_view_if_needed()

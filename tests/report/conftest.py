@@ -1,22 +1,11 @@
-"""Chromium, and reports opened in it from disk."""
+"""Reports opened in Chromium from disk."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.report.pages import CHROMIUM, FLAGS, compare
+from tests.report.pages import compare
 from usu.report import Entry, write
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="needs playwright: pip install '.[browser]'"
-    )
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

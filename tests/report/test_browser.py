@@ -17,8 +17,9 @@ import torch
 
 import usu
 from tests.helpers import reports
+from tests.helpers.browser import needs_chromium
 from tests.helpers.networks import small_cnn
-from tests.report.pages import SETTLED, assert_same, choose, compare, map_of, needs_chromium, slide
+from tests.report.pages import SETTLED, assert_same, choose, compare, map_of, slide
 from usu.cli.explain import mass_table
 from usu.operators.continuous import continuous_total
 from usu.operators.potentials import utility

@@ -11,7 +11,8 @@ from PIL import Image
 
 import usu
 from tests.helpers import reports
-from tests.report.pages import SETTLED, needs_chromium
+from tests.helpers.browser import needs_chromium
+from tests.report.pages import SETTLED
 from usu.report import Entry
 
 pytestmark = needs_chromium

@@ -9,7 +9,8 @@ import pytest
 
 from tests.bench.test_tables import rows_of, table
 from tests.helpers import reports
-from tests.report.pages import SETTLED, needs_chromium
+from tests.helpers.browser import needs_chromium
+from tests.report.pages import SETTLED
 from usu import Explanation, cli
 from usu.bench.tables.layouts import layout
 from usu.bench.tables.registry import FORMATS

@@ -19,8 +19,9 @@ from PIL import Image
 
 import usu
 from tests.helpers import reports
+from tests.helpers.browser import needs_chromium
 from tests.helpers.networks import small_cnn
-from tests.report.pages import SETTLED, assert_same, choose, compare, map_of, needs_chromium, slide
+from tests.report.pages import SETTLED, assert_same, choose, compare, map_of, slide
 from usu.report import Entry
 
 pytestmark = needs_chromium
