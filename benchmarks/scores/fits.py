@@ -86,7 +86,7 @@ def in_turn(self: Perturbation, images: Sequence[int], kept: Tensor) -> Tensor:
     """Return the slopes of copies with the next fill, step by step."""
     if not hasattr(self, "turns"):
         self.turns = cycle([make_fill(self.inputs, name) for name in TURNS])
-    with patch.object(self, "fills", next(self.turns)):
+    with patch.object(self, "fills", next(self.turns)), patch.object(self, "_last", None):
         return slopes(self, images, kept)
 
 

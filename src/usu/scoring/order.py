@@ -125,6 +125,7 @@ class _Fit:
         image: its number.
         hierarchies: number of partitions of each.
         partitions: label maps (H, W).
+        pixels: the standardised coarse map (H, W), of which each partition takes an even part at the start.
         start: the numbers (P,) at the start, partition after partition.
         numbers: as they are.
         parts: (H·W,), the part that each pixel is in, 0..A-1.
@@ -135,15 +136,17 @@ class _Fit:
     image: int
     hierarchies: list[int]
     partitions: list[Tensor]
-    start: Tensor
+    pixels: Tensor
+    start: Tensor = field(init=False)
     numbers: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.counts = [int(labels.max()) + 1 for labels in self.partitions]
-        of_each = self.start.new_tensor(self.counts)
-        self.share = of_each.reciprocal().repeat_interleave(
-            torch.tensor(self.counts, device=self.start.device)
-        )
+        areas = [torch.bincount(labels.flatten()) for labels in self.partitions]
+        self.counts = [len(each) for each in areas]
+        of_each = zip(self.partitions, areas, strict=True)
+        means = [_sums(self.pixels, labels, len(each)) / each for labels, each in of_each]
+        self.start = torch.cat(means) / len(means)
+        self.share = torch.cat([self.start.new_full((count,), 1 / count) for count in self.counts])
         finest = [last - 1 for last in accumulate(self.hierarchies)]  # the others have no further borders
         self.parts = self.partitions[finest[0]].flatten()
         for place in finest[1:]:
@@ -160,18 +163,14 @@ class _Fit:
 
     @classmethod
     def of(cls, perturbed: Perturbation, image: int, hierarchies: Sequence[Hierarchy]) -> _Fit:
-        """Start at the image's coarse map, standardised: each partition takes an even part of it."""
+        """Start at the image's coarse map."""
         device = perturbed.inputs.device
         fitting = [check_fit(hierarchy, perturbed.inputs).levels for hierarchy in hierarchies]
         partitions = [
             as_labels(labels, "hierarchy").to(device, torch.int64) for levels in fitting for labels in levels
         ]
         pixels = standardised(perturbed.start(image).to(perturbed.references))
-        means = []
-        for labels in partitions:
-            areas = torch.bincount(labels.flatten())
-            means.append(_sums(pixels, labels, len(areas)) / areas)
-        return cls(image, [len(levels) for levels in fitting], partitions, torch.cat(means) / len(means))
+        return cls(image, [len(levels) for levels in fitting], partitions, pixels)
 
     def field(self, numbers: Tensor) -> Tensor:
         """Return the field u of the parts (A,): each adds up the numbers (P,) of its segments."""
