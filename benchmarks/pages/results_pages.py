@@ -50,6 +50,21 @@ The same as [the page of all photographs](honest.md), of Grad-CAM's maps and of 
 which no default was chosen: without those of `results/defaults` and without the choosing half of
 `results/scores.jsonl`."""
 
+RUNS = """
+The rows were made by
+
+    usu bench run --data DATA --images 100 --scoring mask --workers 2 --out results/rows \\
+        --upsampler upsamplers controls guided rise occlusion shap-partition refinecam \\
+        --metric infidelity infidelity-minmax infidelity-sum infidelity-scaled \\
+        infidelity-squares sparseness pixel-flipping road \\
+        deletion-blur insertion-blur deletion-mean insertion-mean
+
+again with `--images 50 --model efficientnet-lite1` and `-lite2`, with `--upsampler rise-10x occlusion-10x
+xrai`, with `--metric monotonicity irof irof-per-segment irof-grid irof-felzenszwalb` (these three costly
+peers on an H100, [the two compared](../metrics.md#on-a-gpu)), and on 25 photographs with `--source paper
+--metric paper`.
+"""
+
 PAPER = """\
 # The paper's tables
 
@@ -77,7 +92,7 @@ def pages(results: Path) -> dict[str, str]:
     study = nine(results)
     found = {
         **files(study, "nine", "Nine configurations", NINE, foot),
-        **files(study_of(masked), "honest", MASKED, ALL, foot_of_masked),
+        **files(study_of(masked), "honest", MASKED, ALL, foot_of_masked + RUNS),
         **files(study_of(untouched), "untouched", MASKED_HALF, UNTOUCHED, foot_of_masked),
     }
     every, at_paper_temperature = (

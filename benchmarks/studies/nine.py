@@ -47,7 +47,7 @@ def _rows(upsamplers: Sequence[str], metrics: Sequence[str]) -> Rows:
 
 
 # The first stage, and what is only in later ones: what decides, since scores by order were not fitted to it
-# (the other fill, ROAD, IROF); then monotonicity, which takes as many passes as all curves.
+# (the other fill, ROAD, IROF); then all else, with monotonicity, which takes as many passes as all curves.
 FIRST = (
     _rows((*INTERPOLATIONS, *OURS, *MORE, "scores", "constant", "zero"), SHARED)
     + _rows((*INTERPOLATIONS, *OURS), ("pixel-flipping",))
@@ -57,9 +57,9 @@ SOURCES = combinations(published.SOURCES, ("bilinear", "usu", "iwmr", "total-con
 DECIDING = _rows((*INTERPOLATIONS, *OURS, "scores"), PAPER) + _rows(
     ("nearest", "bilinear", *OURS, "scores"), OTHER_FILL
 )
-MONOTONICITY = _rows((*INTERPOLATIONS, *OURS, "scores"), ("monotonicity",))
 REST = (
-    _rows(("bicubic", "lanczos", *MORE, *CONTROLS), CURVES)
+    _rows((*INTERPOLATIONS, *OURS, "scores"), ("monotonicity",))
+    + _rows(("bicubic", "lanczos", *MORE, *CONTROLS), CURVES)
     + _rows(("constant",), OTHER_FILL)
     + _rows((*INTERPOLATIONS, *OURS, *MORE, "scores", *CONTROLS, "zero"), SQUARES + SHARED)
 )
@@ -78,7 +78,6 @@ STAGES = (
     Stage(25, SOURCES),
     Stage(100, FIRST),
     Stage(100, DECIDING),
-    Stage(100, MONOTONICITY),
     Stage(100, REST),
 )
 
