@@ -28,6 +28,7 @@ from usu.bench.tables.render import md
 from usu.runtime.files import written_whole
 
 PAGES = Path("docs/results")
+FEWEST = 30  # images of what is tested: after a correction for a thousand tests, fewer show nothing
 FOOT = """
 Made by `python -m benchmarks.pages.results_pages` from the rows in `results/{rows}`.
 """
@@ -36,7 +37,8 @@ NINE = """\
 Three data sets, each by a plain, a residual and an attention network: ImageNet (a photograph of each of 200
 classes), CIFAR-10 and ten classes of CUB-200. VGG16 on ImageNet lacks its classifier, so that eight of the
 nine are here. Grad-CAM's maps, for the transformer those of its tokens; scores by order, the default.
-[Data sets and networks](../datasets.md#nine-configurations)."""
+[Data sets and networks](../datasets.md#nine-configurations). Where fewer than 30 images of a map were
+measured by a metric, it is not tested; [their means](paper-tables.md)."""
 
 MASKED, MASKED_HALF = "Scores by masking: tested differences", "Scores by masking, untouched photographs"
 
@@ -89,21 +91,29 @@ def pages(results: Path) -> dict[str, str]:
     names = pa.array(sorted(chosen_on(results)))
     untouched = _of_gradcam(masked.filter(~pc.field("image").isin(names)))
     foot, foot_of_masked = (FOOT.format(rows=rows) for rows in ("nine", "rows"))
-    study = nine(results)
     found = {
-        **files(study, "nine", "Nine configurations", NINE, foot),
+        **files(nine(results), "nine", "Nine configurations", NINE, foot),
         **files(study_of(masked), "honest", MASKED, ALL, foot_of_masked + RUNS),
         **files(study_of(untouched), "untouched", MASKED_HALF, UNTOUCHED, foot_of_masked),
     }
-    every, at_paper_temperature = (
-        study_of(rows) for rows in (_rows_of_nine(results), read_rows(results / "rows-temperature"))
+    every = _rows_of_nine(results)
+    of_gradcam, of_every, at_paper_temperature = (
+        study_of(rows) for rows in (_of_gradcam(every), every, read_rows(results / "rows-temperature"))
     )
-    return found | {"paper-tables.md": paper_tables(study, every, at_paper_temperature) + foot}
+    return found | {"paper-tables.md": paper_tables(of_gradcam, of_every, at_paper_temperature) + foot}
 
 
 def nine(results: Path) -> Study:
-    """Return the rows of the nine configurations on Grad-CAM's maps, whose tests are corrected together."""
-    return study_of(_of_gradcam(_rows_of_nine(results)))
+    """Return the rows of the nine configurations on Grad-CAM's maps, whose tests are corrected together.
+
+    Those of maps and metrics that were measured on fewer than `FEWEST` images of a network are left out.
+    """
+    rows = _of_gradcam(_rows_of_nine(results))
+    keys = ["dataset", "model", "upsampler", "metric"]
+    counts = rows.group_by(keys).aggregate([("image", "count_distinct")]).to_pylist()
+    enough = {tuple(row[key] for key in keys) for row in counts if row["image_count_distinct"] >= FEWEST}
+    own = zip(*(rows[key].to_pylist() for key in keys), strict=True)
+    return study_of(rows.filter(pa.array([key in enough for key in own])))
 
 
 def _rows_of_nine(results: Path) -> pa.Table:

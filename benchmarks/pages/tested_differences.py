@@ -215,9 +215,13 @@ def _differences(tests: pd.DataFrame, networks: Sequence[str]) -> str:
 
 
 def _counts(tests: pd.DataFrame, values: pd.DataFrame) -> list[str]:
-    images = values.groupby("network", sort=False).image.nunique()
+    images = values.groupby(["network", "measure"], sort=False).image.nunique()
+    of_each = {
+        network: " to ".join(map(str, dict.fromkeys((own.min(), own.max()))))
+        for network, own in images.groupby("network", sort=False)
+    }
     return [
-        f"| {network} | {images[network]} | {len(own)} | {int((own.better != '').sum())} |"
+        f"| {network} | {of_each[network]} | {len(own)} | {int((own.better != '').sum())} |"
         for network, own in tests.groupby("network", sort=False)
     ]
 
