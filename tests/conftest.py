@@ -33,6 +33,17 @@ def pytest_xdist_auto_num_workers():
     return (os.cpu_count() or 1) + 1
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Look for no cycles while thousands of tests are collected, which stay: a third of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 DEVICES = [
     "cpu",
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
@@ -60,5 +71,3 @@ def browser():
 def young():
     """Show the garbage collector only what the test makes, not all that was ever imported."""
     gc.freeze()
-    yield
-    gc.unfreeze()
