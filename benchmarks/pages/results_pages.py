@@ -33,11 +33,11 @@ FOOT = """
 Made by `python -m benchmarks.pages.results_pages` from the rows in `results/{rows}`.
 """
 
-NINE = """\
+NINE = f"""\
 Three data sets, each by a plain, a residual and an attention network: ImageNet (a photograph of each of 200
 classes), CIFAR-10 and ten classes of CUB-200. VGG16 on ImageNet lacks its classifier, so that eight of the
 nine are here. Grad-CAM's maps, for the transformer those of its tokens; scores by order, the default.
-[Data sets and networks](../datasets.md#nine-configurations). Where fewer than 30 images of a map were
+[Data sets and networks](../datasets.md#nine-configurations). Where fewer than {FEWEST} images of a map were
 measured by a metric, it is not tested; [their means](paper-tables.md)."""
 
 MASKED, MASKED_HALF = "Scores by masking: tested differences", "Scores by masking, untouched photographs"
@@ -91,24 +91,24 @@ def pages(results: Path) -> dict[str, str]:
     names = pa.array(sorted(chosen_on(results)))
     untouched = _of_gradcam(masked.filter(~pc.field("image").isin(names)))
     foot, foot_of_masked = (FOOT.format(rows=rows) for rows in ("nine", "rows"))
+    every = _rows_of_nine(results)
+    of_gradcam = _of_gradcam(every)
     found = {
-        **files(nine(results), "nine", "Nine configurations", NINE, foot),
+        **files(_tested(of_gradcam), "nine", "Nine configurations", NINE, foot),
         **files(study_of(masked), "honest", MASKED, ALL, foot_of_masked + RUNS),
         **files(study_of(untouched), "untouched", MASKED_HALF, UNTOUCHED, foot_of_masked),
     }
-    every = _rows_of_nine(results)
-    of_gradcam, of_every, at_paper_temperature = (
-        study_of(rows) for rows in (_of_gradcam(every), every, read_rows(results / "rows-temperature"))
-    )
-    return found | {"paper-tables.md": paper_tables(of_gradcam, of_every, at_paper_temperature) + foot}
+    studies = map(study_of, (of_gradcam, every, read_rows(results / "rows-temperature")))
+    return found | {"paper-tables.md": paper_tables(*studies) + foot}
 
 
 def nine(results: Path) -> Study:
-    """Return the rows of the nine configurations on Grad-CAM's maps, whose tests are corrected together.
+    """Return the rows of the nine configurations on Grad-CAM's maps, whose tests are corrected together."""
+    return _tested(_of_gradcam(_rows_of_nine(results)))
 
-    Those of maps and metrics that were measured on fewer than `FEWEST` images of a network are left out.
-    """
-    rows = _of_gradcam(_rows_of_nine(results))
+
+def _tested(rows: pa.Table) -> Study:
+    """Return rows without those of maps and metrics measured on fewer than `FEWEST` images of a network."""
     keys = ["dataset", "model", "upsampler", "metric"]
     counts = rows.group_by(keys).aggregate([("image", "count_distinct")]).to_pylist()
     enough = {tuple(row[key] for key in keys) for row in counts if row["image_count_distinct"] >= FEWEST}

@@ -128,7 +128,7 @@ def test_numpy_in_numpy_out_for_any_callable():
     assert result.raw_scores.tolist() == [2.0, 3.0, -2.0]
 
 
-def test_memory_does_not_grow_with_the_number_of_segments():
+def test_memory_does_not_grow_with_the_number_of_segments(young):
     alive = []
 
     def watching(batch):
@@ -137,13 +137,9 @@ def test_memory_does_not_grow_with_the_number_of_segments():
         alive.append(sum(t.numel() for t in images if t.dim() == 4))
         return batch.mean((2, 3)).repeat(1, 2)
 
-    gc.freeze()  # what is there already is not searched again and again
-    try:
-        for count in (50, 400):
-            labels = torch.arange(2000).view(40, 50) * count // 2000
-            score(torch.rand(1, 40, 50), forward_func=watching, segments=labels, perturbations_per_eval=8)
-    finally:
-        gc.unfreeze()
+    for count in (50, 400):
+        labels = torch.arange(2000).view(40, 50) * count // 2000
+        score(torch.rand(1, 40, 50), forward_func=watching, segments=labels, perturbations_per_eval=8)
     assert max(alive) <= 4 * 8 * 40 * 50
 
 
