@@ -39,6 +39,14 @@ def test_wilcoxon_is_scipys():
     assert statistics.wilcoxon(differences) == (expected.statistic, expected.pvalue)
 
 
+@pytest.mark.parametrize("count", [2, 3, 5, 8, 10, 14])
+def test_wilcoxon_of_few_ties_and_zeros_is_scipys(count):
+    draw = np.random.default_rng(count)
+    for differences in (draw.normal(size=count), draw.integers(-2, 4, count), [0.5] + [0.0] * (count - 1)):
+        expected = stats.wilcoxon(differences, zero_method="pratt")
+        assert statistics.wilcoxon(differences) == pytest.approx((expected.statistic, expected.pvalue))
+
+
 def test_effect_sizes_by_hand():
     assert statistics.cohens_d([1.0, 3.0]) == pytest.approx(2 / math.sqrt(2))
     assert statistics.rank_biserial([1.0, -2.0, 3.0, 4.0]) == pytest.approx((8 - 2) / 10)

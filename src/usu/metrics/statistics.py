@@ -24,6 +24,9 @@ Counts: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 # Differences that are equal except for rounding must not make an effect of infinite size.
 _ROUNDING = 1e-12
 
+# Up to so many differences all signs are tried, which are then fewer than SciPy's 9,999 resamples.
+_ALL_SIGNS = 13
+
 # How many counts are drawn at a time, and up to how many are kept for the next samples of the same size.
 BLOCK, KEPT = 2**18, 2**24
 
@@ -122,14 +125,22 @@ def paired_test(
 
 
 def wilcoxon(differences: Array) -> tuple[float, float]:
-    """Return W and the two-sided p-value of the signed-rank test, zeros after Pratt; (0, 1) if all are 0."""
+    """Return W and the two-sided p-value of the signed-rank test, zeros after Pratt; (0, 1) if all are 0.
+
+    Of at most 13 differences, ties or not, the p-value is that of all 2ⁿ signs, as SciPy's is.
+    """
     sample = _sample(differences, "differences")
     if not sample.any():
         return 0.0, 1.0
     from scipy import stats
 
-    result = stats.wilcoxon(sample, zero_method="pratt", alternative="two-sided")
-    return float(result.statistic), float(result.pvalue)
+    if len(sample) > _ALL_SIGNS:
+        result = stats.wilcoxon(sample, zero_method="pratt", alternative="two-sided")
+        return float(result.statistic), float(result.pvalue)
+    # SciPy ranks ties once more for each of the signs, which takes seconds.
+    ranks = _signed_ranks(sample)
+    test = stats.permutation_test((ranks,), _positive_sum, permutation_type="samples", vectorized=True)
+    return float(min(_positive_sum(ranks), _positive_sum(-ranks))), float(test.pvalue)
 
 
 def cohens_d(differences: Array) -> float:
@@ -156,12 +167,9 @@ def rank_biserial(differences: Array) -> float:
     >>> rank_biserial([3.0, 2.0, -1.0])
     0.6666666666666666
     """
-    from scipy.stats import rankdata
-
-    sample = _sample(differences, "differences")
-    ranks = np.where(sample == 0, 0.0, rankdata(np.abs(sample)))
-    total = float(ranks.sum())
-    return float((np.sign(sample) * ranks).sum()) / total if total else 0.0
+    ranks = _signed_ranks(_sample(differences, "differences"))
+    total = float(np.abs(ranks).sum())
+    return float(ranks.sum()) / total if total else 0.0
 
 
 def bootstrap_interval(
@@ -285,6 +293,18 @@ def _differences(values: Array, reference: Array) -> Sample:
     differences = first - second
     differences[np.abs(differences) <= _ROUNDING * np.maximum(np.abs(first), np.abs(second))] = 0
     return differences
+
+
+def _signed_ranks(sample: Sample) -> Sample:
+    """Return the ranks of absolute values with the values' signs, 0 for zeros, which have ranks as well."""
+    from scipy.stats import rankdata
+
+    ranks: Sample = np.sign(sample) * rankdata(np.abs(sample))
+    return ranks
+
+
+def _positive_sum(ranks: Sample, axis: int = -1) -> Any:
+    return ranks.clip(min=0).sum(axis)
 
 
 def _sample(values: Array, name: str) -> Sample:
