@@ -120,12 +120,17 @@ def as_numpy(values: Array) -> np.ndarray[Any, Any]:
     return (dense.float() if dense.dtype == torch.bfloat16 else dense).numpy()
 
 
+def is_finite(values: Tensor) -> bool:
+    """Return whether no value is NaN or infinite."""
+    # The sum is finite unless a value is not, or the sum overflows: a cheap check before the exact one.
+    return math.isfinite(values.detach().sum()) or bool(values.isfinite().all())
+
+
 def check_finite(values: Tensor, name: str) -> Tensor:
     """Return `values`; raise ValueError if there are none, or one is NaN or infinite."""
     if values.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(values.shape)}")
-    # The sum is finite unless a value is not, or the sum overflows: a cheap check before the exact one.
-    if not math.isfinite(values.detach().sum()) and not bool(values.isfinite().all()):
+    if not is_finite(values):
         broken = int((~values.isfinite()).sum())
         raise ValueError(
             f"{name} must be finite, but {broken} of {values.numel()} values are NaN or infinite"
@@ -135,7 +140,7 @@ def check_finite(values: Tensor, name: str) -> Tensor:
 
 def check_range(result: Tensor, name: str) -> Tensor:
     """Return `result`; raise ValueError, which calls the argument `name` too large, if it is not finite."""
-    if not math.isfinite(result.detach().sum()) and not bool(result.isfinite().all()):
+    if not is_finite(result):
         dtype = str(result.dtype).removeprefix("torch.")
         raise ValueError(
             f"{name} has values too large for a result in {dtype}: rescale it, or widen its dtype"

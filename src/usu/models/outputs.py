@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from usu.arrays.convert import as_floats
+from usu.arrays.convert import as_floats, is_finite
 
 # How a probability is read off the scores; "given" if they already are probabilities.
 Kind: TypeAlias = Literal["softmax", "sigmoid", "given"]
@@ -45,7 +45,7 @@ def scores_of(outputs: Any, count: int) -> Tensor:
             f"the model's output must be ({count}, classes), got {tuple(scores.shape)}; for other kinds of "
             f"output, {_HELP}, or a tuple of indices"
         )
-    if not bool(scores.isfinite().all()):
+    if not is_finite(scores):
         raise ValueError("the model's output has NaN or infinite values; they give no score")
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 

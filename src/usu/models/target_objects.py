@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from usu.arrays.checks import check_number
-from usu.arrays.convert import Array, as_floats
+from usu.arrays.convert import Array, as_floats, is_finite
 from usu.models.outputs import find_entry
 
 _EMBEDDINGS = ("image_embeds", "pooler_output")  # of the models of Hugging Face
@@ -104,7 +104,7 @@ class Similarity:
     def __init__(self, embedding: Array | Sequence[float], scale: float = 1.0) -> None:
         given = as_floats(embedding, "embedding").detach()
         given = given[0] if given.dim() == 2 and len(given) == 1 else given
-        if given.dim() != 1 or not bool(given.isfinite().all()) or not bool(given.any()):
+        if given.dim() != 1 or not is_finite(given) or not bool(given.any()):
             raise ValueError(f"embedding must be (D,), finite and not all 0, got shape {tuple(given.shape)}")
         self.embedding, self.scale = given, check_number(scale, "scale")
 

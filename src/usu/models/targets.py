@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from usu.arrays.checks import suggestion
-from usu.arrays.convert import Array, as_floats
+from usu.arrays.convert import Array, as_floats, is_finite
 from usu.models.outputs import Kind, kind_of, scores_of
 from usu.models.target_objects import EachImage, Entry, of_gradcam
 
@@ -212,7 +212,7 @@ def _linked(outputs: Tensor, link: Link) -> Tensor:
     linked = link(outputs)
     if not isinstance(linked, Tensor) or linked.shape != outputs.shape:
         raise ValueError(f"output must keep the shape {tuple(outputs.shape)} of the model's outputs")
-    if linked.is_complex() or not bool(linked.isfinite().all()):
+    if linked.is_complex() or not is_finite(linked):
         raise ValueError("output must return finite real numbers for the model's outputs")
     return linked
 
@@ -224,7 +224,7 @@ def _own_score(target: Callable[[Any], Any], outputs: Any, count: int) -> Tensor
             f"target, a callable on the model's output, must return one score for each of {count} images, "
             f"got shape {tuple(scores.shape)}"
         )
-    if not bool(scores.isfinite().all()):
+    if not is_finite(scores):
         raise ValueError("target returned NaN or infinite scores")
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 

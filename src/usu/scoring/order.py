@@ -130,7 +130,7 @@ class _Fit:
         numbers: as they are.
         parts: (H·W,), the part that each pixel is in, 0..A-1.
         sizes: pixels of each part, (A,).
-        owners: for each partition the segment that each part lies in, (A,).
+        owners: (K, A), for each partition the number in `numbers` of the segment that each part lies in.
     """
 
     image: int
@@ -153,10 +153,13 @@ class _Fit:
             joined = self.parts * self.counts[place] + self.partitions[place].flatten()
             self.parts = joined.unique(return_inverse=True)[1]
         self.sizes = torch.bincount(self.parts)
-        self.owners = [
-            torch.empty_like(self.sizes).scatter_(0, self.parts, labels.flatten())
-            for labels in self.partitions
-        ]
+        firsts = accumulate(self.counts, initial=0)
+        self.owners = torch.stack(
+            [
+                torch.empty_like(self.sizes).scatter_(0, self.parts, first + labels.flatten())
+                for first, labels in zip(firsts, self.partitions, strict=False)
+            ]
+        )
         self.numbers = self.start.clone()
         self.momentum, self.memory, self.total = (torch.zeros_like(self.start) for _ in range(3))
         self.steps = self.kept = 0
@@ -174,8 +177,7 @@ class _Fit:
 
     def field(self, numbers: Tensor) -> Tensor:
         """Return the field u of the parts (A,): each adds up the numbers (P,) of its segments."""
-        of_each = zip(numbers.split(self.counts), self.owners, strict=True)
-        return torch.stack([own[owner] for own, owner in of_each]).sum(0)
+        return numbers[self.owners].sum(0)
 
     def spread(self, values: Tensor) -> Tensor:
         """Return values of the parts (A,) at their pixels (H, W)."""
@@ -194,8 +196,7 @@ class _Fit:
         """Step by Adam down the slope (H, W) of the last mask, and the ridge's; `kept` counts in the mean."""
         by_mask = _sums(slope.to(self.present), self.parts, len(self.sizes))
         by_field = by_mask * self.present * (1 - self.present) / _SOFTNESS
-        of_each = zip(self.owners, self.counts, strict=True)
-        gradient = torch.cat([_sums(by_field, owner, count) for owner, count in of_each])
+        gradient = _sums(by_field.expand(self.owners.shape), self.owners, len(self.numbers))
         gradient += self.pull(ridge)
         self.steps += 1
         self.momentum.lerp_(gradient, 1 - _MOMENTUM)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from usu.arrays.checks import check_count
-from usu.arrays.convert import Array, as_tensor, check_finite, like
+from usu.arrays.convert import Array, as_tensor, check_finite, is_finite, like
 from usu.models.baselines import Baselines, make_fill
 from usu.models.compiled import faster, masked_examples
 from usu.models.contexts import differentiable
@@ -210,7 +210,7 @@ class Perturbation:
             return False
         self.passes[0] += 3
         try:
-            return bool(self._gradient(self.inputs[[0]], [0], "name a scoring").isfinite().all())
+            return is_finite(self._gradient(self.inputs[[0]], [0], "name a scoring"))
         except ValueError:
             return False
 

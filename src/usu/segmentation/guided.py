@@ -53,16 +53,18 @@ def guided_filter(values: Array, picture: Array, radius: int, eps: float = EPS) 
     guide = guide_of(guide)
     target, colours = given.to(torch.float64), guide.to(given.device, torch.float64)
     channels = len(colours)
-    products = colours[:, None] * colours[None]
+    one, other = torch.triu_indices(channels, channels, device=given.device)  # pairs of colours
     means = _window_means(
-        torch.cat([target[None], colours, target * colours, products.flatten(0, 1)]), radius
+        torch.cat([target[None], colours, target * colours, colours[one] * colours[other]]), radius
     )
-    mean, colour_means, mixed, squares = means.split([1, channels, channels, channels**2])
-    covariance = squares.unflatten(0, (channels, channels)) - colour_means[:, None] * colour_means[None]
+    mean, colour_means, mixed, products = means.split([1, channels, channels, len(one)])
+    covariance = means.new_empty((*given.shape, channels, channels))
+    pairs = (products - colour_means[one] * colour_means[other]).movedim(0, -1)
+    covariance[..., one, other] = covariance[..., other, one] = pairs
     ridge = eps * torch.eye(channels, dtype=torch.float64, device=given.device)
-    slopes = torch.linalg.solve(
-        covariance.movedim((0, 1), (-2, -1)) + ridge, (mixed - mean * colour_means).movedim(0, -1)
-    ).movedim(-1, 0)
+    slopes = torch.linalg.solve(covariance + ridge, (mixed - mean * colour_means).movedim(0, -1)).movedim(
+        -1, 0
+    )
     offsets = mean - (slopes * colour_means).sum(0, keepdim=True)
     slopes, offsets = _window_means(torch.cat([slopes, offsets]), radius).split([channels, 1])
     lowest, highest = target.aminmax()

@@ -38,8 +38,11 @@ def watershed_tree(features: Numbers) -> Any:
         tree, np.where(top, areas, 0), np.zeros(pixels), higra.Accumulators.max
     )
     persistence = higra.accumulate_parallel(tree, zones, higra.Accumulators.min)[pixels:]
+    # Numbers of pixels, so that one sort of whole numbers keeps those of one persistence in their order.
+    keys = persistence.astype(np.int64) * pixels + np.arange(pixels - 1)
+    keys.sort()
     spanning = (sources[building], targets[building], pixels)
-    return higra.bpt_canonical(spanning, sorted_edge_indices=_stable_order(persistence), **given)
+    return higra.bpt_canonical(spanning, sorted_edge_indices=keys % pixels, **given)
 
 
 def ward_tree(labels: Labels, centroids: Numbers, areas: Numbers) -> Any:
@@ -85,9 +88,9 @@ def _edges(features: Numbers) -> tuple[Labels, Labels, Numbers]:
         before = (*(slice(-1) if other == axis else slice(None) for other in range(len(size))), place)
         inside[before] = True
         lengths[before] = np.sqrt(sum(np.diff(channel, axis=axis) ** 2 for channel in channels))
-    steps = [math.prod(size[axis + 1 :]) for axis in axes]
-    pixels = np.arange(math.prod(size)).reshape(*size, 1)
-    return np.broadcast_to(pixels, inside.shape)[inside], (pixels + steps)[inside], lengths[inside]
+    steps = np.array([math.prod(size[axis + 1 :]) for axis in axes])
+    pixels, along = np.divmod(np.flatnonzero(inside), len(axes))
+    return pixels, pixels + steps[along], lengths[inside]
 
 
 def _stable_order(values: Numbers) -> Labels:

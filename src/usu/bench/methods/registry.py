@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import usu
+from usu.arrays.convert import is_finite
 from usu.bench.methods import conserving, peers
 from usu.bench.methods.image import Cost, Subject
 from usu.explanation import Explanation
@@ -43,7 +44,7 @@ class PixelMap:
     @property
     def finite(self) -> bool:
         """Return whether every pixel has a finite value, so that the map can be judged."""
-        return bool(self.values.isfinite().all())
+        return is_finite(self.values)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Contestant:
 
 
 def _is_finite(coarse: Coarse) -> bool:
-    return all(bool(torch.as_tensor(cells).isfinite().all()) for cells in (coarse.values, *coarse.further))
+    return all(is_finite(torch.as_tensor(cells)) for cells in (coarse.values, *coarse.further))
 
 
 def _upsampled(subject: Subject, source: str, method: str, scores: str = "model") -> Any:
