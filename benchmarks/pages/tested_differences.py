@@ -45,6 +45,10 @@ Grad-CAM's coarse maps. One sign for each network, {networks}, in this order: {b
 the one it is compared with, {worse} it is worse, {neither} no difference is shown, {unmeasured} not measured.
 """
 
+CURVES = """
+By curves of deletion and insertion:
+"""
+
 SHOWN = """
 ## The differences that are shown
 
@@ -112,13 +116,16 @@ def _page(study: Study, means: pd.DataFrame, words: dict[str, str]) -> str:
     datasets = [[*own.unique()] for _, own in main.groupby("dataset", observed=True).network]
     every = [*chain(*datasets)]
     of_scale = main.measure.isin(OF_SCALE)
+    of_curves = main.measure.str.match("deletion|insertion")
     shown = int((tests.better != "").sum())
     counts = "\n".join(_counts(tests, values))
     signs = {"better": BETTER, "worse": WORSE, "neither": NEITHER, "unmeasured": UNMEASURED}
     parts = [
         OPENING.format(**words, tests=len(tests), shown=shown, level=LEVEL, counts=counts),
         GLANCE.format(networks=_listed(every), **signs),
-        _signs(main[~of_scale], "network", datasets),
+        _signs(main[~of_scale & ~of_curves], "network", datasets),
+        CURVES,
+        _signs(main[of_curves], "network", datasets),
         SHOWN,
         _differences(main[~of_scale], every),
         SCALE,
