@@ -245,15 +245,14 @@ class Perturbation:
         """
         self._bar.total = (self._bar.total or 0) + 3 * len(images)
         found = []
-        for part in _chunks(list(range(len(images))), self._chunk):
-            own = [images[number] for number in part]
+        for own, shares in zip(_chunks(list(images), self._chunk), kept.split(self._chunk), strict=True):
             inputs, fills, differences = self._ends(own)
-            copies = torch.lerp(fills, inputs, kept[part][:, None].to(inputs))
+            copies = torch.lerp(fills, inputs, shares[:, None].to(inputs))
             gradient = self._gradient(copies, own, "use scoring='mask' or 'owen', which need none")
             found.append((check_finite(gradient, "the gradient") * differences).sum(1))
             for image in own:
                 self.passes[image] += 3
-            self._bar.update(3 * len(part))
+            self._bar.update(3 * len(own))
         return torch.cat(found)
 
     def _ends(self, images: list[int]) -> tuple[Tensor, Tensor, Tensor]:
