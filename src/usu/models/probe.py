@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from usu.arrays.convert import is_finite
 from usu.models.attention import Apart
 from usu.models.passes import Pass
 from usu.models.tokens import Tokens
@@ -134,7 +135,7 @@ def _distances(tap: Tap, run: int, likely: Tokens, count: int) -> Iterator[list[
         fits = isinstance(output, Tensor) and output.dim() in ranks and output.is_floating_point()
         if runs - 1 != run or not fits or output.shape[likely.batch_axis] != count:
             return
-        if (output.dim() > 3 and likely.axis == 0) or not output.isfinite().all():
+        if (output.dim() > 3 and likely.axis == 0) or not is_finite(output):
             return
         tokens = likely.in_rows(output).to(torch.promote_types(output.dtype, torch.float32))
         if tokens.shape[1] == len(likely):

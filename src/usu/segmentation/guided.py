@@ -62,9 +62,8 @@ def guided_filter(values: Array, picture: Array, radius: int, eps: float = EPS) 
     pairs = (products - colour_means[one] * colour_means[other]).movedim(0, -1)
     covariance[..., one, other] = covariance[..., other, one] = pairs
     ridge = eps * torch.eye(channels, dtype=torch.float64, device=given.device)
-    slopes = torch.linalg.solve(covariance + ridge, (mixed - mean * colour_means).movedim(0, -1)).movedim(
-        -1, 0
-    )
+    with_target = (mixed - mean * colour_means).movedim(0, -1)
+    slopes = torch.linalg.solve(covariance + ridge, with_target).movedim(-1, 0)
     offsets = mean - (slopes * colour_means).sum(0, keepdim=True)
     slopes, offsets = _window_means(torch.cat([slopes, offsets]), radius).split([channels, 1])
     lowest, highest = target.aminmax()
